@@ -1,0 +1,50 @@
+# Python 3.11 and make are all that is needed; everything else comes from the locks.
+PYTHON ?= python3.11
+DATA ?= synthetic://
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := train serving ui
+PIP_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+.PHONY: run pipeline verify test bench lint compile lock clean help
+
+run: $(READY) ## the whole pipeline on DATA, then three held-out pictures classified with the champion
+	$(BIN)/python -m pipelines.run --source "$(DATA)" --classify 3
+
+pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
+	$(BIN)/python -m pipelines.run --source "$(DATA)"
+
+verify: $(READY) ## check that the model folder MODEL keeps the contract
+	$(BIN)/python -m components.train.verify "$(MODEL)"
+
+test: $(READY) ## every test that needs no cluster, GPU or network
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## what explaining costs beside predicting
+	$(BIN)/python -m tests.benchmarks.explain
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
+	$(BIN)/python -m pipelines.compile
+
+lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
+	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt
+	$(PIP_COMPILE) --extra train -c requirements-dev.txt pyproject.toml -o components/requirements.txt
+	$(PIP_COMPILE) --extra serving -c requirements-dev.txt pyproject.toml -o serving/requirements.txt
+	$(PIP_COMPILE) --extra ui -c requirements-dev.txt pyproject.toml -o ui/requirements.txt
+
+clean: ## remove the environment and all runs, models and registry included
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,5 @@
+"""The steps of the pipeline: one folder a step."""
+
+import os
+
+IMAGE = os.environ.get("COMPONENTS_IMAGE", "brain-tumor/components:0.1.0")

@@ -1,0 +1,77 @@
+"""Measure an exported model on the held-out pictures and write the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.evaluate.heldout import HELD_OUT, Archive, count_splits, read_splits
+from components.evaluate.metrics import measure, rounded
+from components.evaluate.pointing import play_pointing_game
+from components.evaluate.predict import Findings, examine, load_model, read_model_card
+from components.evaluate.reference import summarise
+from components.evaluate.report import render_report
+from components.files import written_whole
+from components.gate.gate import decide
+
+
+def evaluate(
+    model_dir: Path,
+    images_zip: Path,
+    splits_csv: Path,
+    *,
+    report_html: Path,
+    evaluation_json: Path,
+    min_auc: float = 0.70,
+    min_recall: float = 0.70,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score a model on the held-out pictures, judge it, and write evaluation.json and the report, both whole or not at all.
+
+    Args:
+        model_dir: the SavedModel.
+        images_zip: the pictures.
+        splits_csv: which of them are held out.
+        report_html: where the report goes.
+        evaluation_json: where the figures go.
+        min_auc: the gate's least ROC-AUC, 0-1.
+        min_recall: the gate's least recall of any tumour, 0-1.
+        seed: of the bootstrap.
+
+    Returns:
+        What evaluation.json holds.
+
+    Raises:
+        InputError: a file is missing or does not belong to the others.
+    """
+    card, splits = read_model_card(model_dir), read_splits(splits_csv)
+    held_out = [sample for sample in splits if sample.split == HELD_OUT]
+    with Archive(images_zip) as archive:
+        findings = examine(load_model(model_dir), archive, held_out, card)
+        evaluation = {"classes": card["classes"], "threshold": card["threshold"], **_figures(findings, archive, seed)}
+        reasons = decide(evaluation["metrics"], min_auc=min_auc, min_recall=min_recall)
+        evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
+        wanted = {"ROC-AUC": min_auc, "recall of any tumour": min_recall}
+        page = render_report(evaluation, findings, archive, card=card, splits=count_splits(splits), wanted=wanted)
+    with written_whole(report_html) as page_file, written_whole(evaluation_json) as figures_file:
+        page_file.write_text(page)
+        figures_file.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+    return evaluation
+
+
+def _figures(findings: Findings, archive: Archive, seed: int) -> dict[str, Any]:
+    predictions = findings.predictions
+    return {
+        "images": len(findings.samples),
+        "groups": len({sample.group for sample in findings.samples}),
+        **measure(predictions, seed=seed),
+        "reference": rounded(summarise(findings.brightness, findings.side_pixels, predictions.confidences)),
+        "grad_cam": rounded(_pointing(findings, archive)),
+    }
+
+
+def _pointing(findings: Findings, archive: Archive) -> dict[str, float] | None:
+    """Play the pointing game on the lesions that were called a tumour."""
+    called_tumor = findings.predictions.is_tumor(findings.predictions.called)
+    answers = zip(findings.samples, findings.heatmaps, called_tumor, strict=True)
+    pairs = ((heatmap, archive.read_mask(sample.sha256)) for sample, heatmap, called in answers if called)
+    return play_pointing_game((heatmap, mask) for heatmap, mask in pairs if mask is not None)

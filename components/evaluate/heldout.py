@@ -1,0 +1,95 @@
+"""The held-out pictures: which they are (splits.csv) and where they lie (images.zip)."""
+
+import csv
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from components.errors import InputError
+
+HELD_OUT = "test"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of splits.csv."""
+
+    sha256: str
+    group: int
+    label: str
+    split: str
+
+
+def read_splits(path: Path) -> list[Sample]:
+    """Read splits.csv.
+
+    Raises:
+        InputError: it is missing, lacks a column, or a group is not a number.
+    """
+    try:
+        with path.open(newline="") as lines:
+            return [Sample(row["sha256"], int(row["group"]), row["label"], row["split"]) for row in csv.DictReader(lines)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is not a splits.csv with the columns sha256, group, label, split: {error!r}") from error
+
+
+def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
+    """Count the pictures by split and label, and under `groups` the groups of each split."""
+    counts: dict[str, dict[str, int]] = {}
+    for split in ("train", "validation", HELD_OUT):
+        members = [sample for sample in samples if sample.split == split]
+        labels = [sample.label for sample in members]
+        counts[split] = {label: labels.count(label) for label in sorted({sample.label for sample in samples})}
+        counts[split] |= {"images": len(members), "groups": len({sample.group for sample in members})}
+    return counts
+
+
+class Archive:
+    """images.zip, opened for reading in a `with` statement.
+
+    Attributes:
+        dataset: what dataset.json says.
+
+    Raises:
+        InputError: it is missing, or not an images.zip.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            self._zip = zipfile.ZipFile(path)
+            self.dataset: dict[str, Any] = json.loads(self._zip.read("dataset.json"))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not an images.zip with a dataset.json: {error!r}") from error
+        members = [PurePosixPath(name) for name in self._zip.namelist()]
+        self._names = {member.stem: str(member) for member in members if member.parent.name == "images"}
+        self._masks = {member.stem: str(member) for member in members if member.parent.name == "masks"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._zip.close()
+
+    def read_bytes(self, sha256: str) -> bytes:
+        """Return the encoded picture.
+
+        Raises:
+            InputError: the archive does not hold it.
+        """
+        if sha256 not in self._names:
+            raise InputError(f"images.zip holds no picture {sha256}, which splits.csv names: do both come from one run?")
+        return self._zip.read(self._names[sha256])
+
+    def read_mask(self, sha256: str) -> np.ndarray | None:
+        """Return where the lesion lies, bool [height, width]; None for a picture without a mask."""
+        if sha256 not in self._masks:
+            return None
+        with Image.open(io.BytesIO(self._zip.read(self._masks[sha256]))) as mask:
+            return np.asarray(mask.convert("L")) > 127

@@ -1,0 +1,112 @@
+"""Ask an exported SavedModel about the held-out pictures, from disk, as a server would."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.errors import InputError
+from components.evaluate.heldout import Archive, Sample
+from components.evaluate.predictions import Predictions
+from serving.images import read_picture
+
+BATCH = 16
+Ask = Callable[[list[bytes]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the model answered for `n` pictures, and what was measured on them.
+
+    Attributes:
+        samples: the pictures.
+        predictions: the model's answers beside the truth.
+        heatmaps: one Grad-CAM map a picture, float32 [h, w], 0-1.
+        brightness: mean grey levels, float64 [n], 0-1.
+        side_pixels: longest sides, int [n].
+    """
+
+    samples: list[Sample]
+    predictions: Predictions
+    heatmaps: list[np.ndarray]
+    brightness: np.ndarray
+    side_pixels: np.ndarray
+
+
+def read_model_card(model_dir: Path) -> dict[str, Any]:
+    """Read the model's own model.json.
+
+    Raises:
+        InputError: it is missing, is not JSON or does not name the classes.
+    """
+    path = model_dir / "assets.extra" / "model.json"
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or not JSON: {error!r}") from error
+    missing = {"classes", "tumor_classes", "threshold"} - set(card)
+    if missing:
+        raise InputError(f"{path} lacks {sorted(missing)}")
+    return card
+
+
+def load_model(model_dir: Path) -> Ask:
+    """Load a SavedModel and return its `explain` signature as a function of encoded pictures.
+
+    Raises:
+        InputError: there is no SavedModel, or it has no such signature.
+    """
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(model_dir))
+    except OSError as error:
+        raise InputError(f"{model_dir} holds no SavedModel") from error
+    if "explain" not in model.signatures:
+        raise InputError(f"the SavedModel in {model_dir} has no signature `explain`, only {sorted(model.signatures)}")
+
+    def ask(encoded: list[bytes]) -> dict[str, np.ndarray]:
+        answers = model.signatures["explain"](image_bytes=tf.constant(encoded))  # through `model`, which keeps the weights alive
+        return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    return ask
+
+
+def examine(ask: Ask, archive: Archive, samples: list[Sample], card: dict[str, Any]) -> Findings:
+    """Ask about every sample, `BATCH` pictures at a time; only heatmaps and figures are kept.
+
+    Raises:
+        InputError: the archive lacks a picture, or the model does not know a label.
+    """
+    classes = card["classes"]
+    unknown = sorted({sample.label for sample in samples} - set(classes))
+    if unknown:
+        raise InputError(f"splits.csv has the labels {unknown}, the model knows {classes}")
+    probabilities, called, heatmaps, brightness, sides = [], [], [], [], []
+    for start in range(0, len(samples), BATCH):
+        pictures = [read_picture(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH]]
+        answers = ask([picture.data for picture in pictures])
+        probabilities += list(_by_class(answers["probability"]))
+        called += [classes.index(label.decode()) for label in answers["label"]]
+        heatmaps += list(answers["heatmap"])
+        brightness += [picture.brightness for picture in pictures]
+        sides += [max(picture.width_px, picture.height_px) for picture in pictures]
+        print(f"evaluate: {len(called)} of {len(samples)} held-out pictures", flush=True)
+    predictions = Predictions(
+        classes=classes,
+        tumor_classes=card["tumor_classes"],
+        labels=np.array([classes.index(sample.label) for sample in samples], dtype=int),
+        called=np.array(called, dtype=int),
+        probabilities=np.array(probabilities).reshape(-1, len(classes)),
+        groups=np.array([sample.group for sample in samples], dtype=int),
+    )
+    return Findings(samples, predictions, heatmaps, np.array(brightness), np.array(sides, dtype=int))
+
+
+def _by_class(probability: np.ndarray) -> np.ndarray:
+    """Give a single column, float32 [n, 1], its complement: float64 [n, c]."""
+    columns = probability.astype(np.float64)
+    return np.hstack([1 - columns, columns]) if columns.shape[1] == 1 else columns

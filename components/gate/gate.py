@@ -1,0 +1,29 @@
+"""Decide whether a model may be registered. Pure: imports nothing of ours."""
+
+import math
+from collections.abc import Mapping
+
+
+def decide(metrics: Mapping[str, float | list[float] | None], *, min_auc: float, min_recall: float) -> list[str]:
+    """Return the reasons for refusing a model, one sentence each; empty when it passes.
+
+    Args:
+        metrics: the `metrics` of evaluation.json; of them `roc_auc` and `tumor_recall` are judged, 0-1 or None.
+        min_auc: the least ROC-AUC wanted, 0-1.
+        min_recall: the least recall wanted, of any tumour against no tumour, 0-1.
+    """
+    wanted = [
+        ("ROC-AUC", metrics["roc_auc"], min_auc, "the held-out part needs pictures of every class"),
+        ("Tumour recall", metrics["tumor_recall"], min_recall, "the held-out part needs pictures with a tumour"),
+    ]
+    return [reason for name, value, least, need in wanted if (reason := _refusal(name, value, least, need))]
+
+
+def _refusal(name: str, value: float | list[float] | None, least: float, need: str) -> str:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return f"{name} is undefined: {need}; the wanted minimum is {least:.3f}."
+    if value < least:
+        shown = f"{value:.3f}"
+        exact = f"{value:.6f}"  # where 0.6999 would be refused as "0.700, below 0.700"
+        return f"{name} is {shown if float(shown) < least else exact}, below the wanted minimum of {least:.3f}."
+    return ""

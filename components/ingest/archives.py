@@ -1,0 +1,90 @@
+"""Unpack an archive that a stranger made: no path leaves the folder, and size and count have bounds."""
+
+import io
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from components.errors import InputError
+
+MAX_MEMBERS = 200_000
+MAX_UNPACKED_BYTES = 50 * 2**30
+CHUNK_BYTES = 2**20
+
+Member = tuple[str, bool, IO[bytes]]
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by content whether `path` is a zip or a tar (plain, gzip, bzip2 or xz)."""
+    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, max_members: int = MAX_MEMBERS) -> None:
+    """Unpack the files of a zip or tar into `folder`, streaming.
+
+    Raises:
+        InputError: a damaged or encrypted archive, a member that is a link or whose path leaves the folder, more than
+            `max_members` members, or more than `max_bytes` bytes once unpacked.
+    """
+    open_members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+    left = max_bytes
+    try:
+        for name, is_link, stream in open_members(archive, max_members):
+            if is_link:
+                raise InputError(f"{archive.name} holds a link or a device, {name!r}: only files are unpacked")
+            left -= _write(stream, inside(folder, name, archive.name), left)
+            if left < 0:
+                raise InputError(f"{archive.name} unpacks to more than {max_bytes:,} bytes")
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
+        raise InputError(f"{archive.name} cannot be unpacked: {error}") from error
+    except RuntimeError as error:  # what zipfile raises for a password
+        raise InputError(f"{archive.name} cannot be unpacked: it is encrypted") from error
+
+
+def inside(folder: Path, name: str, source: str) -> Path:
+    """Return the place of member `name` in `folder`.
+
+    Raises:
+        InputError: the name is absolute or climbs out of the folder.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise InputError(f"{source} holds a path that leaves its folder: {name!r}")
+    return folder.joinpath(*path.parts)
+
+
+def _zip_members(archive: Path, max_members: int) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as opened:
+        _check_count(len(opened.infolist()), archive, max_members)
+        for member in opened.infolist():
+            if not member.is_dir():
+                with opened.open(member) as stream:
+                    yield member.filename, stat.S_ISLNK(member.external_attr >> 16), stream
+
+
+def _tar_members(archive: Path, max_members: int) -> Iterator[Member]:
+    with tarfile.open(archive, "r|*") as opened:
+        for count, member in enumerate(opened, start=1):
+            _check_count(count, archive, max_members)
+            if not member.isdir():
+                yield member.name, not member.isreg(), (member.isreg() and opened.extractfile(member)) or io.BytesIO()
+
+
+def _check_count(count: int, archive: Path, max_members: int) -> None:
+    if count > max_members:
+        raise InputError(f"{archive.name} holds more than {max_members:,} members")
+
+
+def _write(stream: IO[bytes], target: Path, limit: int) -> int:
+    """Copy `stream` to `target`; return the bytes written, which stop soon after `limit`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with target.open("wb") as file:
+        while written <= limit and (chunk := stream.read(CHUNK_BYTES)):
+            written += file.write(chunk)
+    return written

@@ -1,0 +1,116 @@
+"""Bring a set of labelled pictures in: read every file as the service would, mark the copies, report."""
+
+import contextlib
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import InputError
+from components.files import written_whole
+from components.ingest.classes import FoundFiles, class_order, find_files
+from components.ingest.copies import NearCopies
+from components.ingest.outputs import write_images, write_manifest
+from components.ingest.page import write_report
+from components.ingest.reading import KEPT, Record, examine
+from components.ingest.sources import fetch
+from components.ingest.verdicts import judge
+
+PROGRESS_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What came in.
+
+    Attributes:
+        files: how many files the class folders held.
+        kept: how many of them are used.
+        verdicts: verdict -> how many files.
+        counts: class -> how many kept files, in class order.
+        classes: the classes in the model's order.
+        groups: how many groups of near copies the kept files form, a file alone included.
+        near_pairs: how many pairs of kept files are near copies.
+        near_pairs_across_labels: how many of those carry two labels.
+        synthetic: whether they are phantoms.
+    """
+
+    files: int
+    kept: int
+    verdicts: dict[str, int]
+    counts: dict[str, int]
+    classes: list[str]
+    groups: int
+    near_pairs: int
+    near_pairs_across_labels: int
+    synthetic: bool
+
+
+def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path) -> IngestSummary:
+    """Read the pictures of `source` and write the three outputs, all of them or none.
+
+    Args:
+        source: a folder, a zip or tar, or an address: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
+        images_zip: the kept pictures, as the model's graph is given them.
+        manifest_csv: one row a file.
+        report_html: what came in, for a person.
+
+    Raises:
+        InputError: the source cannot be read, or holds no two classes that can be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
+        data = fetch(source, Path(scratch))
+        found = find_files(data.folder, skip=data.masks)
+        records, near = judge(_examine_all(found, Path(scratch)))
+        summary = _summarise(records, near, synthetic=data.synthetic)
+        _refuse_useless(summary, found)
+        with contextlib.ExitStack() as outputs:
+            zip_path, manifest_path, report_path = (
+                outputs.enter_context(written_whole(path)) for path in (images_zip, manifest_csv, report_html)
+            )
+            write_images(zip_path, records, data, summary.classes)
+            write_manifest(manifest_path, records)
+            write_report(report_path, records, near, found, source=data)
+    print(f"ingest: kept {summary.kept:,} of {summary.files:,} files in {summary.groups:,} groups", flush=True)
+    return summary
+
+
+def _examine_all(found: FoundFiles, scratch: Path) -> list[Record]:
+    """Read every file, saying how far it is; file names are patient data and stay out of the log."""
+    converted = scratch / "converted"
+    converted.mkdir()
+    records: list[Record] = []
+    total, said = len(found.files), time.monotonic()
+    for file in found.files:
+        records.append(examine(file, converted))
+        if time.monotonic() - said >= PROGRESS_SECONDS or len(records) == total:
+            said = time.monotonic()
+            print(f"ingest: read {len(records):,} of {total:,} files ({len(records) / total:.0%})", flush=True)
+    return records
+
+
+def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> IngestSummary:
+    counts = Counter(record.label for record in records if record.verdict == KEPT)
+    classes = class_order(set(counts))
+    return IngestSummary(
+        files=len(records),
+        kept=counts.total(),
+        verdicts=dict(Counter(record.verdict for record in records).most_common()),
+        counts={label: counts[label] for label in classes},
+        classes=classes,
+        groups=len(set(near.groups.tolist())),
+        near_pairs=near.pairs,
+        near_pairs_across_labels=near.pairs_across,
+        synthetic=synthetic,
+    )
+
+
+def _refuse_useless(summary: IngestSummary, found: FoundFiles) -> None:
+    if len(summary.classes) >= 2:
+        return
+    said = [f"{summary.kept} of {summary.files} files can be used"]
+    said += [f"{label} {count}" for label, count in summary.counts.items()]
+    said += [f"{verdict} {count}" for verdict, count in summary.verdicts.items() if verdict != KEPT]
+    said += [f"empty class folder {folder}" for folder in found.empty]
+    raise InputError(f"pictures of at least two classes are needed, found {len(summary.classes)}: {', '.join(said)}")

@@ -1,0 +1,134 @@
+"""Read one file: what it is, whether it can be used, and what its copies would share with it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from components.ingest.copies import low_frequencies, pixel_hash
+from serving.images import Picture, PictureError, read_picture
+
+MAX_FILE_BYTES = 256 * 2**20
+KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED = "kept", "exact_copy", "label_conflict", "quarantined"
+EXTENSIONS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"GI": "gif", b"BM": "bmp"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file below a class folder.
+
+    Attributes:
+        file: where it lies.
+        path: its name in the manifest, relative to the folder that holds the class folders.
+        label: its class.
+    """
+
+    file: Path
+    path: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a readable picture looks like.
+
+    Attributes:
+        width_px, height_px: its size as a person sees it.
+        mode, format: Pillow's, of the file that came.
+        brightness: mean grey level, 0-1.
+        stored: the file that holds the bytes for the model's graph.
+        extension: of those bytes.
+        pixel_hash: shared by pictures of identical pixels.
+        frequencies: float64 [8, 8], for the perceptual hash.
+    """
+
+    width_px: int
+    height_px: int
+    mode: str
+    format: str
+    brightness: float
+    stored: Path
+    extension: str
+    pixel_hash: str
+    frequencies: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One file of the manifest.
+
+    Attributes:
+        found: the file.
+        sha256: of its bytes; empty where they cannot be read.
+        verdict: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`.
+        look: what it looks like; None where it is quarantined.
+        reason: why it is quarantined, in a sentence.
+        group: the group of near copies it is in, where it is kept.
+    """
+
+    found: Found
+    sha256: str
+    verdict: str
+    look: Look | None = None
+    reason: str = ""
+    group: int | None = None
+
+    @property
+    def path(self) -> str:
+        return self.found.path
+
+    @property
+    def label(self) -> str:
+        return self.found.label
+
+
+def examine(found: Found, converted: Path) -> Record:
+    """Read a file as the transformer would read it.
+
+    Args:
+        found: the file.
+        converted: the folder for pictures that the graph is given as PNG.
+    """
+    sha256 = ""
+    try:
+        data = read_file(found.file)
+        sha256 = hashlib.sha256(data).hexdigest()
+        picture = read_picture(data)
+    except PictureError as error:
+        return Record(found, sha256, f"{QUARANTINED}: {error.code}", reason=str(error))
+    stored = found.file
+    if picture.data is not data:
+        stored = converted / sha256
+        stored.write_bytes(picture.data)
+    return Record(found, sha256, KEPT, _look(picture, stored))
+
+
+def read_file(file: Path) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises:
+        PictureError: `unreadable` (no regular file, no permission), or `too_large` (more than `MAX_FILE_BYTES`).
+    """
+    try:
+        if not file.is_file():
+            raise PictureError("unreadable", "not a regular file")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise PictureError("too_large", f"the file has more than {MAX_FILE_BYTES:,} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        raise PictureError("unreadable", f"the file cannot be read: {error.strerror}") from error
+
+
+def _look(picture: Picture, stored: Path) -> Look:
+    return Look(
+        width_px=picture.width_px,
+        height_px=picture.height_px,
+        mode=picture.mode,
+        format=picture.format,
+        brightness=picture.brightness,
+        stored=stored,
+        extension=EXTENSIONS[picture.data[:2]],
+        pixel_hash=pixel_hash(picture.pixels),
+        frequencies=low_frequencies(picture.pixels),
+    )

@@ -1,0 +1,95 @@
+"""Look for what tells the classes apart but is no sign of disease: size, brightness, file format, colour mode."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from components.ingest.reading import Look, Record
+from components.ingest.verdicts import look_of
+
+MIN_EFFECT = 0.60
+MIN_SHARE_DIFFERENCE = 0.20
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+MEASURES: dict[str, tuple[str, str, str, Callable[[Look], float]]] = {
+    "longest side": ("larger", "smaller", "px", lambda look: max(look.width_px, look.height_px)),
+    "mean grey level": ("brighter", "darker", "% of white", lambda look: 100 * look.brightness),
+}
+KINDS: dict[str, Callable[[Look], str]] = {"format": lambda look: look.format, "colour mode": lambda look: look.mode}
+
+
+def find_shortcuts(kept: list[Record], classes: list[str]) -> list[str]:
+    """Return a sentence for each property by which a class differs from all others together."""
+    sentences = []
+    for label in classes[1:] if len(classes) == 2 else classes:
+        mine = [look_of(record) for record in kept if record.label == label]
+        others = [look_of(record) for record in kept if record.label != label]
+        of_others = classes[0] if len(classes) == 2 else "other"
+        sentences += _compare_measures(mine, others, f"A {label} picture", f"{of_others} picture")
+        sentences += _compare_kinds(mine, others, f"{label} pictures", f"{of_others} pictures")
+    return sentences
+
+
+def common_language_effect(values: np.ndarray, others: np.ndarray) -> float:
+    """Return the chance that one of `values` is above one of `others`, ties counted half (McGraw and Wong 1992).
+
+    Args:
+        values: float [n].
+        others: float [m].
+    """
+    others = np.sort(others)
+    below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
+    return float(below.mean() / (2 * len(others)))
+
+
+def _compare_measures(mine: list[Look], others: list[Look], name: str, other_name: str) -> list[str]:
+    sentences = []
+    for measured, (more, less, unit, measure) in MEASURES.items():
+        values, other_values = (np.array([measure(look) for look in looks]) for looks in (mine, others))
+        effect = common_language_effect(values, other_values)
+        often = max(effect, 1 - effect)
+        if often >= max(MIN_EFFECT, 0.5 + 2 * _standard_error(len(mine), len(others))):
+            sentences.append(
+                f"{name} is {more if effect > 0.5 else less} than a random {other_name} {often:.0%} of the time "
+                f"({measured}: median {np.median(values):.0f} against {np.median(other_values):.0f} {unit})."
+            )
+    return sentences
+
+
+def _standard_error(n: int, m: int) -> float:
+    """Return that of the effect where there is none (Mann and Whitney 1947)."""
+    return float(np.sqrt((n + m + 1) / (12 * n * m)))
+
+
+def _compare_kinds(mine: list[Look], others: list[Look], name: str, other_name: str) -> list[str]:
+    sentences = []
+    for property_name, kind in KINDS.items():
+        values, other_values = ([kind(look) for look in looks] for looks in (mine, others))
+        for value in sorted(set(values) | set(other_values)):
+            share, other_share = values.count(value) / len(values), other_values.count(value) / len(other_values)
+            if abs(share - other_share) >= MIN_SHARE_DIFFERENCE:
+                sentences.append(f"{share:.0%} of {name} have the {property_name} {value}, {other_share:.0%} of {other_name}.")
+    return sentences
+
+
+def plot_by_class(kept: list[Record], classes: list[str]) -> list[str]:
+    """Draw the distribution of each measure by class, as inline SVG."""
+    from matplotlib.figure import Figure
+
+    from components.report import svg
+
+    plots = []
+    for name, (_, _, unit, measure) in MEASURES.items():
+        figure = Figure(figsize=(5, 2.8))
+        axes = figure.subplots()
+        values = {label: np.array([measure(look_of(record)) for record in kept if record.label == label]) for label in classes}
+        edges = np.linspace(0, np.percentile(np.concatenate(list(values.values())), 99) * 1.02 + 1e-9, 25).tolist()
+        for label, colour in zip(classes, COLOURS, strict=False):
+            weights = np.full(len(values[label]), 100 / len(values[label]))
+            shown = np.minimum(values[label], edges[-1])
+            axes.hist(shown, edges, weights=weights, histtype="stepfilled", alpha=0.18, color=colour)
+            axes.hist(shown, edges, weights=weights, histtype="step", linewidth=1.6, color=colour, label=label)
+        axes.set(xlabel=f"{name}, {unit}", ylabel="% of the class")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        plots.append(svg(figure))
+    return plots

@@ -1,0 +1,177 @@
+"""Give a model its version: MLflow numbers it, the store holds it, the alias `champion` points at it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import InputError
+from components.files import written_whole
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL_NAME = "brain-tumor"
+CHAMPION = "champion"
+EXPERIMENT = "brain-tumor"
+CARD = Path("assets.extra") / "model.json"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the store."""
+
+    name: str
+    version: int
+    uri: str
+
+
+def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracking_uri: str = "") -> Registered:
+    """Number a model, complete its model.json, verify it, put it into the store and make it the champion.
+
+    The alias moves last: a step that is killed leaves at most a number without a model, never a model half there.
+
+    Args:
+        model_dir: the SavedModel that train exported.
+        evaluation_json: what evaluate measured.
+        model_store: a folder, s3:// or gs://; the version becomes `<model_store>/brain-tumor/<version>`.
+        tracking_uri: of MLflow; empty takes MLFLOW_TRACKING_URI.
+
+    Raises:
+        InputError: no tracking address, a registry that cannot be reached, or a model that does not keep the contract.
+    """
+    evaluation = json.loads(evaluation_json.read_text())
+    client = connect(tracking_uri)
+    base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
+    run_id = _log_run(client, model_dir, evaluation)
+    version = _next_version(client, base, run_id)
+    uri = f"{base}/{version}"
+    try:
+        _publish(model_dir, uri, completed_card(model_dir, evaluation, version))
+    except BaseException:
+        client.delete_model_version(MODEL_NAME, str(version))
+        raise
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
+    print(f"register: {MODEL_NAME} version {version} is the champion", flush=True)
+    return Registered(MODEL_NAME, version, uri)
+
+
+def connect(tracking_uri: str = "") -> "MlflowClient":
+    """Return a client of the registry at `tracking_uri`, or at MLFLOW_TRACKING_URI.
+
+    Raises:
+        InputError: neither is set, or nothing answers there.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    import sqlalchemy.exc
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not address:
+        raise InputError("no registry: set MLFLOW_TRACKING_URI, or give tracking_uri (for example sqlite:///runs/mlflow.db)")
+    if address.startswith("sqlite:///"):
+        Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        client.search_registered_models(max_results=1)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise InputError(f"the registry at {address.split('@')[-1]} does not answer: {type(error).__name__}") from error
+    return client
+
+
+def champion(client: "MlflowClient") -> Registered | None:
+    """Return the version the alias points at, or None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = client.get_model_version_by_alias(MODEL_NAME, CHAMPION)
+    except MlflowException:
+        return None
+    return Registered(MODEL_NAME, int(version.version), version.source)
+
+
+def completed_card(model_dir: Path, evaluation: dict[str, Any], version: int) -> dict[str, Any]:
+    """Return model.json with the version and what was measured."""
+    card = json.loads((model_dir / CARD).read_text())
+    metrics = evaluation["metrics"] | {key: evaluation[key] for key in ("images", "groups", "calibration", "roc", "per_class")}
+    return dict(card) | {
+        "version": version,
+        "metrics": metrics,
+        "confusion": evaluation["confusion"],
+        "reference": evaluation["reference"],
+    }
+
+
+def _log_run(client: "MlflowClient", model_dir: Path, evaluation: dict[str, Any]) -> str:
+    """Log data set and metrics to the run that MLFLOW_RUN_ID names, else to one of our own; return its id."""
+    card = json.loads((model_dir / CARD).read_text())
+    given = os.environ.get("MLFLOW_RUN_ID")
+    if not given:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
+    run_id = given or client.create_run(experiment_id).info.run_id
+    for name, value in {"architecture": card["architecture"], **card["dataset"]}.items():
+        client.log_param(run_id, name if name == "architecture" else f"dataset.{name}", value)
+    for name, value in evaluation["metrics"].items():
+        if isinstance(value, float):
+            client.log_metric(run_id, name, value)
+    if not given:
+        client.set_terminated(run_id)
+    return str(run_id)
+
+
+def _next_version(client: "MlflowClient", base: str, run_id: str) -> int:
+    """Take the next number. A version's address holds its number, so the number is foreseen and then checked."""
+    if not client.search_registered_models(filter_string=f"name='{MODEL_NAME}'"):
+        client.create_registered_model(MODEL_NAME)
+    versions = client.search_model_versions(f"name='{MODEL_NAME}'")
+    foreseen = 1 + max((int(version.version) for version in versions), default=0)
+    while True:
+        taken = client.create_model_version(MODEL_NAME, source=f"{base}/{foreseen}", run_id=run_id)
+        if int(taken.version) == foreseen:
+            return foreseen
+        client.delete_model_version(MODEL_NAME, taken.version)
+        foreseen = int(taken.version) + 1
+
+
+def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
+    """Put the completed and verified model at `uri`, whole or not at all."""
+    if "://" not in uri:
+        if Path(uri).exists():
+            raise InputError(f"{uri} is there already and MLflow does not know of it: move it away")
+        with written_whole(Path(uri)) as partial:
+            _complete(model_dir, partial, card)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        staged = Path(scratch) / "model"
+        _complete(model_dir, staged, card)
+        _upload(staged, uri)
+
+
+def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
+    shutil.copytree(model_dir, target)
+    (target / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    # In a process of its own: this one starts without TensorFlow.
+    verify = subprocess.run([sys.executable, "-m", "components.train.verify", str(target)], capture_output=True, text=True)
+    if verify.returncode:
+        raise InputError(verify.stderr.strip().splitlines()[-1])
+
+
+def _upload(staged: Path, uri: str) -> None:
+    """Copy to object storage, which cannot rename: model.json comes last and says that all is there."""
+    import fsspec
+
+    files, base = fsspec.core.url_to_fs(uri)
+    paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != CARD]
+    for path in [*paths, staged / CARD]:
+        files.put_file(str(path), f"{base}/{path.relative_to(staged).as_posix()}")
+
+
+def _absolute(model_store: str) -> str:
+    return model_store if "://" in model_store else str(Path(model_store).resolve())

@@ -1,0 +1,45 @@
+"""Self-contained HTML pages: one base template, pictures and plots inlined."""
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTICE = "Assists a reader and does not replace one. Not for diagnosis."
+COMPONENTS = Path(__file__).parent
+
+
+def render(template: str, **context: object) -> str:
+    """Render `template` (its path below components/) as one HTML page without outside references."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(COMPONENTS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(notice=NOTICE, **context)
+
+
+def png_uri(pixels: np.ndarray) -> str:
+    """Encode uint8 [h, w] or [h, w, 3] as a `data:` address of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def svg(figure: "Figure") -> str:
+    """Return a matplotlib figure as inline SVG, the same bytes for the same figure."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "brain-tumor"}):
+        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]

@@ -1,0 +1,23 @@
+"""The exit handler, declared to Kubeflow Pipelines."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def summary(source: str, status: dsl.PipelineTaskFinalStatus, text: dsl.Output[dsl.Markdown]) -> None:
+    """Sum the run up in one place, whether it failed or not.
+
+    Args:
+        source: what the run was given.
+        status: how it ended, from Kubeflow Pipelines.
+        text: the summary.
+    """
+    from pathlib import Path
+
+    from components.summary.summary import summarize
+
+    lines = summarize(source, state=status.state, run=status.pipeline_job_resource_name, error=status.error_message)
+    Path(text.path).write_text(lines)
+    print(lines, flush=True)

@@ -1,0 +1,9 @@
+"""Sum a run up."""
+
+
+def summarize(source: str, *, state: str, run: str, error: str | None) -> str:
+    """Return Markdown that says how a run ended and, where it failed, with what message."""
+    lines = [f"**Run {run.rsplit('/', 1)[-1]}: {state.lower()}**", "", f"- data: `{source}`"]
+    if error:
+        lines.append(f"- error: {error}")
+    return "\n".join(lines) + "\n"

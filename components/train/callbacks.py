@@ -1,0 +1,110 @@
+"""What happens at the end of an epoch: a line a person can read, and a state from which training resumes."""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from components.files import written_whole
+
+
+class Progress(keras.callbacks.Callback):
+    """Print one line an epoch: losses, accuracy and AUC on the validation part, time taken and at most left."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = logs or {}
+        seconds = time.monotonic() - self.started
+        print(
+            f"train: epoch {epoch + 1:>3} of {self.epochs}  loss {logs['loss']:.4f}  val_loss {logs['val_loss']:.4f}  "
+            f"val_accuracy {logs['val_accuracy']:.3f}  val_auc {logs['val_auc']:.3f}  "
+            f"{seconds:.0f} s, at most {seconds * (self.epochs - epoch - 1) / 60:.0f} min left",
+            flush=True,
+        )
+
+
+class Resume(keras.callbacks.Callback):
+    """Keep weights, optimizer, history and the state of other callbacks after every epoch.
+
+    Keras' BackupAndRestore forgets the patience counted so far, the best loss seen and where dropout's random draws stand;
+    here they are kept. An epoch's
+    state is a folder `epoch-N`, written whole; it stands for the training named by `identity` and for no other.
+
+    Attributes:
+        history: one list a logged name, over all epochs, those before an interruption included.
+        finished: whether the training that was found had stopped early.
+    """
+
+    # Plain numbers that hold what each callback has seen so far.
+    STATE = ("best", "wait", "cooldown_counter", "stopped_epoch", "best_epoch")
+
+    def __init__(self, folder: Path, callbacks: Sequence[keras.callbacks.Callback], *, identity: str):
+        super().__init__()
+        self.folder = folder
+        self.callbacks = callbacks
+        self.identity = identity
+        self.history: dict[str, list[float]] = {}
+        self.finished = False
+
+    def restore(self, model: keras.Model) -> int:
+        """Load the last epoch's state into the compiled model and the callbacks; return the epoch to go on with."""
+        epochs = sorted(self.folder.glob("epoch-*"))
+        if not epochs:
+            return 0
+        state = json.loads((epochs[-1] / "state.json").read_text())
+        if state["identity"] != self.identity:
+            print("train: the checkpoint is of another training (pictures or hyper-parameters differ): starting anew", flush=True)
+            self._forget(epochs)
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(epochs[-1] / "model.weights.h5")
+        for variable, value in zip(_dropout_states(model), state["dropout"], strict=True):
+            variable.assign(value)
+        self.history, self.finished = state["history"], state["finished"]
+        self.seen = state["callbacks"]
+        print(f"train: resuming after epoch {state['epoch'] + 1}", flush=True)
+        return int(state["epoch"]) + 1
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        for callback, seen in zip(self.callbacks, getattr(self, "seen", []), strict=False):
+            vars(callback).update(seen)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        earlier = sorted(self.folder.glob("epoch-*"))
+        with written_whole(self.folder / f"epoch-{epoch:05d}") as partial:
+            partial.mkdir()
+            self.model.save_weights(partial / "model.weights.h5")
+            state = {
+                "identity": self.identity,
+                "epoch": epoch,
+                "finished": bool(self.model.stop_training),
+                "history": self.history,
+                "dropout": [variable.numpy().tolist() for variable in _dropout_states(self.model)],
+                "callbacks": [self._seen(callback) for callback in self.callbacks],
+            }
+            (partial / "state.json").write_text(json.dumps(state))
+        self._forget(earlier)
+
+    def _seen(self, callback: keras.callbacks.Callback) -> dict[str, float | None]:
+        values = {name: getattr(callback, name) for name in self.STATE if hasattr(callback, name)}
+        return {name: None if value is None else float(value) for name, value in values.items()}
+
+    def _forget(self, epochs: list[Path]) -> None:
+        for epoch in epochs:
+            shutil.rmtree(epoch)
+
+
+def _dropout_states(model: keras.Model) -> list[keras.Variable]:
+    """The counters of the random draws, which Keras does not save with the weights."""
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]

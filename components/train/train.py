@@ -1,0 +1,140 @@
+"""Train the network on the shards and export it."""
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import InputError
+from components.train.config import TrainConfig
+from components.train.data import Shards, open_shards, steps_per_epoch, training_batches, validation_batches
+from components.train.export import export
+from components.train.model import build_model
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+History = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network: float32, the weights of its best epoch, and the log of all epochs."""
+
+    model: "keras.Model"
+    history: History
+    best_epoch: int
+
+
+def train(
+    shards_dir: Path, *, model_dir: Path, config: TrainConfig, logs_dir: Path | None = None, checkpoint_dir: Path | None = None
+) -> Trained:
+    """Train on what preprocess wrote and export the SavedModel.
+
+    Args:
+        shards_dir: the folder of shards.
+        model_dir: the SavedModel to write, whole or not at all.
+        config: the hyper-parameters.
+        logs_dir: for TensorBoard.
+        checkpoint_dir: where a training that is killed is taken up again.
+
+    Raises:
+        InputError: a folder that preprocess did not write, or a hyper-parameter out of its range.
+    """
+    shards = open_shards(shards_dir)
+    trained = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir)
+    export(trained.model, shards, config, history=trained.history, model_dir=model_dir)
+    return trained
+
+
+def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, checkpoint_dir: Path | None = None) -> Trained:
+    """Train on all local GPUs, in mixed precision where there is one, and return the best epoch in float32.
+
+    Best is the lowest validation loss. With `checkpoint_dir` the state is kept after every epoch, that of the callbacks
+    included, and a training with the same pictures and hyper-parameters goes on from there.
+    """
+    import keras
+    import tensorflow as tf
+
+    from components.train.callbacks import Progress, Resume
+
+    keras.utils.set_random_seed(config.seed)
+    gpus = tf.config.list_logical_devices("GPU")
+    print(f"train: {shards.count('train')} pictures, {shards.count('validation')} for validation, {_devices(gpus)}", flush=True)
+    classes = len(shards.classes)
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoints = checkpoint_dir or Path(scratch)
+        best_weights = checkpoints / "best.weights.h5"
+        with _strategy(gpus).scope(), _precision("mixed_float16" if gpus else "float32"):
+            model = build_model(config, classes)
+            compile_model(model, config, classes)
+        watchers = [
+            keras.callbacks.ModelCheckpoint(str(best_weights), monitor="val_loss", save_best_only=True, save_weights_only=True),
+            keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
+            keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
+        ]
+        resume = Resume(checkpoints, watchers, identity=f"{shards.description['fingerprint']} {config}")
+        first_epoch = resume.restore(model)
+        callbacks = [*watchers, resume, Progress(config.epochs)]
+        if logs_dir:
+            callbacks.append(keras.callbacks.TensorBoard(str(logs_dir), write_graph=False))
+        if not resume.finished and first_epoch < config.epochs:
+            model.fit(
+                training_batches(shards, config, first_epoch),
+                steps_per_epoch=steps_per_epoch(shards, config),
+                epochs=config.epochs,
+                initial_epoch=first_epoch,
+                validation_data=validation_batches(shards, config),
+                callbacks=callbacks,
+                shuffle=False,  # the batches come shuffled
+                verbose=0,
+            )
+        best = build_model(config, classes)
+        best.load_weights(best_weights)
+    losses = resume.history["val_loss"]
+    if not all(map(_is_finite, losses)):
+        raise InputError(f"the validation loss is not finite (learning_rate={config.learning_rate}): lower the learning rate")
+    return Trained(best, resume.history, losses.index(min(losses)))
+
+
+def compile_model(model: "keras.Model", config: TrainConfig, classes: int) -> None:
+    """Compile with Adam, cross-entropy and the published metrics: accuracy, precision, recall and AUC."""
+    import keras
+
+    loss: keras.losses.Loss = keras.losses.BinaryCrossentropy() if classes == 2 else keras.losses.CategoricalCrossentropy()
+    accuracy: keras.metrics.Metric = (
+        keras.metrics.BinaryAccuracy("accuracy", threshold=config.threshold)
+        if classes == 2
+        else keras.metrics.CategoricalAccuracy("accuracy")
+    )
+    metrics = [accuracy, keras.metrics.Precision(name="precision"), keras.metrics.Recall(name="recall")]
+    metrics.append(keras.metrics.AUC(name="auc", multi_label=classes > 2))
+    model.compile(keras.optimizers.Adam(config.learning_rate), loss=loss, metrics=metrics)
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _devices(gpus: list) -> str:
+    return f"{len(gpus)} GPU in mixed precision" if gpus else "no GPU: the processor"
+
+
+def _strategy(gpus: list) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def _precision(policy: str):  # type: ignore[no-untyped-def]
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,131 @@
+"""The pipeline: how the steps are wired."""
+
+from kfp import dsl
+
+from components.evaluate.component import evaluate
+from components.gate.component import gate, refuse
+from components.ingest.component import ingest
+from components.preprocess.component import preprocess
+from components.register.component import register
+from components.summary.component import summary
+from components.train.component import train
+from components.train.config import TrainConfig
+
+DEFAULTS = TrainConfig()
+
+
+@dsl.pipeline(name="brain-tumor", description="From a folder of MRI slices to a registered model. Not for diagnosis.")
+def brain_tumor(
+    source: str = "synthetic://",
+    model_store: str = "runs/models",
+    tracking_uri: str = "",
+    checkpoint_dir: str = "",
+    gpus: int = 1,
+    test_share: float = 0.2,
+    validation_share: float = 0.15,
+    min_auc: float = 0.70,
+    min_recall: float = 0.70,
+    head: str = DEFAULTS.head,
+    image_size_px: int = DEFAULTS.image_size_px,
+    filters: int = DEFAULTS.filters,
+    dense_units: int = DEFAULTS.dense_units,
+    dropout: float = DEFAULTS.dropout,
+    l2: float = DEFAULTS.l2,
+    batch_norm_momentum: float = DEFAULTS.batch_norm_momentum,
+    learning_rate: float = DEFAULTS.learning_rate,
+    batch_size: int = DEFAULTS.batch_size,
+    epochs: int = DEFAULTS.epochs,
+    early_stopping_patience: int = DEFAULTS.early_stopping_patience,
+    reduce_lr_patience: int = DEFAULTS.reduce_lr_patience,
+    rotation_deg: float = DEFAULTS.rotation_deg,
+    zoom: float = DEFAULTS.zoom,
+    shear_deg: float = DEFAULTS.shear_deg,
+    horizontal_flip: bool = DEFAULTS.horizontal_flip,
+    threshold: float = DEFAULTS.threshold,
+    seed: int = DEFAULTS.seed,
+) -> None:
+    """Ingest, preprocess, train, evaluate, and register what passes the gate.
+
+    Args:
+        source: a folder, an archive, or an address (s3, gs, https, kaggle, synthetic).
+        model_store: a folder or an address (s3, gs); versions are put below brain-tumor/.
+        tracking_uri: of MLflow; empty takes MLFLOW_TRACKING_URI.
+        checkpoint_dir: a folder that outlives the pod, where a killed training resumes; empty for none.
+        gpus: that the train step asks the cluster for; 0 trains on processors.
+        test_share: held out, as a share of every label's pictures.
+        validation_share: steers early stopping, as a share of what is not held out.
+        min_auc: the ROC-AUC below which the model is refused.
+        min_recall: the recall of a tumour below which the model is refused.
+        head: `flatten` is the published one; `pool` averages each feature map and has a fiftieth of the weights.
+        image_size_px: side of the square the network sees.
+        filters: of the first convolution; each of the three doubles them.
+        dense_units: of the hidden dense layer.
+        dropout: share of the dense units switched off in training.
+        l2: weight decay of the convolutions' kernels.
+        batch_norm_momentum: of the moving statistics; 0.99 never settles in the few steps of a small data set.
+        learning_rate: of Adam, at the start.
+        batch_size: pictures a step, over all GPUs.
+        epochs: at most; early stopping usually ends before.
+        early_stopping_patience: epochs without a lower validation loss before training stops.
+        reduce_lr_patience: the same, before the learning rate is halved.
+        rotation_deg: augmentation: at most this rotation, either way.
+        zoom: augmentation: at most this share larger or smaller.
+        shear_deg: augmentation: at most this shear, either way.
+        horizontal_flip: augmentation: mirror half of the pictures.
+        threshold: probability of a tumour from which the label is `tumor`; two classes only.
+        seed: of the weights, the order and the augmentation.
+    """
+    # Neither the exit task nor registration may be answered from a cache: both act on the world.
+    exit_task = summary(source=source)
+    exit_task.set_caching_options(False)
+    with dsl.ExitHandler(exit_task):
+        ingested = ingest(source=source)
+        split = preprocess(
+            images=ingested.outputs["images"],
+            manifest=ingested.outputs["manifest"],
+            test_share=test_share,
+            validation_share=validation_share,
+            seed=seed,
+        )
+        trained = train(
+            shards=split.outputs["shards"],
+            checkpoint_dir=checkpoint_dir,
+            head=head,
+            image_size_px=image_size_px,
+            filters=filters,
+            dense_units=dense_units,
+            dropout=dropout,
+            l2=l2,
+            batch_norm_momentum=batch_norm_momentum,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            epochs=epochs,
+            early_stopping_patience=early_stopping_patience,
+            reduce_lr_patience=reduce_lr_patience,
+            rotation_deg=rotation_deg,
+            zoom=zoom,
+            shear_deg=shear_deg,
+            horizontal_flip=horizontal_flip,
+            threshold=threshold,
+            seed=seed,
+        )
+        trained.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+        evaluated = evaluate(
+            model=trained.outputs["model"],
+            images=ingested.outputs["images"],
+            splits=split.outputs["splits"],
+            min_auc=min_auc,
+            min_recall=min_recall,
+            seed=seed,
+        )
+        verdict = gate(evaluation=evaluated.outputs["evaluation"])
+        with dsl.If(verdict.output == True, name="passed"):  # noqa: E712
+            registered = register(
+                model=trained.outputs["model"],
+                evaluation=evaluated.outputs["evaluation"],
+                model_store=model_store,
+                tracking_uri=tracking_uri,
+            )
+            registered.set_caching_options(False)
+        with dsl.Else(name="refused"):
+            refuse(evaluation=evaluated.outputs["evaluation"])

@@ -1,0 +1,171 @@
+"""The one rule for pictures that come from outside: what passes, what becomes a PNG, what is refused.
+
+Ingest and the transformer both call `read_picture`, so a picture is treated alike in training and in serving.
+Needs Pillow and numpy only.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from serving.structure import is_plain_bmp, is_plain_gif, is_plain_jpeg, is_plain_png
+
+MAX_PIXELS = 16_000_000
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+ACCEPTED = "JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000"
+EXIF_ORIENTATION = 0x0112
+TIFF_BITS_PER_SAMPLE = 258
+TIFF_PHOTOMETRIC = 262
+WHITE_IS_ZERO = 0
+
+Image.init()
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used. `code` is `not_an_image`, `unsupported_type`, `corrupt` or `too_large`."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that the model's graph is certain to decode.
+
+    Attributes:
+        data: the encoded bytes for the graph: the ones that came, or a PNG of the same picture.
+        pixels: what a person sees, uint8 [height, width, 3], 0-255.
+        format: the format that came, told by content (`JPEG`, `PNG`, ...).
+        mode: Pillow's mode of what came (`L`, `RGB`, `CMYK`, `I;16`, ...).
+    """
+
+    data: bytes
+    pixels: np.ndarray
+    format: str
+    mode: str
+
+    @property
+    def width_px(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def height_px(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def brightness(self) -> float:
+        """The mean grey level, 0-1."""
+        return float(self.pixels.mean()) / 255
+
+
+def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a picture in full and return it with bytes that the model's graph decodes to the same.
+
+    JPEG, 8-bit PNG, GIF of one opaque frame and 24-bit BMP pass byte for byte where they are built as their format says
+    (`serving/structure.py`) and carry no EXIF rotation; everything else becomes a PNG.
+
+    Raises:
+        PictureError: `not_an_image`, `unsupported_type` (DICOM, or a format outside `FORMATS`), `corrupt` (a picture
+            that breaks off or does not decode), `too_large` (more than `max_pixels`, judged before decoding).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _open(data, max_pixels)
+        width, height = image.size
+        if width * height > max_pixels:
+            raise PictureError("too_large", f"the picture has {width} x {height} pixels, the limit is {max_pixels:,}")
+        try:
+            image.load()
+            passes = _passes(image, data)
+            upright = image if passes else ImageOps.exif_transpose(image)
+            grey_or_rgb = _grey_or_rgb(upright, deep=_is_deep(image, data))
+        except PictureError:
+            raise
+        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            raise PictureError(
+                "corrupt", f"the {image.format} picture is corrupt or breaks off: {type(error).__name__}"
+            ) from error
+    pixels = np.asarray(grey_or_rgb.convert("RGB"))
+    return Picture(data if passes else encode_png(grey_or_rgb), pixels, image.format or "", image.mode)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if data[128:132] == b"DICM":
+        raise PictureError(
+            "unsupported_type", "DICOM files are not accepted: export the slice as PNG, windowed as a reader would see it"
+        )
+    if not data:
+        raise PictureError("not_an_image", "the file is empty (0 bytes)")
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise PictureError("too_large", f"the picture has more pixels than the limit of {max_pixels:,}") from error
+    except UnidentifiedImageError as error:
+        raise _unknown(data) from error
+    except Exception as error:  # a header that a Pillow plugin recognises and then trips over
+        raise PictureError("corrupt", f"the picture's header is corrupt: {type(error).__name__}") from error
+
+
+def _unknown(data: bytes) -> PictureError:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return PictureError("unsupported_type", f"{image.format} pictures are not accepted: send {ACCEPTED}")
+    except Exception:  # nothing in Pillow knows it
+        return PictureError("not_an_image", f"not an image: send {ACCEPTED}")
+
+
+def _passes(image: Image.Image, data: bytes) -> bool:
+    """Whether TensorFlow's `decode_image` gives the picture a person sees from these very bytes."""
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        return False
+    match image.format:
+        case "JPEG" | "MPO":
+            return image.mode in ("L", "RGB") and is_plain_jpeg(data)
+        case "PNG":
+            return is_plain_png(data)
+        case "GIF":
+            return is_plain_gif(data, image)
+        case "BMP":
+            return is_plain_bmp(data)
+    return False
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether a sample holds more than 8 bits; Pillow keeps only the upper 8 of such a colour picture."""
+    if image.format == "PNG":
+        return data[24] == 16
+    return image.mode in ("I", "F") or image.mode.startswith("I;") or max(_tiff_tag(image, TIFF_BITS_PER_SAMPLE, (8,))) > 8
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
+    return getattr(image, "tag_v2", {}).get(tag, default)
+
+
+def _grey_or_rgb(image: Image.Image, *, deep: bool) -> Image.Image:
+    if deep and image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        return Image.fromarray(_stretch(np.asarray(image.convert("RGB"), dtype=np.float64)))
+    if deep:
+        levels = np.asarray(image, dtype=np.float64)
+        return Image.fromarray(_stretch(-levels if _tiff_tag(image, TIFF_PHOTOMETRIC, 1) == WHITE_IS_ZERO else levels))
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _stretch(levels: np.ndarray) -> np.ndarray:
+    """Scale float64 [h, w] or [h, w, 3] by its own minimum and maximum to uint8; a flat picture becomes black."""
+    finite = np.isfinite(levels)
+    if not finite.any():
+        return np.zeros(levels.shape, np.uint8)
+    low, high = levels[finite].min(), levels[finite].max()
+    scaled = np.where(finite, levels - low, 0) * (255 / (high - low) if high > low else 0)
+    return scaled.round().astype(np.uint8)

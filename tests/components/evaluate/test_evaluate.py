@@ -1,0 +1,246 @@
+"""A whole evaluation of tiny real models, from disk to the report."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.errors import InputError
+from tests.components.evaluate.conftest import Run, Shown, flat
+
+Prepare = Callable[..., Run]
+TUMORS = [0.9, 0.8, 0.7, 0.3]
+HEALTHY = [0.1, 0.2, 0.6, 0.4]
+
+
+def eight_pictures() -> list[Shown]:
+    """Held out: three of four tumours and three of four healthy heads are on the right side of 0.5. And two to learn from."""
+    held_out = [flat(level, "tumor", i) for i, level in enumerate(TUMORS)] + [flat(level, "no_tumor", 3) for level in HEALTHY]
+    return [*held_out, flat(0.15, "no_tumor", 8, split="train"), flat(0.95, "tumor", 9, split="validation")]
+
+
+def lesion_at(rows: slice, columns: slice, *, lit: bool = True) -> Shown:
+    """A bright head with a lesion that shines, or does not."""
+    mask = np.zeros((48, 60), bool)
+    mask[rows, columns] = True
+    return Shown(np.where(mask, 1.0 if lit else 0.5, 0.6) + columns.start * 1e-3 * ~mask, "tumor", columns.start, mask=mask)
+
+
+class Page(HTMLParser):
+    """What a page's elements are and carry."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+
+def test_figures_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_pictures())
+
+    evaluation = run()
+
+    assert evaluation == json.loads(run.figures.read_text())
+    assert (evaluation["images"], evaluation["groups"]) == (8, 4)
+    assert evaluation["confusion"] == [[3, 1], [1, 3]]
+    assert evaluation["metrics"]["accuracy"] == evaluation["metrics"]["recall"] == evaluation["metrics"]["specificity"] == 0.75
+    assert evaluation["metrics"]["roc_auc"] == 14 / 16  # 0.3 beats only 0.1 and 0.2
+    squares = [(1 - level) ** 2 for level in TUMORS] + [level**2 for level in HEALTHY]
+    assert evaluation["metrics"]["brier"] == pytest.approx(sum(squares) / 8, abs=2e-3)
+    assert evaluation["verdict"] == {"passed": True, "reasons": []}
+    assert evaluation["grad_cam"] is None
+    sides = evaluation["reference"]["side_pixels"]
+    assert dict(zip(sides["le"], sides["share"], strict=True))[64] == 1
+    assert evaluation["reference"]["brightness"]["share"][-1] == 1
+    assert list(evaluation) == [
+        *("verdict", "classes", "threshold", "images", "groups", "metrics", "per_class", "confusion", "roc", "calibration"),
+        *("reference", "grad_cam"),
+    ]
+
+
+def test_the_gate_refuses_with_its_reasons(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_pictures())
+    reasons = run(min_auc=0.95, min_recall=0.8)["verdict"]["reasons"]
+    assert reasons == [
+        "ROC-AUC is 0.875, below the wanted minimum of 0.950.",
+        "Tumour recall is 0.750, below the wanted minimum of 0.800.",
+    ]
+    assert all(reason in run.report.read_text() for reason in reasons)
+
+
+def test_four_classes(prepare: Prepare, four_class_model: Path) -> None:
+    def colour(red: float, green: float, blue: float, label: str, group: int) -> Shown:
+        return Shown(np.full((20, 20, 3), (red, green, blue)), label, group)
+
+    pictures = [
+        colour(0.9, 0.1, 0.1, "glioma", 0),
+        colour(0.1, 0.8, 0.1, "glioma", 1),
+        colour(0.2, 0.9, 0.1, "meningioma", 2),
+        colour(0.1, 0.1, 0.9, "pituitary", 3),
+        colour(0.1, 0.1, 0.1, "no_tumor", 4),
+        colour(0.1, 0.1, 0.8, "no_tumor", 5),
+    ]
+
+    run = prepare(four_class_model, pictures)
+    evaluation = run()
+
+    assert evaluation["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
+    assert evaluation["metrics"]["tumor_recall"] == 1
+    assert evaluation["metrics"]["specificity"] == 0.5
+    assert evaluation["metrics"]["recall"] == pytest.approx((0.5 + 1 + 0.5 + 1) / 4)
+    assert evaluation["threshold"] is None
+    assert set(evaluation["roc"]) == {"glioma", "meningioma", "no_tumor", "pituitary"}
+    assert "ROC curves, each class against the rest" in run.report.read_text()
+
+
+def test_the_same_seed_writes_the_same_bytes(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_pictures())
+    run(seed=3)
+    first = run.figures.read_bytes(), run.report.read_bytes()
+    run(seed=3)
+    assert (run.figures.read_bytes(), run.report.read_bytes()) == first
+
+
+def test_one_class_only_is_refused_with_the_reason(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, [flat(0.1 * i, "no_tumor", i) for i in range(1, 5)])
+
+    evaluation = run()
+
+    assert evaluation["metrics"]["roc_auc"] is None
+    assert evaluation["metrics"]["specificity"] == 1
+    assert [reason.split(":")[0] for reason in evaluation["verdict"]["reasons"]] == [
+        "ROC-AUC is undefined",
+        "Tumour recall is undefined",
+    ]
+    page = run.report.read_text()
+    assert "holds no picture of tumor" in page
+    assert "Only 4 pictures are held out" in page
+    assert "up to 75% of such groups" in page
+
+
+def test_nothing_held_out(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, [flat(0.3, "no_tumor", 0, split="train")])
+    evaluation = run()
+    assert evaluation["images"] == 0
+    assert not evaluation["verdict"]["passed"]
+    assert "nothing could be measured" in run.report.read_text()
+
+
+def test_one_picture(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, [flat(0.8, "tumor", 0)])
+    assert run()["metrics"]["accuracy_interval"] is None
+    assert "no interval" in run.report.read_text()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_model_that_fails_midway_leaves_nothing_half_written(prepare: Prepare, binary_model: Path, before: bool) -> None:
+    import tensorflow as tf
+
+    pictures = [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)]
+    if before:
+        prepare(binary_model, pictures)()
+    run = prepare(binary_model, [*pictures, flat(0, "no_tumor", 20)])
+    kept = {path: path.read_bytes() for path in run.folder.glob("out/*")}
+
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        run()
+
+    assert {path: path.read_bytes() for path in run.folder.rglob("out/*")} == kept
+    assert len(kept) == (2 if before else 0)
+
+
+def test_bright_lesions_are_hit_where_a_centred_blob_is_not(prepare: Prepare, binary_model: Path) -> None:
+    pictures = [lesion_at(slice(4, 14), slice(start, start + 12)) for start in (2, 8, 40)]
+    pictures.append(lesion_at(slice(30, 40), slice(20, 26), lit=False))
+    pictures.append(flat(0.2, "no_tumor", 99))
+
+    run = prepare(binary_model, pictures, synthetic=True)
+    score = run()["grad_cam"]
+
+    area = (3 * 120 + 60) / 4 / (48 * 60)
+    assert score == pytest.approx({"images": 4, "peak_in_lesion": 3 / 4, "centred_blob": 0, "lesion_area": area}, abs=1e-6)
+    page = run.report.read_text()
+    assert "say nothing about accuracy on patients" in page
+    assert "75 %" in page
+    assert page.count("peak inside the lesion") == 3
+
+
+def test_a_lesion_that_was_missed_is_not_in_the_game(prepare: Prepare, binary_model: Path) -> None:
+    mask = np.zeros((24, 30), bool)
+    mask[3:9, 3:9] = True
+    run = prepare(binary_model, [Shown(mask.astype(float), "tumor", 0, mask=mask), flat(0.1, "no_tumor", 1)], synthetic=True)
+    assert run()["grad_cam"] is None
+    assert "could not be played" in run.report.read_text()
+
+
+def test_the_report_stands_by_itself_and_names_no_picture(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_pictures())
+    run()
+    text = run.report.read_text()
+    page = Page(text)
+
+    hashes = [line.split(",")[0] for line in (run.folder / "splits.csv").read_text().splitlines()[1:]]
+    assert not any(sha256 in text for sha256 in hashes)
+    assert str(run.folder) not in text
+    links = [
+        value or "" for _, carried in page.elements for name, value in carried.items() if name in ("src", "href", "xlink:href")
+    ]
+    assert links
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert "script" not in {tag for tag, _ in page.elements}
+
+
+def test_the_report_can_be_read_aloud(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_pictures())
+    run()
+    page = Page(run.report.read_text())
+
+    tags = Counter(tag for tag, _ in page.elements)
+    assert tags["h1"] == 1
+    assert all(carried.get("alt") for tag, carried in page.elements if tag == "img")
+    assert all(carried.get("scope") for tag, carried in page.elements if tag == "th")
+    plots = [carried for _, carried in page.elements if carried.get("role") == "img"]
+    assert len(plots) == tags["svg"] == 5  # loss, accuracy, ROC, calibration, histogram
+    assert all(carried["aria-label"] for carried in plots)
+
+
+def test_progress_shows_counts_only(prepare: Prepare, binary_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = prepare(binary_model, [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)])
+    run()
+    assert capsys.readouterr().out.splitlines() == [
+        "evaluate: 16 of 20 held-out pictures",
+        "evaluate: 20 of 20 held-out pictures",
+    ]
+
+
+def test_what_cannot_be_used_is_named(prepare: Prepare, binary_model: Path, tmp_path: Path) -> None:
+    run = prepare(binary_model, [flat(0.3, "no_tumor", 0), flat(0.8, "glioma", 1)])
+    with pytest.raises(InputError, match=r"\['glioma'\].*'no_tumor', 'tumor'"):
+        run()
+    splits = tmp_path / "splits.csv"
+    splits.write_text(f"sha256,group,label,split\n{'a' * 64},0,tumor,test\n")
+    with pytest.raises(InputError, match="holds no picture aaaa"):
+        run()
+    splits.write_text("sha256,label\nabc,tumor\n")
+    with pytest.raises(InputError, match=r"splits\.csv with the columns"):
+        run()
+    (tmp_path / "images.zip").write_bytes(b"not a zip")
+    splits.write_text("sha256,group,label,split\n")
+    with pytest.raises(InputError, match=r"not an images\.zip"):
+        run()
+    with pytest.raises(InputError, match=r"model\.json is missing"):
+        Run(run.folder, run.arguments | {"model_dir": tmp_path})()
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "model.json").write_text('{"classes": []}')
+    with pytest.raises(InputError, match=r"lacks \['threshold', 'tumor_classes'\]"):
+        Run(run.folder, run.arguments | {"model_dir": tmp_path})()
+    assert not (tmp_path / "out").exists()

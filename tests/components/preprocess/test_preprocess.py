@@ -1,0 +1,111 @@
+import csv
+import hashlib
+import json
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from components.preprocess.preprocess import Item, fingerprint, preprocess, read_manifest, split_by_group
+from tests.conftest import DataSet
+
+SHARES = {"test_share": 0.2, "validation_share": 0.15}
+
+
+def items(groups: dict[str, list[int]]) -> list[Item]:
+    """Items by label and the sizes of its groups; every sha256 is a real one of its own."""
+    made, group = [], 0
+    for label, sizes in groups.items():
+        for size in sizes:
+            made += [Item(hashlib.sha256(f"{group} {copy}".encode()).hexdigest(), group, label) for copy in range(size)]
+            group += 1
+    return made
+
+
+def shares(made: list[Item], split_of: dict[str, str], label: str) -> dict[str, float]:
+    of_label = [split_of[item.sha256] for item in made if item.label == label]
+    return {split: of_label.count(split) / len(of_label) for split in ("train", "validation", "test")}
+
+
+def test_every_label_is_split_in_its_shares_and_no_group_in_two() -> None:
+    made = items({"no_tumor": [1] * 60 + [2] * 10 + [5] * 4, "tumor": [1] * 150 + [3] * 10})
+    split_of = split_by_group(made, **SHARES, seed=0)
+
+    for label in ("no_tumor", "tumor"):
+        assert shares(made, split_of, label) == pytest.approx({"train": 0.68, "validation": 0.12, "test": 0.2}, abs=0.01)
+    splits_of_group = defaultdict(set)
+    for item in made:
+        splits_of_group[item.group].add(split_of[item.sha256])
+    assert {len(splits) for splits in splits_of_group.values()} == {1}
+
+
+def test_split_depends_on_pictures_and_seed_alone() -> None:
+    made = items({"no_tumor": [1, 2, 3] * 10, "tumor": [1] * 40})
+    split_of = split_by_group(made, **SHARES, seed=0)
+    assert split_by_group(made[::-1], **SHARES, seed=0) == split_of
+    assert split_by_group(made, **SHARES, seed=1) != split_of
+
+
+def test_group_with_two_labels_stays_together() -> None:
+    made = items({"glioma": [1] * 20, "meningioma": [1] * 20})
+    twin = Item(hashlib.sha256(b"twin").hexdigest(), made[0].group, "meningioma")
+    split_of = split_by_group([*made, twin], **SHARES, seed=0)
+    assert split_of[twin.sha256] == split_of[made[0].sha256]
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1], [1, 1, 100], [40, 50, 60], [1, 2, 3, 50]])
+def test_few_or_large_groups_still_reach_every_split(sizes: list[int]) -> None:
+    made = items({"no_tumor": sizes, "tumor": [1] * 20})
+    split_of = split_by_group(made, **SHARES, seed=0)
+    assert {split_of[item.sha256] for item in made if item.label == "no_tumor"} == {"train", "validation", "test"}
+
+
+def test_label_in_two_groups_is_refused() -> None:
+    with pytest.raises(InputError, match=r"class no_tumor has 7 pictures in 2 groups of near copies: at least 3 groups"):
+        split_by_group(items({"no_tumor": [3, 4], "tumor": [1] * 20}), **SHARES, seed=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_share_out_of_range_is_refused_and_nothing_written(phantoms: DataSet, tmp_path: Path, share: float) -> None:
+    with pytest.raises(InputError, match=f"test_share is {share}, wanted a share between 0 and 1"):
+        preprocess(
+            phantoms.images_zip, phantoms.manifest_csv, shards=tmp_path / "s", splits_csv=tmp_path / "s.csv", test_share=share
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_hold_the_very_bytes_of_their_split(phantoms: DataSet) -> None:
+    import tensorflow as tf
+
+    with phantoms.splits_csv.open() as table:
+        rows = list(csv.DictReader(table))
+    description = json.loads((phantoms.shards / "dataset.json").read_text())
+    with zipfile.ZipFile(phantoms.images_zip) as images:
+        stored = {Path(name).stem: images.read(name) for name in images.namelist() if name.startswith("images/")}
+    for split in ("train", "validation"):
+        found = {}
+        for record in tf.data.TFRecordDataset(sorted(map(str, phantoms.shards.glob(f"{split}-*")))).as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            label = description["classes"][feature["label"].int64_list.value[0]]
+            found[feature["sha256"].bytes_list.value[0].decode()] = (label, feature["image_bytes"].bytes_list.value[0])
+        assert found == {row["sha256"]: (row["label"], stored[row["sha256"]]) for row in rows if row["split"] == split}
+    assert description["counts"]["test"] == {
+        label: sum(row["split"] == "test" and row["label"] == label for row in rows) for label in ("no_tumor", "tumor")
+    }
+
+
+def test_fingerprint_is_over_the_sorted_lines(phantoms: DataSet) -> None:
+    two = [Item("b" * 64, 0, "tumor"), Item("a" * 64, 1, "no_tumor")]
+    expected = hashlib.sha256(f"{'a' * 64} no_tumor\n{'b' * 64} tumor\n".encode()).hexdigest()
+    assert fingerprint(two) == fingerprint(two[::-1]) == expected
+    description = json.loads((phantoms.shards / "dataset.json").read_text())
+    assert description["fingerprint"] == fingerprint(read_manifest(phantoms.manifest_csv))
+
+
+def test_repeated_run_writes_the_same_bytes(phantoms: DataSet, tmp_path: Path) -> None:
+    preprocess(phantoms.images_zip, phantoms.manifest_csv, shards=tmp_path / "shards", splits_csv=tmp_path / "splits.csv")
+    assert (tmp_path / "splits.csv").read_bytes() == phantoms.splits_csv.read_bytes()
+    for path in phantoms.shards.iterdir():
+        assert (tmp_path / "shards" / path.name).read_bytes() == path.read_bytes()

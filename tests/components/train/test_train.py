@@ -1,0 +1,87 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.train.data import open_shards
+from components.train.train import Trained, fit
+from tests.conftest import TINY, DataSet
+
+LONG = dataclasses.replace(TINY, epochs=4, early_stopping_patience=2, reduce_lr_patience=1)
+
+
+class Killed(Exception):
+    pass
+
+
+def weights(trained: Trained) -> np.ndarray:
+    return np.concatenate([np.ravel(array) for array in trained.model.get_weights()])
+
+
+def test_training_that_was_killed_ends_as_if_it_had_not_been(
+    phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from components.train.callbacks import Progress
+
+    shards = open_shards(phantoms.shards)
+    whole = fit(shards, LONG)
+
+    def kill(self: Progress, epoch: int, logs: dict | None = None) -> None:
+        if epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Progress, "on_epoch_end", kill)
+        fit(shards, LONG, checkpoint_dir=tmp_path)
+    resumed = fit(shards, LONG, checkpoint_dir=tmp_path)
+
+    assert "train: resuming after epoch 2" in capsys.readouterr().out
+    assert resumed.best_epoch == whole.best_epoch
+    for name, values in whole.history.items():
+        assert resumed.history[name] == pytest.approx(values, rel=1e-4), name
+    assert weights(resumed) == pytest.approx(weights(whole), rel=1e-3, abs=1e-5)
+
+
+def test_training_that_had_ended_is_not_repeated(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = open_shards(phantoms.shards)
+    first = fit(shards, TINY, checkpoint_dir=tmp_path)
+    capsys.readouterr()
+    again = fit(shards, TINY, checkpoint_dir=tmp_path)
+    assert "epoch   1" not in capsys.readouterr().out
+    assert again.history == first.history
+    assert np.array_equal(weights(again), weights(first))
+
+
+def test_checkpoint_of_other_hyper_parameters_is_not_taken(
+    phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = open_shards(phantoms.shards)
+    fit(shards, dataclasses.replace(TINY, epochs=1), checkpoint_dir=tmp_path)
+    other = fit(shards, dataclasses.replace(TINY, epochs=1, learning_rate=0.01), checkpoint_dir=tmp_path)
+    assert "starting anew" in capsys.readouterr().out
+    assert len(other.history["loss"]) == 1
+
+
+def test_callbacks_state_is_kept(phantoms: DataSet, tmp_path: Path) -> None:
+    trained = fit(open_shards(phantoms.shards), LONG, checkpoint_dir=tmp_path)
+    (kept,) = tmp_path.glob("epoch-*")
+    checkpoint, reduce_lr, early_stopping = json.loads((kept / "state.json").read_text())["callbacks"]
+    best = min(trained.history["val_loss"])
+    assert checkpoint["best"] == early_stopping["best"] == pytest.approx(best)
+    assert early_stopping["wait"] == len(trained.history["val_loss"]) - 1 - trained.best_epoch
+    assert "cooldown_counter" in reduce_lr
+
+
+def test_repeated_training_gives_the_same_network(phantoms: DataSet) -> None:
+    shards = open_shards(phantoms.shards)
+    config = dataclasses.replace(TINY, epochs=2)
+    assert weights(fit(shards, config)) == pytest.approx(weights(fit(shards, config)), rel=1e-5, abs=1e-7)
+
+
+def test_a_line_an_epoch_is_printed_and_no_hash(phantoms: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(open_shards(phantoms.shards), TINY)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
+    assert len(lines) == TINY.epochs
+    assert lines[0].startswith("train: epoch   1 of 3  loss ")

@@ -1,0 +1,53 @@
+"""Real, tiny things that several folders of tests share."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from components.ingest.ingest import ingest
+from components.preprocess.preprocess import preprocess
+from components.train.config import TrainConfig
+
+ROOT = Path(__file__).parent.parent
+TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What ingest and preprocess leave."""
+
+    images_zip: Path
+    manifest_csv: Path
+    shards: Path
+    splits_csv: Path
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real pictures."""
+    folder = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real pictures at {folder}: set REALDATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """48 phantoms, ingested and split."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    data = DataSet(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
+    ingest("synthetic://?n=48", images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=folder / "ingest.html")
+    preprocess(data.images_zip, data.manifest_csv, shards=data.shards, splits_csv=data.splits_csv)
+    return data
+
+
+@pytest.fixture(scope="session")
+def tiny_model(phantoms: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a network that was trained for three short epochs. Read it, do not write into it."""
+    from components.train.train import train
+
+    folder = tmp_path_factory.mktemp("model") / "model"
+    train(phantoms.shards, model_dir=folder, config=TINY)
+    return folder
