@@ -1,32 +1,76 @@
-"""A model loaded from its folder and asked as a server asks it."""
+"""A model in its folder: what model.json says of it, and what it answers."""
 
+import json
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from components.errors import InputError
 
+CARD = Path("assets.extra") / "model.json"
+
 
 class SavedModel:
-    """A SavedModel on disk.
+    """A SavedModel loaded from disk and asked as a server asks it.
 
     Raises:
-        InputError: there is none in the folder, or it does not load.
+        InputError: there is none in the folder, it does not load, or it cannot explain.
     """
 
     def __init__(self, folder: Path):
+        start_tensorflow()
         import tensorflow as tf
 
         try:
-            loaded = tf.saved_model.load(str(folder))
+            self._loaded = tf.saved_model.load(str(folder))  # kept: it keeps the weights alive
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} holds no SavedModel that loads: {str(error).splitlines()[0]}") from error
-        self._loaded = loaded  # keeps the weights alive
-        self.signatures = loaded.signatures
+        self.signatures = self._loaded.signatures
 
     def ask(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """Send encoded pictures through a signature and return its outputs; `label` as an array of str."""
+        """Send encoded pictures through a signature and return its outputs; `label` as an array of str.
+
+        Raises:
+            InputError: the model has no such signature.
+        """
         import tensorflow as tf
 
+        if signature not in self.signatures:
+            raise InputError(f"the SavedModel has no signature `{signature}`, only {sorted(self.signatures)}")
         answer = self.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
         return {name: value.numpy().astype(str) if name == "label" else value.numpy() for name, value in answer.items()}
+
+
+def read_model_card(folder: Path) -> dict[str, Any]:
+    """Read the model.json of a model's folder.
+
+    Raises:
+        InputError: it is missing, is not JSON or does not name the classes.
+    """
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or not JSON: {error!r}") from error
+    missing = {"classes", "tumor_classes", "threshold"} - set(card)
+    if missing:
+        raise InputError(f"{path} lacks {sorted(missing)}")
+    return dict(card)
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow and keep what it writes to stderr meanwhile from the reader; no setting of its own does."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,12 +1,13 @@
 """Classify held-out pictures of a run with the champion and write their overlays."""
 
-import csv
-import zipfile
+from itertools import zip_longest
 from pathlib import Path
 
+from components.dataset import HELD_OUT, ImagesZip, read_splits
 from components.files import written_whole
 from components.register.register import champion, connect
 from components.report import NOTICE
+from components.saved_model import SavedModel
 
 
 def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
@@ -17,7 +18,6 @@ def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
     """
     from PIL import Image
 
-    from components.saved_model import SavedModel
     from serving.images import read_picture
     from serving.overlay import render_overlay
 
@@ -42,12 +42,8 @@ def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
 
 def _held_out(folder: Path, count: int) -> tuple[list[str], list[bytes]]:
     """Return the labels and encoded bytes of the first held-out pictures, taking the labels in turn."""
-    with (folder / "splits.csv").open(newline="", encoding="utf-8") as table:
-        rows = [row for row in csv.DictReader(table) if row["split"] == "test"]
-    rank: dict[str, int] = {}
-    for row in rows:
-        row["rank"] = rank[row["label"]] = rank.get(row["label"], -1) + 1
-    chosen = sorted(rows, key=lambda row: (row["rank"], row["label"]))[:count]
-    with zipfile.ZipFile(folder / "images.zip") as images:
-        members = {Path(name).stem: name for name in images.namelist() if name.startswith("images/")}
-        return [row["label"] for row in chosen], [images.read(members[row["sha256"]]) for row in chosen]
+    samples = [sample for sample in read_splits(folder / "splits.csv") if sample.split == HELD_OUT]
+    by_label = [[sample for sample in samples if sample.label == label] for label in sorted({s.label for s in samples})]
+    in_turn = [sample for row in zip_longest(*by_label) for sample in row if sample][:count]
+    with ImagesZip(folder / "images.zip") as images:
+        return [sample.label for sample in in_turn], [images.read_bytes(sample.sha256) for sample in in_turn]

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from components.dataset import SPLITS, read_splits
 from components.report import NOTICE
 
 FIGURES = {"ROC-AUC": "roc_auc", "recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
@@ -51,8 +52,7 @@ def _data(folder: Path) -> str:
 
 
 def _split(folder: Path) -> str:
-    with (folder / "splits.csv").open(newline="", encoding="utf-8") as table:
-        counts = Counter((row["split"], row["label"]) for row in csv.DictReader(table))
-    splits = ("train", "validation", "test")
-    labels = sorted({label for _, label in counts})
-    return "; ".join(f"{split} " + ", ".join(f"{counts[split, label]} {label}" for label in labels) for split in splits)
+    samples = read_splits(folder / "splits.csv")
+    counts = Counter((sample.split, sample.label) for sample in samples)
+    labels = sorted({sample.label for sample in samples})
+    return "; ".join(f"{split} " + ", ".join(f"{counts[split, label]} {label}" for label in labels) for split in SPLITS)

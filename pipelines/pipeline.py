@@ -90,6 +90,7 @@ def brain_tumor(
         trained = train(
             shards=split.outputs["shards"],
             checkpoint_dir=checkpoint_dir,
+            gpus=gpus,
             head=head,
             image_size_px=image_size_px,
             filters=filters,

@@ -1,12 +1,14 @@
 """Run the pipeline on this machine: `python -m pipelines.run --source FOLDER`."""
 
 import argparse
+import contextlib
 import datetime
-import logging
 import os
+import re
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pipelines.classify import classify_held_out
 from pipelines.closing import closing_table
 from pipelines.compile import compile_pipeline
 from pipelines.pipeline import brain_tumor
+from pipelines.step_log import StepLog
 
 # What a run leaves to look at: name in the run's folder, and the task and output it comes from.
 KEPT = {
@@ -27,7 +30,13 @@ KEPT = {
     "tensorboard": "train/logs",
     "summary.md": "summary/text",
 }
-PARSERS = {"String": str, "Integer": int, "Float": float, "Boolean": lambda text: {"true": True, "false": False}[text.lower()]}
+TRUTH = {"true": True, "false": False}
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "String": str,
+    "Integer": int,
+    "Float": float,
+    "Boolean": lambda text: TRUTH[text.lower()],
+}
 
 
 def run(runs: Path, arguments: dict[str, Any]) -> Path:
@@ -47,7 +56,7 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
     outputs = folder / "steps"
     outputs.mkdir(parents=True)
     compile_pipeline(folder / "pipeline.yaml")
-    _run_steps(outputs, arguments)
+    _run_steps(outputs, folder / "run.log", arguments)
     for name, output in KEPT.items():
         _output(outputs, output).rename(folder / name)
     _keep_model(outputs, folder)
@@ -56,20 +65,24 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
     return folder
 
 
-def _run_steps(outputs: Path, arguments: dict[str, Any]) -> None:
+def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None:
     from kfp import local
 
-    # Every step is a process of its own: it finds the repository and keeps TensorFlow's start-up lines to itself.
+    # Every step is a process of its own: it finds the repository, and keeps TensorFlow's start-up lines to itself.
     root = str(Path(__file__).parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger().setLevel(logging.WARNING)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs))
-    with warnings.catch_warnings():
-        # The runner warns about images whose name does not say "python"; it does not use the image.
-        warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
-        warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
-        brain_tumor(**arguments)
+    with log_path.open("w", encoding="utf-8") as file, warnings.catch_warnings():
+        # The runner warns that it uses neither the image nor the accelerator.
+        warnings.filterwarnings("ignore", module=r"kfp\.local")
+        log = StepLog(file)
+        try:
+            with contextlib.redirect_stdout(log):
+                brain_tumor(**arguments)
+        except RuntimeError as error:
+            step = re.sub(r"\x1b\[\d+m", "", str(error)).partition("Inner task failed: ")[2].split("'")[1]
+            raise RuntimeError("\n".join([f"step {step} failed; all it said is in {log_path}", *log.tail])) from error
 
 
 def _registry(runs: Path) -> str:

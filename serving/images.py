@@ -23,6 +23,8 @@ TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
 
 Image.init()
+# Pillow warns of odd metadata and of sizes that are judged here anyway.
+warnings.filterwarnings("ignore", module="PIL")
 
 
 class PictureError(ValueError):
@@ -73,23 +75,18 @@ def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         PictureError: `not_an_image`, `unsupported_type` (DICOM, or a format outside `FORMATS`), `corrupt` (a picture
             that breaks off or does not decode), `too_large` (more than `max_pixels`, judged before decoding).
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = _open(data, max_pixels)
-        width, height = image.size
-        if width * height > max_pixels:
-            raise PictureError("too_large", f"the picture has {width} x {height} pixels, the limit is {max_pixels:,}")
-        try:
-            image.load()
-            passes = _passes(image, data)
-            upright = image if passes else ImageOps.exif_transpose(image)
-            grey_or_rgb = _grey_or_rgb(upright, deep=_is_deep(image, data))
-        except PictureError:
-            raise
-        except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            raise PictureError(
-                "corrupt", f"the {image.format} picture is corrupt or breaks off: {type(error).__name__}"
-            ) from error
+    image = _open(data, max_pixels)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PictureError("too_large", f"the picture has {width} x {height} pixels, the limit is {max_pixels:,}")
+    try:
+        image.load()
+        passes = _passes(image, data)
+        upright = image if passes else ImageOps.exif_transpose(image)
+        grey_or_rgb = _grey_or_rgb(upright, deep=_is_deep(image, data))
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        message = f"the {image.format} picture is corrupt or breaks off: {type(error).__name__}"
+        raise PictureError("corrupt", message) from error
     pixels = np.asarray(grey_or_rgb.convert("RGB"))
     return Picture(data if passes else encode_png(grey_or_rgb), pixels, image.format or "", image.mode)
 

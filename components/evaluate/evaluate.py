@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.heldout import HELD_OUT, Archive, count_splits, read_splits
+from components.dataset import HELD_OUT, ImagesZip, count_splits, read_splits
 from components.evaluate.metrics import measure, rounded
 from components.evaluate.pointing import play_pointing_game
-from components.evaluate.predict import Findings, examine, load_model, read_model_card
+from components.evaluate.predict import Findings, examine
 from components.evaluate.reference import summarise
 from components.evaluate.report import render_report
 from components.files import written_whole
 from components.gate.gate import decide
+from components.saved_model import SavedModel, read_model_card
 
 
 def evaluate(
@@ -45,8 +46,8 @@ def evaluate(
     """
     card, splits = read_model_card(model_dir), read_splits(splits_csv)
     held_out = [sample for sample in splits if sample.split == HELD_OUT]
-    with Archive(images_zip) as archive:
-        findings = examine(load_model(model_dir), archive, held_out, card)
+    with ImagesZip(images_zip) as archive:
+        findings = examine(SavedModel(model_dir), archive, held_out, card)
         evaluation = {"classes": card["classes"], "threshold": card["threshold"], **_figures(findings, archive, seed)}
         reasons = decide(evaluation["metrics"], min_auc=min_auc, min_recall=min_recall)
         evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
@@ -58,7 +59,7 @@ def evaluate(
     return evaluation
 
 
-def _figures(findings: Findings, archive: Archive, seed: int) -> dict[str, Any]:
+def _figures(findings: Findings, archive: ImagesZip, seed: int) -> dict[str, Any]:
     predictions = findings.predictions
     return {
         "images": len(findings.samples),
@@ -69,7 +70,7 @@ def _figures(findings: Findings, archive: Archive, seed: int) -> dict[str, Any]:
     }
 
 
-def _pointing(findings: Findings, archive: Archive) -> dict[str, float] | None:
+def _pointing(findings: Findings, archive: ImagesZip) -> dict[str, float] | None:
     """Play the pointing game on the lesions that were called a tumour."""
     called_tumor = findings.predictions.is_tumor(findings.predictions.called)
     answers = zip(findings.samples, findings.heatmaps, called_tumor, strict=True)

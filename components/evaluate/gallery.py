@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from components.evaluate.heldout import Archive
+from components.dataset import ImagesZip
 from components.evaluate.pointing import points_at
 from components.evaluate.predict import Findings
 from components.evaluate.predictions import Predictions
@@ -59,7 +59,7 @@ def choose(predictions: Predictions, threshold: float | None) -> dict[str, list[
     return {"wrong": wrong, "close": close, "right": in_turn[:RIGHT_CASES]}
 
 
-def show(index: int, findings: Findings, archive: Archive) -> Case:
+def show(index: int, findings: Findings, archive: ImagesZip) -> Case:
     """Make the gallery's entry of one held-out picture."""
     sample, predictions, heatmap = findings.samples[index], findings.predictions, findings.heatmaps[index]
     pixels, mask = read_picture(archive.read_bytes(sample.sha256)).pixels, archive.read_mask(sample.sha256)

@@ -1,20 +1,17 @@
 """Ask an exported SavedModel about the held-out pictures, from disk, as a server would."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from components.dataset import ImagesZip, Sample
 from components.errors import InputError
-from components.evaluate.heldout import Archive, Sample
 from components.evaluate.predictions import Predictions
+from components.saved_model import SavedModel
 from serving.images import read_picture
 
 BATCH = 16
-Ask = Callable[[list[bytes]], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -36,46 +33,7 @@ class Findings:
     side_pixels: np.ndarray
 
 
-def read_model_card(model_dir: Path) -> dict[str, Any]:
-    """Read the model's own model.json.
-
-    Raises:
-        InputError: it is missing, is not JSON or does not name the classes.
-    """
-    path = model_dir / "assets.extra" / "model.json"
-    try:
-        card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or not JSON: {error!r}") from error
-    missing = {"classes", "tumor_classes", "threshold"} - set(card)
-    if missing:
-        raise InputError(f"{path} lacks {sorted(missing)}")
-    return card
-
-
-def load_model(model_dir: Path) -> Ask:
-    """Load a SavedModel and return its `explain` signature as a function of encoded pictures.
-
-    Raises:
-        InputError: there is no SavedModel, or it has no such signature.
-    """
-    import tensorflow as tf
-
-    try:
-        model = tf.saved_model.load(str(model_dir))
-    except OSError as error:
-        raise InputError(f"{model_dir} holds no SavedModel") from error
-    if "explain" not in model.signatures:
-        raise InputError(f"the SavedModel in {model_dir} has no signature `explain`, only {sorted(model.signatures)}")
-
-    def ask(encoded: list[bytes]) -> dict[str, np.ndarray]:
-        answers = model.signatures["explain"](image_bytes=tf.constant(encoded))  # through `model`, which keeps the weights alive
-        return {name: tensor.numpy() for name, tensor in answers.items()}
-
-    return ask
-
-
-def examine(ask: Ask, archive: Archive, samples: list[Sample], card: dict[str, Any]) -> Findings:
+def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: dict[str, Any]) -> Findings:
     """Ask about every sample, `BATCH` pictures at a time; only heatmaps and figures are kept.
 
     Raises:
@@ -88,9 +46,9 @@ def examine(ask: Ask, archive: Archive, samples: list[Sample], card: dict[str, A
     probabilities, called, heatmaps, brightness, sides = [], [], [], [], []
     for start in range(0, len(samples), BATCH):
         pictures = [read_picture(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH]]
-        answers = ask([picture.data for picture in pictures])
+        answers = model.ask("explain", [picture.data for picture in pictures])
         probabilities += list(_by_class(answers["probability"]))
-        called += [classes.index(label.decode()) for label in answers["label"]]
+        called += [classes.index(label) for label in answers["label"]]
         heatmaps += list(answers["heatmap"])
         brightness += [picture.brightness for picture in pictures]
         sides += [max(picture.width_px, picture.height_px) for picture in pictures]

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from components.dataset import ImagesZip
 from components.evaluate import plots
 from components.evaluate.gallery import Case, choose, colour_bar, show
-from components.evaluate.heldout import Archive
 from components.evaluate.predict import Findings
 from components.report import render
 
@@ -22,7 +22,7 @@ GALLERY = {
 def render_report(
     evaluation: dict[str, Any],
     findings: Findings,
-    archive: Archive,
+    archive: ImagesZip,
     *,
     card: dict[str, Any],
     splits: dict[str, dict[str, int]],
@@ -75,7 +75,9 @@ def list_remarks(evaluation: dict[str, Any]) -> list[str]:
     return remarks
 
 
-def _show_gallery(findings: Findings, archive: Archive, threshold: float | None) -> list[tuple[str, str, int | None, list[Case]]]:
+def _show_gallery(
+    findings: Findings, archive: ImagesZip, threshold: float | None
+) -> list[tuple[str, str, int | None, list[Case]]]:
     rights = findings.predictions.are_right
     totals = {"wrong": int((~rights).sum()), "right": int(rights.sum())}
     chosen = choose(findings.predictions, threshold)

@@ -32,4 +32,5 @@ def refuse(evaluation: dsl.Input[dsl.Artifact], refusal: dsl.Output[dsl.Markdown
     reasons = json.loads(Path(evaluation.path).read_text())["verdict"]["reasons"]
     text = "\n".join(["The model is not registered:", "", *(f"- {reason}" for reason in reasons)])
     Path(refusal.path).write_text(text + "\n")
-    print(text, flush=True)
+    for reason in reasons:
+        print(f"refuse: {reason}", flush=True)

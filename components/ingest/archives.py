@@ -36,7 +36,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, 
     try:
         for name, is_link, stream in open_members(archive, max_members):
             if is_link:
-                raise InputError(f"{archive.name} holds a link or a device, {name!r}: only files are unpacked")
+                raise InputError(f"{archive.name} holds a link or a device: only files are unpacked")
             left -= _write(stream, inside(folder, name, archive.name), left)
             if left < 0:
                 raise InputError(f"{archive.name} unpacks to more than {max_bytes:,} bytes")
@@ -54,7 +54,7 @@ def inside(folder: Path, name: str, source: str) -> Path:
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise InputError(f"{source} holds a path that leaves its folder: {name!r}")
+        raise InputError(f"{source} holds a path that leaves its folder: one that is absolute or climbs with ..")
     return folder.joinpath(*path.parts)
 
 

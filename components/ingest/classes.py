@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from components.errors import InputError
-from components.ingest.reading import Found, read_file
+from components.ingest.reading import Found, printable, read_file
 from serving.images import PictureError, read_picture
 
 TUMOR, NO_TUMOR = "tumor", "no_tumor"
@@ -65,12 +65,16 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
     kept = _without_nested_copy(filled)
     _refuse_mixture({_label(class_folder) for class_folder in kept})
     base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
-    found = [Found(file, _printable(file.relative_to(base)), _label(inner)) for inner, files in kept.items() for file in files]
+    found = [
+        Found(file, printable(file.relative_to(base).as_posix()), _label(inner))
+        for inner, files in kept.items()
+        for file in files
+    ]
     return FoundFiles(
         files=sorted(found, key=lambda item: item.path),
         ignored=sum(map(len, outside.values())),
         nested_copies=sum(map(len, filled.values())) - len(found),
-        empty=sorted(str(class_folder) for class_folder in class_folders if class_folder not in filled),
+        empty=sorted(printable(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
     )
 
 
@@ -82,7 +86,7 @@ def class_order(labels: set[str]) -> list[str]:
 def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
     """List every folder that is not hidden, relative to `folder`, with its files; links to folders are followed once."""
     found, seen = [], set()
-    for name, inner, files in os.walk(folder, followlinks=True):
+    for name, inner, files in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
         here, status = Path(name), os.stat(name)
         inner[:] = sorted(entry for entry in inner if not _is_hidden(entry) and here / entry != skip)
         if (status.st_dev, status.st_ino) in seen:
@@ -92,6 +96,10 @@ def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Pat
         visible = [here / entry for entry in sorted(files) if not _is_hidden(entry)]
         found.append((PurePosixPath(here.relative_to(folder)), visible))
     return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _is_hidden(name: str) -> bool:
@@ -157,8 +165,3 @@ def _file_hash(file: Path) -> str:
         return hashlib.sha256(read_file(file)).hexdigest()
     except PictureError:
         return str(file)
-
-
-def _printable(path: Path) -> str:
-    """Return a path that UTF-8 can hold: names from old archives may not be UTF-8."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()

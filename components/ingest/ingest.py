@@ -2,7 +2,6 @@
 
 import contextlib
 import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from components.ingest.classes import FoundFiles, class_order, find_files
 from components.ingest.copies import NearCopies
 from components.ingest.outputs import write_images, write_manifest
 from components.ingest.page import write_report
+from components.ingest.progress import counted
 from components.ingest.reading import KEPT, Record, examine
 from components.ingest.sources import fetch
 from components.ingest.verdicts import judge
-
-PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,11 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
         found = find_files(data.folder, skip=data.masks)
-        records, near = judge(_examine_all(found, Path(scratch)))
+        converted = Path(scratch) / "converted"
+        converted.mkdir()
+        examined = [examine(file, converted) for file in counted(found.files, "read files")]
+        print("ingest: looking for copies", flush=True)
+        records, near = judge(examined)
         summary = _summarise(records, near, synthetic=data.synthetic)
         _refuse_useless(summary, found)
         with contextlib.ExitStack() as outputs:
@@ -74,20 +76,6 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
             write_report(report_path, records, near, found, source=data)
     print(f"ingest: kept {summary.kept:,} of {summary.files:,} files in {summary.groups:,} groups", flush=True)
     return summary
-
-
-def _examine_all(found: FoundFiles, scratch: Path) -> list[Record]:
-    """Read every file, saying how far it is; file names are patient data and stay out of the log."""
-    converted = scratch / "converted"
-    converted.mkdir()
-    records: list[Record] = []
-    total, said = len(found.files), time.monotonic()
-    for file in found.files:
-        records.append(examine(file, converted))
-        if time.monotonic() - said >= PROGRESS_SECONDS or len(records) == total:
-            said = time.monotonic()
-            print(f"ingest: read {len(records):,} of {total:,} files ({len(records) / total:.0%})", flush=True)
-    return records
 
 
 def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> IngestSummary:

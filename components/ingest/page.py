@@ -28,6 +28,7 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
     """Write the page for `records`, the kept ones of which `near` numbers in their order."""
     kept = [record for record in records if record.verdict == KEPT]
     classes = class_order({record.label for record in kept})
+    conflicts = sorted(_of(records, LABEL_CONFLICT), key=lambda record: look_of(record).pixel_hash)
     page = render(
         "ingest/report.html",
         source=source.name,
@@ -45,7 +46,7 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
         plots=plot_by_class(kept, classes),
         formats=Counter((look_of(record).format, look_of(record).mode) for record in kept).most_common(),
         pairs_across=[(_card(kept[first]), _card(kept[second])) for first, second in near.shown_across[:SHOWN]],
-        conflicts=[_card(record) for record in _of(records, LABEL_CONFLICT)[: 2 * SHOWN]],
+        conflicts=[_card(record) for record in conflicts[: 2 * SHOWN]],
         quarantined=_reasons(_of(records, QUARANTINED)),
     )
     path.write_text(page, encoding="utf-8")

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from components.ingest.progress import counted
+
 MASKS_FOLDER = "masks"
 LESION_RADIUS = (0.20, 0.36)
 SPOT_RADIUS = (0.015, 0.045)
@@ -43,7 +45,7 @@ def write_phantoms(folder: Path, *, n: int, seed: int) -> None:
     """
     for name in ("tumor", "no_tumor", MASKS_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for index in range(n):
+    for index in counted(range(n), "drawn phantoms"):
         lesion = index % 2 == 0
         picture, mask = make_phantom(np.random.default_rng([seed, index]), lesion=lesion)
         name = f"phantom-{index:05d}.png"
@@ -151,13 +153,9 @@ def _with_spots(rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: 
 def _with_lesion(
     rng: np.random.Generator, levels: np.ndarray, distance: np.ndarray, contrast: Contrast
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint an evenly bright or dark or a ring-enhancing lesion with some oedema.
+    """Paint an evenly bright or dark or a ring-enhancing lesion with some oedema into `levels`, float32 [h, w], 0-1.
 
-    Args:
-        rng: the source of chance.
-        levels: brightness, float32 [h, w], 0-1.
-        distance: distance from the lesion's centre, float32 [h, w], 1 at its outline.
-        contrast: the kind of scan.
+    `distance`, float32 [h, w], is 0 at the lesion's centre and 1 at its outline.
 
     Returns:
         The brightness, float32 [h, w], and the mask, bool [h, w].

@@ -120,6 +120,11 @@ def read_file(file: Path) -> bytes:
         raise PictureError("unreadable", f"the file cannot be read: {error.strerror}") from error
 
 
+def printable(name: str) -> str:
+    """Return a name that UTF-8 can hold: names from old archives may not be UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _look(picture: Picture, stored: Path) -> Look:
     return Look(
         width_px=picture.width_px,

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from components.errors import InputError
 from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, inside, is_archive, unpack
 from components.ingest.phantoms import MASKS_FOLDER, write_phantoms
+from components.ingest.reading import printable
 
 PHANTOMS = {"n": 400, "seed": 0}
 MIN_PHANTOMS, MAX_PHANTOMS = 10, 100_000
@@ -41,6 +42,8 @@ def fetch(source: str, scratch: Path) -> Source:
     Raises:
         InputError: nothing is there, it cannot be read, or the address is of no known kind.
     """
+    if not source.strip():
+        raise InputError("no source is given: name a folder, an archive or an address")
     scheme, separator, _ = source.partition("://")
     if not separator:
         return _local(Path(source).expanduser(), scratch)
@@ -53,8 +56,7 @@ def fetch(source: str, scratch: Path) -> Source:
 def _local(path: Path, scratch: Path) -> Source:
     if not path.exists():
         raise InputError(f"no such folder or archive: {path}")
-    name = path.resolve().name
-    return Source(path if path.is_dir() else _unpacked(path, scratch), name)
+    return Source(path if path.is_dir() else _unpacked(path, scratch), printable(path.resolve().name))
 
 
 def _unpacked(archive: Path, scratch: Path) -> Path:
@@ -74,7 +76,6 @@ def _synthetic(source: str, scratch: Path) -> Source:
     wanted = PHANTOMS | {key: int(value) for key, value in given.items()}
     if not MIN_PHANTOMS <= wanted["n"] <= MAX_PHANTOMS:
         raise InputError(f"cannot draw {wanted['n']} phantoms: n is from {MIN_PHANTOMS} to {MAX_PHANTOMS:,}")
-    print(f"ingest: drawing {wanted['n']} phantoms", flush=True)
     folder = scratch / "phantoms"
     write_phantoms(folder, n=wanted["n"], seed=wanted["seed"])
     return Source(folder, f"synthetic://?n={wanted['n']}&seed={wanted['seed']}", masks=folder / MASKS_FOLDER)
@@ -112,7 +113,7 @@ def _remote(source: str, scratch: Path) -> Source:
 
 
 def _download_folder(files: Any, prefix: str, folder: Path) -> Path:
-    found = {key: info["size"] for key, info in files.find(prefix, detail=True).items()}
+    found = {key: info["size"] for key, info in files.find(prefix, detail=True).items() if not key.endswith("/")}
     if len(found) > MAX_MEMBERS or sum(found.values()) > MAX_UNPACKED_BYTES:
         raise InputError(f"too much to download: at most {MAX_MEMBERS:,} files and {MAX_UNPACKED_BYTES:,} bytes")
     print(f"ingest: downloading {len(found):,} files, {sum(found.values()) / 1e6:,.0f} MB", flush=True)

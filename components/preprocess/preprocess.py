@@ -3,16 +3,15 @@
 import csv
 import hashlib
 import json
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.dataset import SPLITS, ImagesZip
 from components.errors import InputError
 from components.files import written_whole
 
-SPLITS = ("train", "validation", "test")
 RECORDS_PER_SHARD = 1024
 
 
@@ -57,13 +56,12 @@ def preprocess(
             raise InputError(f"{name} is {share}, wanted a share between 0 and 1")
     items = read_manifest(manifest_csv)
     split_of = split_by_group(items, test_share=test_share, validation_share=validation_share, seed=seed)
-    with zipfile.ZipFile(images_zip) as images, written_whole(shards) as folder:
+    with ImagesZip(images_zip) as images, written_whole(shards) as folder:
         folder.mkdir()
-        dataset = json.loads(images.read("dataset.json"))
-        members = {Path(name).stem: name for name in images.namelist() if name.startswith("images/")}
+        dataset = dict(images.dataset)
         for split in ("train", "validation"):
             chosen = [item for item in items if split_of[item.sha256] == split]
-            _write_shards(images, members, chosen, dataset["classes"], folder, split)
+            _write_shards(images, chosen, dataset["classes"], folder, split)
         counts = _counts(items, split_of, dataset["classes"])
         dataset |= {"counts": counts, "fingerprint": fingerprint(items)}
         (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n")
@@ -138,9 +136,7 @@ def _fill(groups: list[list[Item]], test_share: float, validation_share: float) 
     return names
 
 
-def _write_shards(
-    images: zipfile.ZipFile, members: dict[str, str], items: list[Item], classes: list[str], folder: Path, split: str
-) -> None:
+def _write_shards(images: ImagesZip, items: list[Item], classes: list[str], folder: Path, split: str) -> None:
     import tensorflow as tf
 
     shard_count = -(-len(items) // RECORDS_PER_SHARD)
@@ -149,7 +145,7 @@ def _write_shards(
         with tf.io.TFRecordWriter(str(path)) as writer:
             for item in items[shard * RECORDS_PER_SHARD : (shard + 1) * RECORDS_PER_SHARD]:
                 feature = {
-                    "image_bytes": tf.train.Feature(bytes_list=tf.train.BytesList(value=[images.read(members[item.sha256])])),
+                    "image_bytes": tf.train.Feature(bytes_list=tf.train.BytesList(value=[images.read_bytes(item.sha256)])),
                     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[classes.index(item.label)])),
                     "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[item.sha256.encode()])),
                 }

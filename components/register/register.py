@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import InputError
 from components.files import written_whole
+from components.saved_model import CARD, read_model_card
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MODEL_NAME = "brain-tumor"
 CHAMPION = "champion"
 EXPERIMENT = "brain-tumor"
-CARD = Path("assets.extra") / "model.json"
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,8 @@ def champion(client: "MlflowClient") -> Registered | None:
 
 def completed_card(model_dir: Path, evaluation: dict[str, Any], version: int) -> dict[str, Any]:
     """Return model.json with the version and what was measured."""
-    card = json.loads((model_dir / CARD).read_text())
     metrics = evaluation["metrics"] | {key: evaluation[key] for key in ("images", "groups", "calibration", "roc", "per_class")}
-    return dict(card) | {
+    return read_model_card(model_dir) | {
         "version": version,
         "metrics": metrics,
         "confusion": evaluation["confusion"],
@@ -110,7 +109,7 @@ def completed_card(model_dir: Path, evaluation: dict[str, Any], version: int) ->
 
 def _log_run(client: "MlflowClient", model_dir: Path, evaluation: dict[str, Any]) -> str:
     """Log data set and metrics to the run that MLFLOW_RUN_ID names, else to one of our own; return its id."""
-    card = json.loads((model_dir / CARD).read_text())
+    card = read_model_card(model_dir)
     given = os.environ.get("MLFLOW_RUN_ID")
     if not given:
         experiment = client.get_experiment_by_name(EXPERIMENT)

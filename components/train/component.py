@@ -27,6 +27,7 @@ def train(
     threshold: float,
     seed: int,
     checkpoint_dir: str,
+    gpus: int,
     model: dsl.Output[dsl.Model],
     logs: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -54,6 +55,7 @@ def train(
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
         checkpoint_dir: a folder that outlives the pod, where a killed training resumes; empty for none.
+        gpus: how many the cluster was asked for; a training on fewer says so.
         model: the SavedModel with both signatures.
         logs: for TensorBoard.
         metrics: of the best epoch, on the validation part.
@@ -90,6 +92,7 @@ def train(
             ),
             logs_dir=Path(logs.path),
             checkpoint_dir=Path(checkpoint_dir) if checkpoint_dir else None,
+            gpus=gpus,
         )
     metrics.log_metric("epochs", len(trained.history["val_loss"]))
     for name, values in trained.history.items():

@@ -29,7 +29,13 @@ class Trained:
 
 
 def train(
-    shards_dir: Path, *, model_dir: Path, config: TrainConfig, logs_dir: Path | None = None, checkpoint_dir: Path | None = None
+    shards_dir: Path,
+    *,
+    model_dir: Path,
+    config: TrainConfig,
+    logs_dir: Path | None = None,
+    checkpoint_dir: Path | None = None,
+    gpus: int = 0,
 ) -> Trained:
     """Train on what preprocess wrote and export the SavedModel.
 
@@ -39,11 +45,17 @@ def train(
         config: the hyper-parameters.
         logs_dir: for TensorBoard.
         checkpoint_dir: where a training that is killed is taken up again.
+        gpus: how many were asked for; a training on fewer says so.
 
     Raises:
         InputError: a folder that preprocess did not write, or a hyper-parameter out of its range.
     """
     shards = open_shards(shards_dir)
+    import tensorflow as tf
+
+    found = len(tf.config.list_logical_devices("GPU"))
+    if found < gpus:
+        print(f"train: {gpus} GPU asked for, {found} found", flush=True)
     trained = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir)
     export(trained.model, shards, config, history=trained.history, model_dir=model_dir)
     return trained
@@ -119,7 +131,7 @@ def _is_finite(value: float) -> bool:
 
 
 def _devices(gpus: list) -> str:
-    return f"{len(gpus)} GPU in mixed precision" if gpus else "no GPU: the processor"
+    return f"on {len(gpus)} GPU in mixed precision" if gpus else "on the processor"
 
 
 def _strategy(gpus: list) -> "tf.distribute.Strategy":

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from components.errors import InputError
-from components.saved_model import SavedModel
+from components.saved_model import SavedModel, read_model_card
 from components.train.export import phantom_pngs
 from components.train.model import LAST_CONVOLUTION, LOGITS, decode_batch
 from serving.images import encode_png, read_picture
@@ -116,17 +116,14 @@ def _load(model_dir: Path) -> SavedModel:
 
 
 def _check_card(model_dir: Path) -> dict[str, Any]:
-    path = model_dir / "assets.extra" / "model.json"
     try:
-        card = json.loads(path.read_text())
+        card = read_model_card(model_dir)
         jsonschema.validate(card, json.loads(SCHEMA.read_text()))
-    except FileNotFoundError as error:
-        raise VerifyError(f"model.json: {path} is missing: wanted the folder of one model version") from error
-    except json.JSONDecodeError as error:
-        raise VerifyError(f"model.json: {path} is not JSON: {error}") from error
+    except InputError as error:
+        raise VerifyError(f"model.json: {error}") from error
     except jsonschema.ValidationError as error:
         raise VerifyError(f"model.json: at {error.json_path}: {error.message}") from error
-    return dict(card)
+    return card
 
 
 def _check_hashes(model_dir: Path) -> int:

@@ -8,6 +8,7 @@ import pytest
 from components.errors import InputError
 from components.register import register as module
 from components.register.register import Registered, champion, connect, register
+from components.saved_model import CARD
 from components.train.verify import verify
 
 EVALUATION: dict[str, Any] = {
@@ -68,9 +69,10 @@ def test_metrics_and_data_are_logged(tiny_model: Path, evaluation: Path, registr
     client = connect(registry)
     run = client.get_run(client.get_model_version("brain-tumor", str(registered.version)).run_id)
     assert run.data.metrics == {"accuracy": 0.9, "roc_auc": 0.95}
-    assert run.data.params["dataset.fingerprint"] == json.loads(
-        (tiny_model / "assets.extra" / "model.json").read_text()
-    )["dataset"]["fingerprint"]
+    assert (
+        run.data.params["dataset.fingerprint"]
+        == json.loads((tiny_model / "assets.extra" / "model.json").read_text())["dataset"]["fingerprint"]
+    )
 
 
 def test_model_that_breaks_the_contract_leaves_store_and_champion_alone(
@@ -89,7 +91,7 @@ def test_model_that_breaks_the_contract_leaves_store_and_champion_alone(
 
 def without_verify(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
-    (target / module.CARD).write_text(json.dumps(card))
+    (target / CARD).write_text(json.dumps(card))
 
 
 def test_killed_while_copying_leaves_no_version(
@@ -144,7 +146,12 @@ def test_object_storage_gets_model_json_last(
     files = fsspec.filesystem("memory")
     written: list[str] = []
     put = type(files).put_file
-    monkeypatch.setattr(type(files), "put_file", lambda self, *paths: (written.append(paths[1]), put(self, *paths))[1])
+
+    def noted(self: object, source: str, target: str) -> None:
+        written.append(target)
+        put(self, source, target)
+
+    monkeypatch.setattr(type(files), "put_file", noted)
     registered = register(tiny_model, evaluation, model_store="memory://store/", tracking_uri=registry)
     assert registered.uri == "memory://store/brain-tumor/1"
     assert written[-1] == "/store/brain-tumor/1/assets.extra/model.json"

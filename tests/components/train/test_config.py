@@ -17,4 +17,4 @@ from components.train.config import TrainConfig
 )
 def test_value_out_of_range_is_named(field: str, value: float, wanted: str) -> None:
     with pytest.raises(InputError, match=rf"^{field} is {value!r}, wanted {wanted}$"):
-        TrainConfig(**{field: value})
+        TrainConfig(**{field: value})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The held-out pictures: which they are (splits.csv) and where they lie (images.zip)."""
+"""The files a data set travels in between the steps: images.zip and splits.csv."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ from PIL import Image
 
 from components.errors import InputError
 
+SPLITS = ("train", "validation", "test")
 HELD_OUT = "test"
 
 
@@ -34,7 +35,7 @@ def read_splits(path: Path) -> list[Sample]:
         InputError: it is missing, lacks a column, or a group is not a number.
     """
     try:
-        with path.open(newline="") as lines:
+        with path.open(newline="", encoding="utf-8") as lines:
             return [Sample(row["sha256"], int(row["group"]), row["label"], row["split"]) for row in csv.DictReader(lines)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a splits.csv with the columns sha256, group, label, split: {error!r}") from error
@@ -43,7 +44,7 @@ def read_splits(path: Path) -> list[Sample]:
 def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
     """Count the pictures by split and label, and under `groups` the groups of each split."""
     counts: dict[str, dict[str, int]] = {}
-    for split in ("train", "validation", HELD_OUT):
+    for split in SPLITS:
         members = [sample for sample in samples if sample.split == split]
         labels = [sample.label for sample in members]
         counts[split] = {label: labels.count(label) for label in sorted({sample.label for sample in samples})}
@@ -51,7 +52,7 @@ def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
     return counts
 
 
-class Archive:
+class ImagesZip:
     """images.zip, opened for reading in a `with` statement.
 
     Attributes:

@@ -1,0 +1,70 @@
+"""What explaining costs beside predicting: `make bench`.
+
+Both signatures of one SavedModel on disk are asked about the same phantoms, in turn, so that a busy machine slows both alike.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from components.saved_model import SavedModel, start_tensorflow
+
+CALLS = 60
+BATCHES = (1, 8)
+WANTED = 1.5
+
+
+def measure(model: SavedModel, pictures: list[bytes]) -> dict[str, float]:
+    """Return the median seconds of a call of each signature over `CALLS` calls, taken in turn."""
+    seconds: dict[str, list[float]] = {"serving_default": [], "explain": []}
+    for call in range(CALLS + 5):
+        for signature, taken in seconds.items():
+            started = time.perf_counter()
+            model.ask(signature, pictures)
+            if call >= 5:  # the first calls build the graph
+                taken.append(time.perf_counter() - started)
+    return {signature: statistics.median(taken) for signature, taken in seconds.items()}
+
+
+def export_untrained(folder: Path, head: str) -> SavedModel:
+    """Export a network of the default size; what it costs does not depend on its weights."""
+    import tensorflow as tf
+
+    from components.train.config import TrainConfig
+    from components.train.export import served_model
+    from components.train.model import build_model
+
+    config = TrainConfig(head=head)
+    served = served_model(build_model(config, 2), ["no_tumor", "tumor"], config)
+    signatures = {"serving_default": served.serving_default, "explain": served.explain}
+    tf.saved_model.save(served, str(folder), signatures=signatures)
+    return SavedModel(folder)
+
+
+def main() -> None:
+    """Print the median of both signatures and their ratio, for each head and batch size."""
+    start_tensorflow()
+    from components.train.config import HEADS
+    from components.train.export import phantom_pngs
+
+    pictures = phantom_pngs(max(BATCHES))
+    print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in pictures]) / 1e3:.0f} kB")
+    print("head     batch  serving_default   explain   ratio")
+    with tempfile.TemporaryDirectory() as scratch:
+        for head in HEADS:
+            model = export_untrained(Path(scratch) / head, head)
+            for batch in BATCHES:
+                median = measure(model, pictures[:batch])
+                ratio = median["explain"] / median["serving_default"]
+                verdict = "" if ratio <= WANTED else f"  above the wanted {WANTED}"
+                print(
+                    f"{head:<8} {batch:>5}  {median['serving_default'] * 1e3:>12.1f} ms"
+                    f"  {median['explain'] * 1e3:>5.1f} ms  {ratio:>6.2f}{verdict}"
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Archives that a stranger made."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from components.ingest.archives import is_archive, unpack
+
+
+def make_zip(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def make_tar(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for member, data in members:
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def test_unpacks_a_zip(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", **{"yes/": b"", "yes/a b.png": b"one", "no\\c.png": b"two"})
+    unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out" / "yes" / "a b.png").read_bytes() == b"one"
+    assert (tmp_path / "out" / "no" / "c.png").read_bytes() == b"two"
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_unpacks_a_tar(tmp_path: Path, mode: str) -> None:
+    archive = make_tar(tmp_path / "a.tar", (member("yes", tarfile.DIRTYPE), b""), (member("./yes/a.png"), b"one"), mode=mode)
+    assert is_archive(archive)
+    unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out" / "yes" / "a.png").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("name", ["../a.png", "yes/../../a.png", "/etc/a.png", "..\\a.png"])
+def test_refuses_a_path_that_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"a\.zip holds a path that leaves its folder"):
+        unpack(make_zip(tmp_path / "a.zip", **{"yes/b.png": b"", name: b"bad"}), tmp_path / "out")
+    with pytest.raises(InputError, match=r"a\.tar holds a path that leaves its folder"):
+        unpack(make_tar(tmp_path / "a.tar", (member(name), b"bad")), tmp_path / "out")
+    assert not list(tmp_path.rglob("a.png"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_refuses_links_and_devices(tmp_path: Path, kind: bytes) -> None:
+    archive = make_tar(tmp_path / "a.tar", (member("yes/a.png", kind, "/etc/passwd"), b""))
+    with pytest.raises(InputError, match="holds a link or a device: only files are unpacked"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_refuses_a_link_in_a_zip(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("yes/a.png")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(InputError, match="holds a link"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_bounds_the_unpacked_size(tmp_path: Path) -> None:
+    bomb = make_zip(tmp_path / "a.zip", **{f"yes/{index}.png": bytes(3_000_000) for index in range(4)})
+    assert bomb.stat().st_size < 20_000
+    with pytest.raises(InputError, match=r"a\.zip unpacks to more than 10,000,000 bytes"):
+        unpack(bomb, tmp_path / "out", max_bytes=10_000_000)
+    assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.png")) < 13_000_000
+    with pytest.raises(InputError, match="more than 5,000 bytes"):
+        unpack(make_tar(tmp_path / "a.tgz", (member("a"), bytes(9_000)), mode="w:gz"), tmp_path / "out", max_bytes=5_000)
+
+
+def test_bounds_the_count(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.zip holds more than 3 members"):
+        unpack(make_zip(tmp_path / "a.zip", **dict.fromkeys("abcd", b"")), tmp_path / "out", max_members=3)
+    folders = [(member(name, tarfile.DIRTYPE), b"") for name in "abcd"]
+    with pytest.raises(InputError, match=r"a\.tar holds more than 3 members"):
+        unpack(make_tar(tmp_path / "a.tar", *folders), tmp_path / "out", max_members=3)
+
+
+def test_says_when_an_archive_is_damaged(tmp_path: Path) -> None:
+    noise = bytes(range(256)) * 40
+    archive = make_zip(tmp_path / "a.zip", **{"yes/a.png": noise})
+    archive.write_bytes(archive.read_bytes().replace(b"\x01", b"\x02", 5))
+    with pytest.raises(InputError, match=r"a\.zip cannot be unpacked"):
+        unpack(archive, tmp_path / "out")
+    cut = make_tar(tmp_path / "a.tgz", (member("yes/a.png"), noise), mode="w:gz")
+    cut.write_bytes(cut.read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"a\.tgz cannot be unpacked"):
+        unpack(cut, tmp_path / "out")
+
+
+def test_says_when_an_archive_is_encrypted(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", a=b"secret")
+    data = bytearray(archive.read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match="encrypted"):
+        unpack(archive, tmp_path / "out")

@@ -1,0 +1,241 @@
+"""From a set of files to images.zip, manifest and report."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.errors import InputError
+from components.ingest import ingest as module
+from components.ingest import progress
+from tests.components.ingest.conftest import MakeSet, Outputs, save, texture, zip_folder
+from tests.serving.test_images import huge_png
+
+
+def test_writes_the_kept_pictures_and_one_row_a_file(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=3, no=2)
+    data = (folder / "no" / "0.png").read_bytes()
+    summary = outputs.run(folder)
+    assert (summary.files, summary.kept, summary.groups, summary.synthetic) == (5, 5, 5, False)
+    assert summary.counts == {"no_tumor": 2, "tumor": 3}
+    rows = outputs.rows()
+    assert [row["path"] for row in rows] == ["no/0.png", "no/1.png", "yes/0.png", "yes/1.png", "yes/2.png"]
+    sha256 = hashlib.sha256(data).hexdigest()
+    expected = {
+        "label": "no_tumor",
+        "sha256": sha256,
+        "group": "0",
+        "width": "64",
+        "height": "64",
+        "mode": "RGB",
+        "format": "PNG",
+    }
+    assert rows[0] == {"path": "no/0.png", "verdict": "kept", **expected}
+    assert [row["group"] for row in rows] == ["0", "1", "2", "3", "4"]
+    with zipfile.ZipFile(outputs.images_zip) as images:
+        assert images.read(f"images/{sha256}.png") == data
+        assert {member.compress_type for member in images.infolist()} == {zipfile.ZIP_STORED}
+        assert json.loads(images.read("dataset.json")) == {
+            "source": "scans",
+            "synthetic": False,
+            "classes": ["no_tumor", "tumor"],
+            "counts": {"no_tumor": 2, "tumor": 3},
+        }
+
+
+def test_two_runs_give_the_same_bytes(make_set: MakeSet, outputs: Outputs, tmp_path: Path) -> None:
+    folder = make_set(yes=3, no=3)
+    again = Outputs(tmp_path / "again.zip", tmp_path / "again.csv", tmp_path / "again.html")
+    outputs.run(folder)
+    again.run(folder)
+    for first, second in zip(vars(outputs).values(), vars(again).values(), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_picture_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=2)
+    scan = save(texture(77), folder / "yes" / "scan.tif")
+    outputs.run(folder)
+    row = next(row for row in outputs.rows() if row["path"] == "yes/scan.tif")
+    assert (row["format"], row["sha256"]) == ("TIFF", hashlib.sha256(scan.read_bytes()).hexdigest())
+    with zipfile.ZipFile(outputs.images_zip) as images, Image.open(io.BytesIO(images.read(f"images/{row['sha256']}.png"))) as png:
+        np.testing.assert_array_equal(np.asarray(png), texture(77))
+
+
+def test_what_cannot_be_read_is_quarantined_with_its_reason(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=2)
+    (folder / "yes" / "empty.jpg").touch()
+    (folder / "yes" / "words.jpg").write_text("no picture")
+    whole = save(texture(8, side=200), folder / "no" / "whole.jpg").read_bytes()
+    (folder / "yes" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "no" / "huge.png").write_bytes(huge_png())
+    (folder / "no" / "gone.png").symlink_to(folder / "nowhere.png")
+    os.mkfifo(folder / "no" / "pipe.png")
+    summary = outputs.run(folder)
+    bad = {row["path"]: row for row in outputs.rows() if row["verdict"] != "kept"}
+    assert {path: row["verdict"] for path, row in bad.items()} == {
+        "no/gone.png": "quarantined: unreadable",
+        "no/huge.png": "quarantined: too_large",
+        "no/pipe.png": "quarantined: unreadable",
+        "yes/broken.jpg": "quarantined: corrupt",
+        "yes/empty.jpg": "quarantined: not_an_image",
+        "yes/words.jpg": "quarantined: not_an_image",
+    }
+    assert {(row["group"], row["width"], row["mode"], row["format"]) for row in bad.values()} == {("", "", "", "")}
+    assert summary.verdicts["quarantined: not_an_image"] == 2
+    page = outputs.report_html.read_text()
+    assert "the file is empty (0 bytes)" in page
+    assert "yes/broken.jpg" in page
+
+
+def test_exact_copies_leave_the_first_and_label_conflicts_leave_none(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=2)
+    save(texture(0), folder / "yes" / "copy.bmp")
+    for name in ("yes/x.png", "yes/y.png", "no/z.gif"):
+        save(texture(500), folder / name)
+    summary = outputs.run(folder)
+    verdicts = {row["path"]: row["verdict"] for row in outputs.rows()}
+    assert verdicts["yes/0.png"] == "kept"
+    assert verdicts["yes/copy.bmp"] == "exact_copy"
+    assert {verdicts[name] for name in ("yes/x.png", "yes/y.png", "no/z.gif")} == {"label_conflict"}
+    assert summary.verdicts == {"kept": 4, "label_conflict": 3, "exact_copy": 1}
+    assert "The same pixels under two labels" in outputs.report_html.read_text()
+
+
+def test_near_copies_share_a_group_and_a_pair_across_labels_is_reported(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=2)
+    brighter = np.clip(texture(0).astype(int) + 5, 0, 255).astype(np.uint8)
+    save(np.ascontiguousarray(np.rot90(brighter)), folder / "yes" / "turned.png")
+    save(np.ascontiguousarray(texture(1000)[:, ::-1] // 2 + 20), folder / "yes" / "mirrored.png")
+    summary = outputs.run(folder)
+    groups = {row["path"]: row["group"] for row in outputs.rows()}
+    assert groups == {
+        "no/0.png": "0",
+        "no/1.png": "1",
+        "yes/0.png": "2",
+        "yes/1.png": "3",
+        "yes/mirrored.png": "0",
+        "yes/turned.png": "2",
+    }
+    assert (summary.near_pairs, summary.near_pairs_across_labels, summary.groups) == (2, 1, 4)
+    page = outputs.report_html.read_text()
+    assert "Near copies under two labels" in page
+    assert page.count("yes/mirrored.png") == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"yes": 3}, "found 1: 3 of 3 files can be used, tumor 3"),
+        ({"yes": 3, "no": 0}, "tumor 3, empty class folder no"),
+        ({"yes": 1}, "found 1: 1 of 1 files can be used, tumor 1"),
+        ({"yes": 0, "no": 0}, "found 0: 0 of 0 files"),
+    ],
+    ids=["one class", "an empty class", "one picture in all", "nothing"],
+)
+def test_refuses_fewer_than_two_classes(make_set: MakeSet, outputs: Outputs, counts: dict[str, int], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        outputs.run(make_set(**counts))
+    assert outputs.left_nothing()
+
+
+def test_refuses_a_class_of_which_nothing_can_be_read(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=0)
+    (folder / "no" / "a.jpg").write_text("words")
+    with pytest.raises(InputError, match=r"found 1: 2 of 3 files can be used, tumor 2, quarantined: not_an_image 1"):
+        outputs.run(folder)
+
+
+def test_a_failure_at_the_end_leaves_nothing(make_set: MakeSet, outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(module, "write_report", fail)
+    with pytest.raises(OSError, match="disk full"):
+        outputs.run(make_set(yes=2, no=2))
+    assert outputs.left_nothing()
+
+
+def test_odd_file_names_reach_the_manifest_and_stay_out_of_the_log(
+    make_set: MakeSet, outputs: Outputs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_set(yes=2, no=2)
+    (folder / "yes" / "0.png").rename(folder / "yes" / 'Müller, "Jan".png')
+    (folder / "yes" / "1.png").rename(os.fsdecode(os.fsencode(folder / "yes") + b"/caf\xe9.png"))
+    outputs.run(folder)
+    assert [row["path"] for row in outputs.rows()][2:] == ['yes/Müller, "Jan".png', "yes/caf\\udce9.png"]
+    printed = capsys.readouterr().out
+    assert "read files 4 of 4 (100%)" in printed
+    assert "kept 4 of 4 files in 4 groups" in printed
+    assert not re.search(r"png|Müller|scans", printed)
+
+
+def test_says_how_far_it_is_every_so_often(
+    make_set: MakeSet, outputs: Outputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    outputs.run(make_set(yes=2, no=2))
+    assert re.findall(r"read files (\d) of 4", capsys.readouterr().out) == ["1", "2", "3", "4"]
+
+
+def test_phantoms_come_with_their_masks_and_say_what_they_are(outputs: Outputs) -> None:
+    summary = outputs.run("synthetic://?n=12&seed=3")
+    assert summary.synthetic
+    assert summary.counts == {"no_tumor": 6, "tumor": 6}
+    with zipfile.ZipFile(outputs.images_zip) as images:
+        dataset = json.loads(images.read("dataset.json"))
+        masks = sorted(name for name in images.namelist() if name.startswith("masks/"))
+        sizes = [Image.open(io.BytesIO(images.read(name))).size for name in masks]
+        same = [Image.open(io.BytesIO(images.read(name.replace("masks", "images")))).size for name in masks]
+    assert (dataset["source"], dataset["synthetic"]) == ("synthetic://?n=12&seed=3", True)
+    assert masks == sorted(f"masks/{row['sha256']}.png" for row in outputs.rows() if row["label"] == "tumor")
+    assert sizes == same
+    assert "They prove nothing about accuracy" in outputs.report_html.read_text()
+
+
+def test_the_report_is_one_small_page(make_set: MakeSet, outputs: Outputs) -> None:
+    outputs.run(make_set(yes=3, no=3))
+    page = outputs.report_html.read_text()
+    assert len(page) < 2_000_000
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
+
+
+def test_starts_fast_and_without_tensorflow() -> None:
+    code = """
+import sys, time, components.ingest.ingest
+late = ("tensorflow", "matplotlib", "scipy", "fsspec", "kagglehub")
+print([name for name in late if name in sys.modules], time.process_time() < 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "True"]
+
+
+@pytest.mark.realdata
+def test_navoneel(realdata: Path, outputs: Outputs, tmp_path: Path) -> None:
+    summary = outputs.run(realdata / "navoneel")
+    assert (summary.files, summary.kept, summary.verdicts["exact_copy"]) == (253, 228, 25)
+    assert summary.counts == {"no_tumor": 87, "tumor": 141}
+    assert (summary.groups, summary.near_pairs_across_labels) == (206, 0)
+    page = outputs.report_html.read_text()
+    assert "A tumor picture is larger than a random no_tumor picture" in page
+    archive = zip_folder(realdata / "navoneel", tmp_path / "archive.zip", "", "brain_tumor_dataset/")
+    zipped = Outputs(tmp_path / "zipped.zip", tmp_path / "zipped.csv", tmp_path / "zipped.html")
+    assert zipped.run(archive) == summary
+    assert zipped.manifest_csv.read_bytes() == outputs.manifest_csv.read_bytes()
+
+
+@pytest.mark.realdata
+def test_sartaj(realdata: Path, outputs: Outputs) -> None:
+    summary = outputs.run(realdata / "sartaj4-subset")
+    assert summary.classes == ["glioma", "meningioma", "no_tumor", "pituitary"]
+    assert summary.files == 800
+    assert summary.near_pairs_across_labels > 0

@@ -1,0 +1,47 @@
+"""What tells the classes apart without being a sign of disease."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.ingest.reading import Found, Record, examine
+from components.ingest.shortcuts import common_language_effect, find_shortcuts
+from tests.components.ingest.conftest import save, texture
+
+
+def records(tmp_path: Path, label: str, *, count: int, side: int, suffix: str = "png") -> list[Record]:
+    files = [save(texture(index, side=side), tmp_path / label / f"{index}.{suffix}") for index in range(count)]
+    return [examine(Found(file, file.name, label), tmp_path) for file in files]
+
+
+def test_common_language_effect() -> None:
+    assert common_language_effect(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.875)
+    assert common_language_effect(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
+
+
+def test_says_which_class_is_larger_and_stored_otherwise(tmp_path: Path) -> None:
+    kept = records(tmp_path, "tumor", count=20, side=96, suffix="bmp") + records(tmp_path, "no_tumor", count=20, side=64)
+    assert find_shortcuts(kept, ["no_tumor", "tumor"]) == [
+        "A tumor picture is larger than a random no_tumor picture 100% of the time (longest side: median 96 against 64 px).",
+        "100% of tumor pictures have the format BMP, 0% of no_tumor pictures.",
+        "0% of tumor pictures have the format PNG, 100% of no_tumor pictures.",
+    ]
+
+
+def test_says_nothing_where_there_is_nothing(tmp_path: Path) -> None:
+    kept = records(tmp_path, "tumor", count=20, side=64) + records(tmp_path, "no_tumor", count=20, side=64)
+    assert find_shortcuts(kept, ["no_tumor", "tumor"]) == []
+
+
+def test_compares_each_of_many_classes_with_the_others(tmp_path: Path) -> None:
+    kept = [
+        *records(tmp_path, "glioma", count=20, side=64),
+        *records(tmp_path, "no_tumor", count=20, side=48),
+        *records(tmp_path, "pituitary", count=20, side=64),
+    ]
+    said = find_shortcuts(kept, ["glioma", "no_tumor", "pituitary"])
+    assert (
+        "A no_tumor picture is smaller than a random other picture 100% of the time (longest side: median 48 against 64 px)."
+        in said
+    )

@@ -1,0 +1,137 @@
+"""What the user may name."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from components.ingest import sources
+from components.ingest.classes import find_files
+from components.ingest.sources import fetch
+from tests.components.ingest.conftest import MakeSet, Outputs, zip_folder
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of tmp_path/served on this machine."""
+    (tmp_path / "served").mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "served"))
+    ) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+
+
+def test_a_folder_is_read_where_it_lies_and_named_without_its_parents(make_set: MakeSet, scratch: Path) -> None:
+    folder = make_set(yes=1, no=1)
+    source = fetch(f"{folder}/", scratch)
+    assert (source.folder, source.name, source.synthetic) == (folder, "scans", False)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("", "no source is given"),
+        ("/nowhere/at/all", "no such folder or archive: /nowhere/at/all"),
+        ("ftp://host/set.zip", r"unknown kind of address ftp://; known are a folder, .*s3://.*kaggle://, synthetic://"),
+        ("synthetic://?n=many", "cannot read synthetic://\\?n=many: write synthetic://"),
+        ("synthetic://?n=-4", "whole numbers"),
+        ("synthetic://?n=", "whole numbers"),
+        ("synthetic://?count=400", "cannot read"),
+        ("synthetic://400", "cannot read"),
+        ("synthetic://?n=9", "cannot draw 9 phantoms: n is from 10 to 100,000"),
+        ("synthetic://?n=1000000000", "cannot draw"),
+        ("kaggle://only-a-name", "write kaggle://owner/name"),
+        ("kaggle://owner/../../etc", "write kaggle://owner/name"),
+    ],
+)
+def test_refuses_with_a_sentence(source: str, says: str, outputs: Outputs) -> None:
+    with pytest.raises(InputError, match=says):
+        outputs.run(source)
+    assert outputs.left_nothing()
+
+
+def test_refuses_a_file_that_is_no_archive(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"scan\.png is neither a folder nor a zip or tar archive"):
+        fetch(str(tmp_path / "scan.png"), scratch)
+
+
+def test_an_archive_is_told_by_content(make_set: MakeSet, tmp_path: Path, scratch: Path) -> None:
+    archive = zip_folder(make_set(yes=1, no=1), tmp_path / "download", "top/")
+    assert [found.path for found in find_files(fetch(str(archive), scratch).folder).files] == ["no/0.png", "yes/0.png"]
+
+
+def test_phantoms_default_and_named_in_full(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PHANTOMS", {"n": 12, "seed": 0})
+    source = fetch("synthetic://", scratch)
+    assert (source.name, source.masks) == ("synthetic://?n=12&seed=0", source.folder / "masks")
+    assert len(find_files(source.folder, skip=source.masks).files) == 12
+
+
+def test_downloads_an_archive_and_keeps_its_signature_out_of_the_name(
+    server: str, make_set: MakeSet, tmp_path: Path, scratch: Path
+) -> None:
+    zip_folder(make_set(yes=1, no=1), tmp_path / "served" / "set.zip", "")
+    source = fetch(f"{server}/set.zip?X-Amz-Signature=secret", scratch)
+    assert source.name == "http://127.0.0.1/set.zip"
+    assert len(find_files(source.folder).files) == 2
+
+
+def test_a_failed_download_says_why_without_credentials(server: str, scratch: Path) -> None:
+    address = server.replace("http://", "http://user:password@")
+    with pytest.raises(InputError, match=r"cannot download http://127\.0\.0\.1/gone\.zip: FileNotFoundError") as caught:
+        fetch(f"{address}/gone.zip?token=secret", scratch)
+    assert "secret" not in str(caught.value)
+    assert "password" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_download_that_is_no_archive(server: str, tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "served" / "page.zip").write_text("<html>sign in</html>")
+    with pytest.raises(InputError, match=r"page\.zip is neither"):
+        fetch(f"{server}/page.zip", scratch)
+
+
+def test_a_prefix_is_downloaded_as_a_folder(make_set: MakeSet, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec's store in memory stands in for S3: the calls are the same."""
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(make_set(yes=2, no=1)) + "/", "/bucket/scans/", recursive=True)
+    monkeypatch.setitem(sources.SCHEMES, "memory", sources.SCHEMES["s3"])
+    source = fetch("memory://bucket/scans/", scratch)
+    assert [found.path for found in find_files(source.folder).files] == ["no/0.png", "yes/0.png", "yes/1.png"]
+    monkeypatch.setattr(sources, "MAX_MEMBERS", 2)
+    with pytest.raises(InputError, match="too much to download: at most 2 files"):
+        fetch("memory://bucket/scans/", scratch)
+
+
+def test_kaggle_failures_are_one_line(monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
+    import kagglehub
+
+    def fail(_handle: str) -> str:
+        raise OSError("403 Client Error.\n for url: https://me:key@www.kaggle.com/api?token=secret now")
+
+    monkeypatch.setattr(kagglehub, "dataset_download", fail)
+    with pytest.raises(InputError) as caught:
+        fetch("kaggle://owner/name", scratch)
+    assert str(caught.value) == (
+        "cannot download kaggle://owner/name: OSError: 403 Client Error. for url: https://www.kaggle.com/api now"
+    )

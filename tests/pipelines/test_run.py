@@ -1,0 +1,149 @@
+"""The pipeline itself, on the local runner: the same object that is compiled for Kubeflow."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from components.register.register import champion, connect
+from pipelines.run import parse_parameters
+from tests.conftest import ROOT
+
+TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
+
+
+def run(runs: Path, source: str, *settings: str, classify: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.run", "--runs", str(runs), "--source", source, "--classify", str(classify)]
+    for setting in (*TINY, *settings):
+        command += ["--set", setting]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work") / "runs"
+
+
+@pytest.fixture(scope="module")
+def passed(runs: Path) -> subprocess.CompletedProcess[str]:
+    """A run that passes the gate, the first of `runs`."""
+    return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0", classify=3)
+
+
+@pytest.fixture(scope="module")
+def refused(runs: Path, passed: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """A run on the same pictures that the gate refuses, after `passed`."""
+    return run(runs, "synthetic://?n=40", "min_auc=1.01")
+
+
+def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    log = next(runs.glob("2*/run.log")).read_text()
+    assert "register: brain-tumor version 1 is the champion" in passed.stdout
+    assert "Task 'register'" in strip_colour(log)
+    assert "refuse" not in {line.split(":")[0] for line in passed.stdout.splitlines()}
+    assert "Task 'refuse'" not in strip_colour(log)
+    registered = champion(connect(f"sqlite:///{runs}/mlflow.db"))
+    assert registered is not None
+    assert registered.uri == str(runs / "models" / "brain-tumor" / "1")
+
+
+def test_run_leaves_what_a_person_looks_at_and_no_more(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
+    folder = min(runs.glob("2*"))
+    assert {path.name for path in folder.iterdir()} == {
+        *("report.html", "ingest.html", "metrics.json", "manifest.csv", "splits.csv", "images.zip"),
+        *("pipeline.yaml", "registered.json", "summary.md", "run.log", "tensorboard", "examples"),
+    }
+    assert (folder / "pipeline.yaml").read_text() == (ROOT / "pipelines" / "brain_tumor.yaml").read_text()
+    assert sorted(path.name for path in (folder / "examples").iterdir()) == ["1.png", "2.png", "3.png"]
+    with (folder / "splits.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 40
+    assert list(rows[0]) == ["sha256", "group", "label", "split"]
+
+
+def test_closing_table_holds_what_was_computed(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
+    metrics = json.loads((min(runs.glob("2*")) / "metrics.json").read_text())["metrics"]
+    low, high = metrics["accuracy_interval"]
+    assert "  data         40 files: 40 kept" in passed.stdout
+    assert f"  accuracy     {metrics['accuracy']:.3f}, 95 % interval {low:.3f} to {high:.3f}\n" in passed.stdout
+    assert "  verdict      passed: brain-tumor version 1 is the champion\n" in passed.stdout
+    assert passed.stdout.rstrip().endswith("Assists a reader and does not replace one. Not for diagnosis.")
+    assert "Traceback" not in passed.stdout + passed.stderr
+
+
+def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
+    runs: Path, refused: subprocess.CompletedProcess[str]
+) -> None:
+    assert refused.returncode == 0, refused.stdout + refused.stderr
+    folder = (runs / "latest").resolve()
+    log = strip_colour((folder / "run.log").read_text())
+    assert "Task 'refuse'" in log
+    assert "Task 'register'" not in log
+    assert "refuse: " in refused.stdout
+    assert "  verdict      refused: " in refused.stdout
+    assert "refused" in (folder / "report.html").read_text().lower()
+    assert (folder / "refused-model" / "saved_model.pb").exists()
+    assert not (folder / "registered.json").exists()
+    registered = champion(connect(f"sqlite:///{runs}/mlflow.db"))
+    assert registered is not None
+    assert registered.version == 1
+
+
+def test_same_seed_gives_the_same_manifest_and_split(runs: Path, refused: subprocess.CompletedProcess[str]) -> None:
+    first, second = sorted(runs.glob("2*"))[:2]
+    for name in ("manifest.csv", "splits.csv", "images.zip"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
+    runs: Path, refused: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    before = (runs / "latest").resolve()
+    failed = run(runs, str(tmp_path / "missing"))
+    assert failed.returncode == 1
+    assert "ingest: error: " in failed.stdout
+    assert "summary: run failed" in failed.stdout
+    assert "step ingest failed" in failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert (runs / "latest").resolve() == before
+
+
+def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:
+    from pipelines.classify import classify_held_out
+
+    assert classify_held_out(tmp_path, 3, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db") == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epoch=3", "no such parameter: 'epoch=3', wanted NAME=VALUE with one of batch_norm_momentum, "),
+        ("epochs=many", "epochs is 'many', wanted integer"),
+        ("horizontal_flip=maybe", "horizontal_flip is 'maybe', wanted boolean"),
+    ],
+)
+def test_parameter_that_does_not_fit_is_named(setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        parse_parameters([setting])
+
+
+def test_parameters_take_the_declared_type() -> None:
+    assert parse_parameters(["epochs=3", "l2=1e-3", "horizontal_flip=False", "head=pool"]) == {
+        "epochs": 3,
+        "l2": 0.001,
+        "horizontal_flip": False,
+        "head": "pool",
+    }
+
+
+def strip_colour(text: str) -> str:
+    for code in ("\x1b[96m", "\x1b[92m", "\x1b[91m", "\x1b[95m", "\x1b[0m"):
+        text = text.replace(code, "")
+    return text
