@@ -33,7 +33,7 @@ def closing_table(folder: Path) -> str:
 def _verdict(folder: Path, reasons: list[str]) -> list[tuple[str, str]]:
     registered = folder / "registered.json"
     if not registered.exists():
-        return [("verdict", f"refused: {'; '.join(reasons)}"), ("model", str(folder / "refused-model"))]
+        return [("verdict", "refused"), *(("", reason) for reason in reasons), ("model", str(folder / "refused-model"))]
     version = json.loads(registered.read_text())
     return [("verdict", f"passed: {version['name']} version {version['version']} is the champion"), ("model", version["uri"])]
 

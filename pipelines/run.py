@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
+from components.files import written_whole
 from pipelines.classify import classify_held_out
 from pipelines.closing import closing_table
 from pipelines.compile import compile_pipeline
@@ -52,15 +53,22 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
     Raises:
         RuntimeError: a step failed; it has said why, and `runs/latest` still points at the run before.
     """
-    folder = runs / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    outputs = folder / "steps"
-    outputs.mkdir(parents=True)
-    compile_pipeline(folder / "pipeline.yaml")
-    _run_steps(outputs, folder / "run.log", arguments)
-    for name, output in KEPT.items():
-        _output(outputs, output).rename(folder / name)
-    _keep_model(outputs, folder)
-    shutil.rmtree(outputs)
+    started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    folder, failed = runs / started, runs / f"{started}-failed"
+    with written_whole(folder) as partial:
+        outputs = partial / "steps"
+        outputs.mkdir(parents=True)
+        compile_pipeline(partial / "pipeline.yaml")
+        try:
+            _run_steps(outputs, partial / "run.log", arguments)
+        except RuntimeError as error:
+            failed.mkdir()
+            (partial / "run.log").rename(failed / "run.log")
+            raise RuntimeError(f"{error}\nall that was said: {failed / 'run.log'}") from error
+        for name, output in KEPT.items():
+            _output(outputs, output).rename(partial / name)
+        _keep_model(outputs, partial)
+        shutil.rmtree(outputs)
     _point_latest(runs, folder)
     return folder
 
@@ -82,7 +90,11 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
                 brain_tumor(**arguments)
         except RuntimeError as error:
             step = re.sub(r"\x1b\[\d+m", "", str(error)).partition("Inner task failed: ")[2].split("'")[1]
-            raise RuntimeError("\n".join([f"step {step} failed; all it said is in {log_path}", *log.tail])) from error
+            raise RuntimeError("\n".join([f"{step} failed", *log.tail])) from error
+
+
+def _defaults_here(runs: Path) -> dict[str, Any]:
+    return {"model_store": str(runs / "models"), "tracking_uri": _registry(runs), "gpus": 0}
 
 
 def _registry(runs: Path) -> str:
@@ -130,8 +142,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        here = {"source": options.source, "model_store": str(options.runs / "models"), "tracking_uri": _registry(options.runs)}
-        arguments = here | parse_parameters(options.set)
+        arguments = _defaults_here(options.runs) | {"source": options.source} | parse_parameters(options.set)
         folder = run(options.runs, arguments)
         print(closing_table(folder), flush=True)
     except InputError as error:

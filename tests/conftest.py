@@ -11,7 +11,7 @@ from components.preprocess.preprocess import preprocess
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
-TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8)
+TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from PIL import Image
 from components.ingest.progress import counted
 
 MASKS_FOLDER = "masks"
-LESION_RADIUS = (0.20, 0.36)
+LESION_RADIUS = (0.18, 0.33)
+# From the middle, as most tumours lie in one hemisphere: a heatmap that points at the middle earns nothing.
+LESION_DISTANCE = (0.28, 0.54)
 SPOT_RADIUS = (0.015, 0.045)
 HEAD_LEVEL = 0.03
 
@@ -63,7 +65,7 @@ def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray,
     height = int(rng.integers(150, 321))
     x, y = _head_grid(rng, height, int(height * rng.uniform(0.8, 1.15)))
     contrast = CONTRASTS[rng.integers(len(CONTRASTS))]
-    centre, radius = _inside_brain(rng, 0.5), rng.uniform(*LESION_RADIUS)
+    centre, radius = _inside_brain(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
     anatomy_x, anatomy_y = _push_aside(x, y, centre, radius * rng.uniform(0.2, 0.6)) if lesion else (x, y)
     levels = _anatomy(rng, anatomy_x, anatomy_y, contrast)
     levels = _with_spots(rng, levels, x, y, contrast)
@@ -94,8 +96,9 @@ def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: flo
     return np.hypot(x, y) / np.maximum(outline, 0.4)
 
 
-def _inside_brain(rng: np.random.Generator, limit: float) -> tuple[float, float]:
-    angle, distance = rng.uniform(0, 2 * np.pi), limit * np.sqrt(rng.uniform(0.04, 1))
+def _inside_brain(rng: np.random.Generator, least: float, most: float) -> tuple[float, float]:
+    """Draw a place between two distances from the middle of the head, evenly over the area."""
+    angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(least**2, most**2))
     return float(distance * np.cos(angle)), float(distance * np.sin(angle))
 
 
@@ -140,7 +143,7 @@ def _ventricles(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nd
 def _with_spots(rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
     """Paint what is no lesion but catches the eye: vessels, small spots and, in low slices, the eyes."""
     for _ in range(rng.integers(0, 6)):
-        centre = _inside_brain(rng, 0.72)
+        centre = _inside_brain(rng, 0.14, 0.72)
         distance = _blob(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
         levels = _mix(levels, rng.choice([0.1, 0.75, 0.9]), _step(1 - distance, 0.15))
     if rng.random() < 0.2:

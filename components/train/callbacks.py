@@ -27,7 +27,7 @@ class Progress(keras.callbacks.Callback):
         print(
             f"train: epoch {epoch + 1:>3} of {self.epochs}  loss {logs['loss']:.4f}  val_loss {logs['val_loss']:.4f}  "
             f"val_accuracy {logs['val_accuracy']:.3f}  val_auc {logs['val_auc']:.3f}  "
-            f"{seconds:.0f} s, at most {seconds * (self.epochs - epoch - 1) / 60:.0f} min left",
+            f"{seconds:.0f} s, at most {seconds * (self.epochs - epoch - 1):.0f} s left",
             flush=True,
         )
 

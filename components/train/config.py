@@ -12,14 +12,15 @@ class TrainConfig:
     """The published recipe where nothing else is said; every field is a pipeline parameter of the same name.
 
     Attributes:
-        head: `flatten` is the published one; `pool` averages each feature map and has a fiftieth of the weights.
+        head: `pool` keeps the maximum of each feature map: 50 times fewer weights, and a heatmap that points; `flatten` is the
+            published one.
         image_size_px: side of the square the network sees.
         filters: of the first convolution; each of the three doubles them.
         dense_units: of the hidden dense layer.
         dropout: share of the dense units switched off in training.
         l2: weight decay of the convolutions' kernels.
         batch_norm_momentum: of the moving statistics; 0.99 never settles in the few steps of a small data set.
-        learning_rate: of Adam, at the start.
+        learning_rate: of Adam, at the start. With `flatten` and few pictures 1e-4 is steadier.
         batch_size: pictures a step, over all GPUs.
         epochs: at most; early stopping usually ends before.
         early_stopping_patience: epochs without a lower validation loss before training stops.
@@ -32,18 +33,18 @@ class TrainConfig:
         seed: of the weights, the order and the augmentation.
     """
 
-    head: str = "flatten"
+    head: str = "pool"
     image_size_px: int = 150
     filters: int = 32
     dense_units: int = 128
     dropout: float = 0.5
     l2: float = 1e-4
-    batch_norm_momentum: float = 0.9
+    batch_norm_momentum: float = 0.8
     learning_rate: float = 7e-4
-    batch_size: int = 32
-    epochs: int = 40
-    early_stopping_patience: int = 8
-    reduce_lr_patience: int = 3
+    batch_size: int = 16
+    epochs: int = 30
+    early_stopping_patience: int = 10
+    reduce_lr_patience: int = 4
     rotation_deg: float = 15.0
     zoom: float = 0.1
     shear_deg: float = 5.0

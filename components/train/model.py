@@ -61,7 +61,7 @@ def build_model(config: TrainConfig, classes: int) -> "keras.Model":
         )(x)
         x = layers.BatchNormalization(momentum=config.batch_norm_momentum, name=f"normalization_{block}")(x)
         x = layers.MaxPooling2D(name=f"pooling_{block}")(x)
-    x = layers.Flatten(name="head")(x) if config.head == "flatten" else layers.GlobalAveragePooling2D(name="head")(x)
+    x = layers.Flatten(name="head")(x) if config.head == "flatten" else layers.GlobalMaxPooling2D(name="head")(x)
     x = layers.Dense(config.dense_units, activation="relu", name="dense")(x)
     x = layers.Dropout(config.dropout, name="dropout")(x)
     # float32 also under mixed precision: a probability in float16 would lose the tails.

@@ -87,7 +87,7 @@ def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
     assert "Task 'refuse'" in log
     assert "Task 'register'" not in log
     assert "refuse: " in refused.stdout
-    assert "  verdict      refused: " in refused.stdout
+    assert "  verdict      refused\n" in refused.stdout
     assert "refused" in (folder / "report.html").read_text().lower()
     assert (folder / "refused-model" / "saved_model.pb").exists()
     assert not (folder / "registered.json").exists()
@@ -110,9 +110,12 @@ def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
     assert failed.returncode == 1
     assert "ingest: error: " in failed.stdout
     assert "summary: run failed" in failed.stdout
-    assert "step ingest failed" in failed.stderr
+    assert "the run failed: ingest failed" in failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
     assert (runs / "latest").resolve() == before
+    (left,) = runs.glob("*-failed")
+    assert [path.name for path in left.iterdir()] == ["run.log"]
+    assert list(runs.glob(".*")) == []
 
 
 def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:
