@@ -1,5 +1,5 @@
 # Python 3.11 and make are all that is needed; everything else comes from the locks.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= synthetic://
 VENV := .venv
 BIN := $(VENV)/bin

@@ -145,13 +145,11 @@ def main() -> int:
         arguments = _defaults_here(options.runs) | {"source": options.source} | parse_parameters(options.set)
         folder = run(options.runs, arguments)
         print(closing_table(folder), flush=True)
+        return classify_held_out(folder, options.classify, tracking_uri=arguments["tracking_uri"]) if options.classify else 0
     except InputError as error:
         sys.exit(f"error: {error}")
     except RuntimeError as error:
         sys.exit(f"the run failed: {error}")
-    if options.classify:
-        return classify_held_out(folder, options.classify, tracking_uri=arguments["tracking_uri"])
-    return 0
 
 
 def parse_parameters(settings: list[str]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, ch
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = checkpoint_dir or Path(scratch)
         best_weights = checkpoints / "best.weights.h5"
-        with _strategy(gpus).scope(), _precision("mixed_float16" if gpus else "float32"):
+        with _strategy(gpus).scope(), _precision(_policy(gpus)):
             model = build_model(config, classes)
             compile_model(model, config, classes)
         watchers = [
@@ -138,6 +138,10 @@ def _strategy(gpus: list) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def _policy(gpus: list) -> str:
+    return "mixed_float16" if gpus else "float32"
 
 
 @contextlib.contextmanager

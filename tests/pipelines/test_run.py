@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +16,32 @@ from components.register.register import champion, connect
 from pipelines.run import parse_parameters
 from tests.conftest import ROOT
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
 TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
 
 
-def run(runs: Path, source: str, *settings: str, classify: int = 0) -> subprocess.CompletedProcess[str]:
+def command(runs: Path, source: str, *settings: str, classify: int = 0) -> list[str]:
     command = [sys.executable, "-m", "pipelines.run", "--runs", str(runs), "--source", source, "--classify", str(classify)]
     for setting in (*TINY, *settings):
         command += ["--set", setting]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    return command
+
+
+def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
+
+
+def kill_once_training(runs: Path) -> None:
+    """Start a run and kill it, its steps included, as soon as the network trains."""
+    arguments = command(runs, "synthetic://?n=40")
+    with subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    ) as started:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if line.startswith("train: "):
+                os.killpg(started.pid, signal.SIGKILL)
+    assert started.returncode == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +51,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def passed(runs: Path) -> subprocess.CompletedProcess[str]:
-    """A run that passes the gate, the first of `runs`."""
+    """A run that passes the gate, the first of `runs` that ends: the one before it is killed."""
+    kill_once_training(runs)
+    assert [path.name for path in runs.iterdir() if not path.name.startswith(".")] == []
     return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0", classify=3)
 
 
@@ -115,7 +136,7 @@ def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
     assert (runs / "latest").resolve() == before
     (left,) = runs.glob("*-failed")
     assert [path.name for path in left.iterdir()] == ["run.log"]
-    assert list(runs.glob(".*")) == []
+    assert [path.name for path in runs.glob(".*") if path.name.startswith(f".{left.name.removesuffix('-failed')}")] == []
 
 
 def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:

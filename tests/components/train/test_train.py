@@ -74,6 +74,25 @@ def test_callbacks_state_is_kept(phantoms: DataSet, tmp_path: Path) -> None:
     assert "cooldown_counter" in reduce_lr
 
 
+def test_training_in_mixed_precision_resumes_and_ends_in_float32(
+    phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from components.train import train
+
+    monkeypatch.setattr(train, "_policy", lambda gpus: "mixed_float16")
+    shards = open_shards(phantoms.shards)
+    config = dataclasses.replace(TINY, epochs=2)
+    first = fit(shards, config, checkpoint_dir=tmp_path)
+    (kept,) = tmp_path.glob("epoch-*")
+    state = json.loads((kept / "state.json").read_text())
+    (kept / "state.json").write_text(json.dumps(state | {"finished": False}))
+    resumed = fit(shards, config, checkpoint_dir=tmp_path)
+    assert "train: resuming after epoch 2" in capsys.readouterr().out
+    assert {weight.dtype for weight in resumed.model.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in resumed.model.layers} == {"float32"}
+    assert np.array_equal(weights(resumed), weights(first))
+
+
 def test_repeated_training_gives_the_same_network(phantoms: DataSet) -> None:
     shards = open_shards(phantoms.shards)
     config = dataclasses.replace(TINY, epochs=2)
