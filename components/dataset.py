@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from components.errors import InputError
+from components.files import written_whole
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = "test"
@@ -50,6 +52,14 @@ def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
         counts[split] = {label: labels.count(label) for label in sorted({sample.label for sample in samples})}
         counts[split] |= {"images": len(members), "groups": len({sample.group for sample in members})}
     return counts
+
+
+def write_splits(path: Path, samples: Iterable[Sample]) -> None:
+    """Write splits.csv, sorted by sha256."""
+    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["sha256", "group", "label", "split"])
+        writer.writerows(sorted((sample.sha256, sample.group, sample.label, sample.split) for sample in samples))
 
 
 class ImagesZip:

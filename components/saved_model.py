@@ -10,7 +10,9 @@ import numpy as np
 
 from components.errors import InputError
 
+MODEL_NAME = "brain-tumor"
 CARD = Path("assets.extra") / "model.json"
+TRAINING_HASHES = Path("assets.extra") / "train.sha256"
 
 
 class SavedModel:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from components.dataset import HELD_OUT, ImagesZip, read_splits
 from components.files import written_whole
-from components.register.register import champion, connect
+from components.register.register import champion, connect, local_copy
 from components.report import NOTICE
-from components.saved_model import SavedModel
+from components.saved_model import TRAINING_HASHES, SavedModel
 
 
 def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
@@ -25,9 +25,13 @@ def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
     if registered is None:
         print("there is no champion: no model has passed the gate yet")
         return 2
-    labels, encoded = _held_out(folder, count)
-    model = SavedModel(Path(registered.uri))
-    answer = model.ask("explain", encoded)
+    with local_copy(registered) as model_dir:
+        seen = set((model_dir / TRAINING_HASHES).read_text().split())
+        labels, encoded = _held_out(folder, count, seen)
+        if not labels:
+            print("the champion was trained on every picture that is held out here")
+            return 0
+        answer = SavedModel(model_dir).ask("explain", encoded)
     print(f"\n  {registered.name} version {registered.version} on {len(labels)} held-out pictures:")
     with written_whole(folder / "examples") as examples:
         examples.mkdir()
@@ -40,9 +44,9 @@ def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
     return 0
 
 
-def _held_out(folder: Path, count: int) -> tuple[list[str], list[bytes]]:
-    """Return the labels and encoded bytes of the first held-out pictures, taking the labels in turn."""
-    samples = [sample for sample in read_splits(folder / "splits.csv") if sample.split == HELD_OUT]
+def _held_out(folder: Path, count: int, seen: set[str]) -> tuple[list[str], list[bytes]]:
+    """Return the labels and encoded bytes of the first held-out pictures, taking the labels in turn, without those in `seen`."""
+    samples = [sample for sample in read_splits(folder / "splits.csv") if sample.split == HELD_OUT and sample.sha256 not in seen]
     by_label = [[sample for sample in samples if sample.label == label] for label in sorted({s.label for s in samples})]
     in_turn = [sample for row in zip_longest(*by_label) for sample in row if sample][:count]
     with ImagesZip(folder / "images.zip") as images:

@@ -15,7 +15,7 @@ def closing_table(folder: Path) -> str:
     """Return what a run came to: data, split, metrics with interval, verdict, and where things are."""
     result = json.loads((folder / "metrics.json").read_text())
     metrics = result["metrics"]
-    interval = " to ".join(map(_figure, metrics["accuracy_interval"]))
+    interval = " to ".join(map(_figure, metrics["accuracy_interval"] or [None]))
     rows = [
         ("data", _data(folder)),
         ("split", _split(folder)),

@@ -76,11 +76,12 @@ def brain_tumor(
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
     """
-    # Neither the exit task nor registration may be answered from a cache: both act on the world.
+    # Not answered from a cache: exit task and registration act on the world, and behind one address the data may change.
     exit_task = summary(source=source)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task):
         ingested = ingest(source=source)
+        ingested.set_caching_options(False)
         split = preprocess(
             images=ingested.outputs["images"],
             manifest=ingested.outputs["manifest"],

@@ -3,20 +3,23 @@
 import argparse
 import contextlib
 import datetime
+import fcntl
 import os
 import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
 from components.files import written_whole
+from components.register.register import open_target
 from pipelines.classify import classify_held_out
 from pipelines.closing import closing_table
 from pipelines.compile import compile_pipeline
+from pipelines.parameters import parse_parameters
 from pipelines.pipeline import brain_tumor
 from pipelines.step_log import StepLog
 
@@ -31,13 +34,10 @@ KEPT = {
     "tensorboard": "train/logs",
     "summary.md": "summary/text",
 }
-TRUTH = {"true": True, "false": False}
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "String": str,
-    "Integer": int,
-    "Float": float,
-    "Boolean": lambda text: TRUTH[text.lower()],
-}
+
+
+INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
+COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 def run(runs: Path, arguments: dict[str, Any]) -> Path:
@@ -51,26 +51,53 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
         The run's folder: `runs/<time>`.
 
     Raises:
+        InputError: another run is under way in the same folder.
         RuntimeError: a step failed; it has said why, and `runs/latest` still points at the run before.
     """
     started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    folder, failed = runs / started, runs / f"{started}-failed"
-    with written_whole(folder) as partial:
+    folder = runs / started
+    with _alone_in(runs), written_whole(folder) as partial:
         outputs = partial / "steps"
         outputs.mkdir(parents=True)
         compile_pipeline(partial / "pipeline.yaml")
         try:
             _run_steps(outputs, partial / "run.log", arguments)
-        except RuntimeError as error:
-            failed.mkdir()
-            (partial / "run.log").rename(failed / "run.log")
-            raise RuntimeError(f"{error}\nall that was said: {failed / 'run.log'}") from error
+        except Exception as error:
+            failed = _keep_failure(partial, runs / f"{started}-failed")
+            raise RuntimeError(f"{error}\nwhat is left of it: {failed}") from error
         for name, output in KEPT.items():
             _output(outputs, output).rename(partial / name)
         _keep_model(outputs, partial)
         shutil.rmtree(outputs)
     _point_latest(runs, folder)
     return folder
+
+
+@contextlib.contextmanager
+def _alone_in(runs: Path) -> Iterator[None]:
+    """Hold the folder of runs for one run, and remove what a run that was killed left in it.
+
+    Raises:
+        InputError: another run is under way.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another run is under way in {runs}: wait for it, or name another folder with --runs") from error
+        for left in runs.glob(".2*.partial"):
+            shutil.rmtree(left)
+        yield
+
+
+def _keep_failure(partial: Path, failed: Path) -> Path:
+    """Keep the log of a run that failed, and its model where it got that far."""
+    failed.mkdir()
+    (partial / "run.log").rename(failed / "run.log")
+    for model in partial.glob("steps/*/train/model"):
+        model.rename(failed / "model")
+    return failed
 
 
 def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None:
@@ -89,8 +116,8 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
             with contextlib.redirect_stdout(log):
                 brain_tumor(**arguments)
         except RuntimeError as error:
-            step = re.sub(r"\x1b\[\d+m", "", str(error)).partition("Inner task failed: ")[2].split("'")[1]
-            raise RuntimeError("\n".join([f"{step} failed", *log.tail])) from error
+            step = INNER_TASK.search(COLOUR.sub("", str(error)))
+            raise RuntimeError("\n".join([f"{step[1]} failed" if step else str(error), *log.tail])) from error
 
 
 def _defaults_here(runs: Path) -> dict[str, Any]:
@@ -143,33 +170,18 @@ def main() -> int:
     options = parser.parse_args()
     try:
         arguments = _defaults_here(options.runs) | {"source": options.source} | parse_parameters(options.set)
+        open_target(arguments["model_store"], arguments["tracking_uri"])
         folder = run(options.runs, arguments)
         print(closing_table(folder), flush=True)
         return classify_held_out(folder, options.classify, tracking_uri=arguments["tracking_uri"]) if options.classify else 0
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or options.runs}: {error.strerror}")
     except RuntimeError as error:
         sys.exit(f"the run failed: {error}")
-
-
-def parse_parameters(settings: list[str]) -> dict[str, Any]:
-    """Turn `name=value` settings into arguments of the type that the pipeline declares.
-
-    Raises:
-        InputError: no such parameter, or a value of another type.
-    """
-    declared = brain_tumor.component_spec.inputs
-    arguments: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or name not in declared:
-            raise InputError(f"no such parameter: {setting!r}, wanted NAME=VALUE with one of {', '.join(sorted(declared))}")
-        kind = declared[name].type
-        try:
-            arguments[name] = PARSERS[kind](text)
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{name} is {text!r}, wanted {kind.lower()}") from error
-    return arguments
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import sys
 from collections import deque
 from typing import TextIO
 
+from components.addresses import without_credentials
+
 SAID_BY_A_STEP = re.compile(r"^\s*((?:ingest|preprocess|train|evaluate|gate|register|refuse|summary): .*)$")
 TRACEBACK = "Traceback (most recent call last):"
 
@@ -27,7 +29,8 @@ class StepLog(io.TextIOBase):
     def write(self, text: str) -> int:
         """Take text as it comes, part of a line or several."""
         *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
+        for raw in lines:
+            line = without_credentials(raw)  # the runner repeats the source as it was given
             self._file.write(f"{line}\n")
             self._file.flush()
             if said := SAID_BY_A_STEP.match(line):

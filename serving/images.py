@@ -91,6 +91,11 @@ def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(data if passes else encode_png(grey_or_rgb), pixels, image.format or "", image.mode)
 
 
+def is_dicom(data: bytes) -> bool:
+    """Tell whether the bytes are a DICOM file, which starts with 128 bytes of anything (DICOM PS3.10)."""
+    return data[128:132] == b"DICM"
+
+
 def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
@@ -98,7 +103,7 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    if data[128:132] == b"DICM":
+    if is_dicom(data):
         raise PictureError(
             "unsupported_type", "DICOM files are not accepted: export the slice as PNG, windowed as a reader would see it"
         )

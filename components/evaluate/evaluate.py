@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.dataset import HELD_OUT, ImagesZip, count_splits, read_splits
+from components.errors import InputError
 from components.evaluate.metrics import measure, rounded
 from components.evaluate.pointing import play_pointing_game
 from components.evaluate.predict import Findings, examine
@@ -42,8 +43,11 @@ def evaluate(
         What evaluation.json holds.
 
     Raises:
-        InputError: a file is missing or does not belong to the others.
+        InputError: a file is missing or does not belong to the others, or a minimum is outside 0-1.
     """
+    for name, least in (("min_auc", min_auc), ("min_recall", min_recall)):
+        if not 0 <= least <= 1:
+            raise InputError(f"{name} is {least}, wanted 0 to 1")
     card, splits = read_model_card(model_dir), read_splits(splits_csv)
     held_out = [sample for sample in splits if sample.split == HELD_OUT]
     with ImagesZip(images_zip) as archive:

@@ -22,7 +22,7 @@ def decide(metrics: Mapping[str, float | list[float] | None], *, min_auc: float,
 def _refusal(name: str, value: float | list[float] | None, least: float, need: str) -> str:
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         return f"{name} is undefined: {need}; the wanted minimum is {least:.3f}."
-    if value < least:
+    if not value >= least:
         shown = f"{value:.3f}"
         exact = f"{value:.6f}"  # where 0.6999 would be refused as "0.700, below 0.700"
         return f"{name} is {shown if float(shown) < least else exact}, below the wanted minimum of {least:.3f}."

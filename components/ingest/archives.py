@@ -16,6 +16,8 @@ MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 50 * 2**30
 CHUNK_BYTES = 2**20
 
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
+
 Member = tuple[str, bool, IO[bytes]]
 
 
@@ -40,8 +42,12 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, 
             left -= _write(stream, inside(folder, name, archive.name), left)
             if left < 0:
                 raise InputError(f"{archive.name} unpacks to more than {max_bytes:,} bytes")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
-        raise InputError(f"{archive.name} cannot be unpacked: {error}") from error
+    except InputError:
+        raise
+    except OSError as error:  # its own text holds the member's name, which is a patient's
+        raise InputError(f"{archive.name} cannot be unpacked: {error.strerror or type(error).__name__}") from None
+    except DAMAGED as error:
+        raise InputError(f"{archive.name} cannot be unpacked, it is damaged: {type(error).__name__}") from None
     except RuntimeError as error:  # what zipfile raises for a password
         raise InputError(f"{archive.name} cannot be unpacked: it is encrypted") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from components.errors import InputError
 from components.ingest.reading import Found, printable, read_file
-from serving.images import PictureError, read_picture
+from serving.images import PictureError, is_dicom, read_picture
 
 TUMOR, NO_TUMOR = "tumor", "no_tumor"
 SUBTYPES = ("glioma", "meningioma", "pituitary")
@@ -132,9 +132,13 @@ def _refuse_unknown(outside: ClassFolders, class_folders: ClassFolders) -> None:
 
 def _is_picture(file: Path) -> bool:
     try:
-        read_picture(read_file(file))
+        data = read_file(file)
+    except PictureError:
+        return False
+    try:
+        read_picture(data)
     except PictureError as error:
-        return error.code != "not_an_image"
+        return error.code not in ("not_an_image", "unsupported_type") or is_dicom(data)
     return True
 
 

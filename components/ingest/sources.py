@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from components.addresses import is_local, without_credentials
 from components.errors import InputError
 from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, inside, is_archive, unpack
 from components.ingest.phantoms import MASKS_FOLDER, write_phantoms
@@ -44,9 +45,18 @@ def fetch(source: str, scratch: Path) -> Source:
     """
     if not source.strip():
         raise InputError("no source is given: name a folder, an archive or an address")
-    scheme, separator, _ = source.partition("://")
-    if not separator:
+    try:
+        return _fetch(source, scratch)
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # no such user, a name too long, an address that is none
+        raise InputError(f"cannot read {without_credentials(source)[:200]}: {_cause(error)}") from None
+
+
+def _fetch(source: str, scratch: Path) -> Source:
+    if is_local(source):
         return _local(Path(source).expanduser(), scratch)
+    scheme = source.partition("://")[0]
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise InputError(f"unknown kind of address {scheme}://; known are a folder, a .zip or .tar file, {known}")
@@ -135,9 +145,7 @@ def _download_file(files: Any, path: str, target: Path, limit: int) -> None:
 
 def _cause(error: Exception) -> str:
     """Say what failed in one line without what an address may carry: a password or a signed query."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"(\w+://)[^\s/@]*@", r"\1", text)
-    return f"{type(error).__name__}: {re.sub(r'[?][^ ]*', '', text)[:300]}"
+    return f"{type(error).__name__}: {without_credentials(' '.join(str(error).split()))[:300]}"
 
 
 SCHEMES: dict[str, Callable[[str, Path], Source]] = {

@@ -1,23 +1,26 @@
 """Give a model its version: MLflow numbers it, the store holds it, the alias `champion` points at it."""
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.addresses import is_local, without_credentials
 from components.errors import InputError
 from components.files import written_whole
-from components.saved_model import CARD, read_model_card
+from components.saved_model import CARD, MODEL_NAME, read_model_card
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MODEL_NAME = "brain-tumor"
 CHAMPION = "champion"
 EXPERIMENT = "brain-tumor"
 
@@ -46,19 +49,52 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
         InputError: no tracking address, a registry that cannot be reached, or a model that does not keep the contract.
     """
     evaluation = json.loads(evaluation_json.read_text())
-    client = connect(tracking_uri)
-    base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
-    run_id = _log_run(client, model_dir, evaluation)
-    version = _next_version(client, base, run_id)
-    uri = f"{base}/{version}"
-    try:
-        _publish(model_dir, uri, completed_card(model_dir, evaluation, version))
-    except BaseException:
-        client.delete_model_version(MODEL_NAME, str(version))
-        raise
-    client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
+    client = open_target(model_store, tracking_uri)
+    with _named(f"cannot register in {without_credentials(model_store)}"):
+        base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
+        run_id = _log_run(client, model_dir, evaluation)
+        version = _next_version(client, base, run_id)
+        uri = f"{base}/{version}"
+        try:
+            _publish(model_dir, uri, completed_card(model_dir, evaluation, version))
+        except BaseException:
+            client.delete_model_version(MODEL_NAME, str(version))
+            raise
+        client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
     print(f"register: {MODEL_NAME} version {version} is the champion", flush=True)
     return Registered(MODEL_NAME, version, uri)
+
+
+def open_target(model_store: str, tracking_uri: str = "") -> "MlflowClient":
+    """Return a client of the registry if both it and the store can be used: worth knowing before a training, too.
+
+    Raises:
+        InputError: see `connect`; or a store that cannot be opened, or one that the registry cannot hold.
+    """
+    client = connect(tracking_uri)
+    if is_local(model_store) and client.tracking_uri.startswith("http"):
+        raise InputError(f"an MLflow server takes no local path: model_store is {model_store}, wanted s3:// or gs://")
+    with _named(f"model_store {without_credentials(model_store)} cannot be used"):
+        if is_local(model_store):
+            Path(model_store).mkdir(parents=True, exist_ok=True)
+        else:
+            import fsspec
+
+            fsspec.core.url_to_fs(model_store)
+    return client
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say what failed in one line, whichever library it failed in."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ImportError, ValueError, MlflowException) as error:
+        raise InputError(f"{what}: {without_credentials(str(error)).splitlines()[0]}") from error
 
 
 def connect(tracking_uri: str = "") -> "MlflowClient":
@@ -72,16 +108,18 @@ def connect(tracking_uri: str = "") -> "MlflowClient":
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not address:
         raise InputError("no registry: set MLFLOW_TRACKING_URI, or give tracking_uri (for example sqlite:///runs/mlflow.db)")
-    if address.startswith("sqlite:///"):
-        Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        if address.startswith("sqlite:///"):
+            Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(tracking_uri=address, registry_uri=address)
         client.search_registered_models(max_results=1)
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise InputError(f"the registry at {address.split('@')[-1]} does not answer: {type(error).__name__}") from error
+    except (OSError, ImportError, MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise InputError(f"the registry at {without_credentials(address)} does not answer: {type(error).__name__}") from error
     return client
 
 
@@ -91,9 +129,30 @@ def champion(client: "MlflowClient") -> Registered | None:
 
     try:
         version = client.get_model_version_by_alias(MODEL_NAME, CHAMPION)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise InputError(f"the registry does not say which model is the champion: {error.error_code}") from error
     return Registered(MODEL_NAME, int(version.version), version.source)
+
+
+@contextlib.contextmanager
+def local_copy(registered: Registered) -> Iterator[Path]:
+    """Yield a folder that holds the version: the store's own, or one downloaded for as long as it is needed.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if is_local(registered.uri):
+        yield Path(registered.uri)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        with _named(f"{registered.uri} cannot be read"):
+            import fsspec
+
+            files, base = fsspec.core.url_to_fs(registered.uri)
+            files.get(base, f"{scratch}/model", recursive=True)
+        yield Path(scratch) / "model"
 
 
 def completed_card(model_dir: Path, evaluation: dict[str, Any], version: int) -> dict[str, Any]:
@@ -141,9 +200,8 @@ def _next_version(client: "MlflowClient", base: str, run_id: str) -> int:
 
 def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
     """Put the completed and verified model at `uri`, whole or not at all."""
-    if "://" not in uri:
-        if Path(uri).exists():
-            raise InputError(f"{uri} is there already and MLflow does not know of it: move it away")
+    if is_local(uri):
+        _refuse_existing(uri, Path(uri).exists())
         with written_whole(Path(uri)) as partial:
             _complete(model_dir, partial, card)
         return
@@ -153,13 +211,19 @@ def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
         _upload(staged, uri)
 
 
+def _refuse_existing(uri: str, exists: bool) -> None:
+    if exists:
+        raise InputError(f"{uri} is there already and the registry does not know of it: move it away")
+
+
 def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
     (target / CARD).write_text(json.dumps(card, indent=2) + "\n")
     # In a process of its own: this one starts without TensorFlow.
     verify = subprocess.run([sys.executable, "-m", "components.train.verify", str(target)], capture_output=True, text=True)
     if verify.returncode:
-        raise InputError(verify.stderr.strip().splitlines()[-1])
+        said = verify.stderr.strip().splitlines() or [f"verify ended with {verify.returncode}"]
+        raise InputError(said[-1])
 
 
 def _upload(staged: Path, uri: str) -> None:
@@ -167,10 +231,11 @@ def _upload(staged: Path, uri: str) -> None:
     import fsspec
 
     files, base = fsspec.core.url_to_fs(uri)
+    _refuse_existing(uri, files.exists(base))
     paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != CARD]
     for path in [*paths, staged / CARD]:
         files.put_file(str(path), f"{base}/{path.relative_to(staged).as_posix()}")
 
 
 def _absolute(model_store: str) -> str:
-    return model_store if "://" in model_store else str(Path(model_store).resolve())
+    return str(Path(model_store).resolve()) if is_local(model_store) else model_store

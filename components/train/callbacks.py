@@ -10,6 +10,8 @@ import keras
 
 from components.files import written_whole
 
+BEST_WEIGHTS = "best.weights.h5"
+
 
 class Progress(keras.callbacks.Callback):
     """Print one line an epoch: losses, accuracy and AUC on the validation part, time taken and at most left."""
@@ -33,7 +35,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class Resume(keras.callbacks.Callback):
-    """Keep weights, optimizer, history and the state of other callbacks after every epoch.
+    """Keep weights, best weights, optimizer, history and the state of other callbacks after every epoch.
 
     Keras' BackupAndRestore forgets the patience counted so far, the best loss seen and where dropout's random draws stand;
     here they are kept. An epoch's
@@ -47,10 +49,11 @@ class Resume(keras.callbacks.Callback):
     # Plain numbers that hold what each callback has seen so far.
     STATE = ("best", "wait", "cooldown_counter", "stopped_epoch", "best_epoch")
 
-    def __init__(self, folder: Path, callbacks: Sequence[keras.callbacks.Callback], *, identity: str):
+    def __init__(self, folder: Path, callbacks: Sequence[keras.callbacks.Callback], *, best_weights: Path, identity: str):
         super().__init__()
         self.folder = folder
         self.callbacks = callbacks
+        self.best_weights = best_weights
         self.identity = identity
         self.history: dict[str, list[float]] = {}
         self.finished = False
@@ -67,6 +70,8 @@ class Resume(keras.callbacks.Callback):
             return 0
         model.optimizer.build(model.trainable_variables)
         model.load_weights(epochs[-1] / "model.weights.h5")
+        if (epochs[-1] / BEST_WEIGHTS).exists():
+            shutil.copy(epochs[-1] / BEST_WEIGHTS, self.best_weights)
         for variable, value in zip(_dropout_states(model), state["dropout"], strict=True):
             variable.assign(value)
         self.history, self.finished = state["history"], state["finished"]
@@ -85,6 +90,8 @@ class Resume(keras.callbacks.Callback):
         with written_whole(self.folder / f"epoch-{epoch:05d}") as partial:
             partial.mkdir()
             self.model.save_weights(partial / "model.weights.h5")
+            if self.best_weights.exists():  # not yet where every loss was NaN
+                shutil.copy(self.best_weights, partial / BEST_WEIGHTS)
             state = {
                 "identity": self.identity,
                 "epoch": epoch,

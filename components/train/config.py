@@ -1,5 +1,6 @@
 """The hyper-parameters of a training."""
 
+import math
 from dataclasses import dataclass, fields
 
 from components.errors import InputError
@@ -58,14 +59,14 @@ class TrainConfig:
             "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
             "image_size_px": (32 <= self.image_size_px <= 1024, "32 to 1024"),
             "dropout": (0 <= self.dropout < 1, "0 up to, but not, 1"),
-            "l2": (self.l2 >= 0, "0 or more"),
+            "l2": (0 <= self.l2 < math.inf, "0 or more"),
             "batch_norm_momentum": (0 < self.batch_norm_momentum < 1, "between 0 and 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
             "rotation_deg": (0 <= self.rotation_deg <= 180, "0 to 180"),
             "zoom": (0 <= self.zoom < 1, "0 up to, but not, 1"),
             "shear_deg": (0 <= self.shear_deg < 90, "0 up to, but not, 90"),
             "threshold": (0 < self.threshold < 1, "between 0 and 1"),
-            "seed": (self.seed >= 0, "0 or more"),
+            "seed": (0 <= self.seed < 2**31, "0 up to, but not, 2**31"),
         }
         for name in ("filters", "dense_units", "batch_size", "epochs", "early_stopping_patience", "reduce_lr_patience"):
             wanted[name] = (getattr(self, name) >= 1, "1 or more")

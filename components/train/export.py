@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.files import written_whole
+from components.ingest.classes import NO_TUMOR
+from components.saved_model import CARD, MODEL_NAME, TRAINING_HASHES
 from components.train.config import TrainConfig
 from components.train.data import Shards, read_hashes
 from components.train.model import LAST_CONVOLUTION, LOGITS, decode_batch
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-MODEL_NAME = "brain-tumor"
 SCHEMA_VERSION = 1
-NO_TUMOR = "no_tumor"
 WARMUP_BATCH_SIZES = (1, 8)
 
 
@@ -38,11 +38,11 @@ def export(
     with written_whole(model_dir) as partial:
         signatures = {"serving_default": served.serving_default, "explain": served.explain}
         tf.saved_model.save(served, str(partial), signatures=signatures)
-        extra = partial / "assets.extra"
+        extra = (partial / CARD).parent
         extra.mkdir()
         card = json.dumps(model_card(model, shards, config, history), indent=2)
-        (extra / "model.json").write_text(card + "\n")
-        (extra / "train.sha256").write_text("".join(f"{sha256}\n" for sha256 in read_hashes(shards)))
+        (partial / CARD).write_text(card + "\n")
+        (partial / TRAINING_HASHES).write_text("".join(f"{sha256}\n" for sha256 in read_hashes(shards)))
         write_warmup_requests(extra / "tf_serving_warmup_requests")
         verify(partial)
         verify_against_live(partial, model, shards.classes)

@@ -1,6 +1,7 @@
 """Train the network on the shards and export it."""
 
 import contextlib
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,11 @@ def train(
         InputError: a folder that preprocess did not write, or a hyper-parameter out of its range.
     """
     shards = open_shards(shards_dir)
+    if checkpoint_dir:
+        try:
+            checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"checkpoint_dir {checkpoint_dir} cannot be made: {error.strerror}") from error
     import tensorflow as tf
 
     found = len(tf.config.list_logical_devices("GPU"))
@@ -77,8 +83,7 @@ def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, ch
     print(f"train: {shards.count('train')} pictures, {shards.count('validation')} for validation, {_devices(gpus)}", flush=True)
     classes = len(shards.classes)
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoints = checkpoint_dir or Path(scratch)
-        best_weights = checkpoints / "best.weights.h5"
+        best_weights = Path(scratch) / "best.weights.h5"
         with _strategy(gpus).scope(), _precision(_policy(gpus)):
             model = build_model(config, classes)
             compile_model(model, config, classes)
@@ -87,7 +92,8 @@ def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, ch
             keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
         ]
-        resume = Resume(checkpoints, watchers, identity=f"{shards.description['fingerprint']} {config}")
+        identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config}"
+        resume = Resume(checkpoint_dir or Path(scratch), watchers, best_weights=best_weights, identity=identity)
         first_epoch = resume.restore(model)
         callbacks = [*watchers, resume, Progress(config.epochs)]
         if logs_dir:
@@ -103,11 +109,11 @@ def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, ch
                 shuffle=False,  # the batches come shuffled
                 verbose=0,
             )
+        losses = resume.history["val_loss"]
+        if not all(map(math.isfinite, losses)):
+            raise InputError(f"the validation loss is not finite (learning_rate={config.learning_rate}): lower the learning rate")
         best = build_model(config, classes)
         best.load_weights(best_weights)
-    losses = resume.history["val_loss"]
-    if not all(map(_is_finite, losses)):
-        raise InputError(f"the validation loss is not finite (learning_rate={config.learning_rate}): lower the learning rate")
     return Trained(best, resume.history, losses.index(min(losses)))
 
 
@@ -121,13 +127,14 @@ def compile_model(model: "keras.Model", config: TrainConfig, classes: int) -> No
         if classes == 2
         else keras.metrics.CategoricalAccuracy("accuracy")
     )
-    metrics = [accuracy, keras.metrics.Precision(name="precision"), keras.metrics.Recall(name="recall")]
-    metrics.append(keras.metrics.AUC(name="auc", multi_label=classes > 2))
+    threshold = config.threshold if classes == 2 else None
+    metrics = [
+        accuracy,
+        keras.metrics.Precision(thresholds=threshold, name="precision"),
+        keras.metrics.Recall(thresholds=threshold, name="recall"),
+        keras.metrics.AUC(name="auc", multi_label=classes > 2),
+    ]
     model.compile(keras.optimizers.Adam(config.learning_rate), loss=loss, metrics=metrics)
-
-
-def _is_finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 def _devices(gpus: list) -> str:

@@ -45,6 +45,7 @@ def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> No
     for name, component in [*spec["components"].items(), ("root", spec["root"])]:
         for task, declared in component.get("dag", {}).get("tasks", {}).items():
             found[task] = declared["cachingOptions"].get("enableCache", False) if "cachingOptions" in declared else name
+    assert found["ingest"] is False
     assert found["register"] is False
     assert found["summary"] is False
     assert found["train"] is True

@@ -13,7 +13,7 @@ import pytest
 
 from components.errors import InputError
 from components.register.register import champion, connect
-from pipelines.run import parse_parameters
+from pipelines.parameters import parse_parameters
 from tests.conftest import ROOT
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -53,14 +53,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def passed(runs: Path) -> subprocess.CompletedProcess[str]:
     """A run that passes the gate, the first of `runs` that ends: the one before it is killed."""
     kill_once_training(runs)
-    assert [path.name for path in runs.iterdir() if not path.name.startswith(".")] == []
+    assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
+    assert list((runs / "models").iterdir()) == []
     return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0", classify=3)
 
 
 @pytest.fixture(scope="module")
 def refused(runs: Path, passed: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """A run on the same pictures that the gate refuses, after `passed`."""
-    return run(runs, "synthetic://?n=40", "min_auc=1.01")
+    """A run on the same pictures that the gate refuses, for no picture reaches the threshold; after `passed`."""
+    return run(runs, "synthetic://?n=40", "threshold=0.999")
 
 
 def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
@@ -136,7 +137,34 @@ def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
     assert (runs / "latest").resolve() == before
     (left,) = runs.glob("*-failed")
     assert [path.name for path in left.iterdir()] == ["run.log"]
-    assert [path.name for path in runs.glob(".*") if path.name.startswith(f".{left.name.removesuffix('-failed')}")] == []
+    assert [path.name for path in runs.glob(".*")] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model_store=/dev/null/models"], "model_store /dev/null/models cannot be used: "),
+        (["model_store=s4://bucket"], "model_store s4://bucket cannot be used: "),
+        (["tracking_uri=sqlite:////proc/none/mlflow.db"], "the registry at sqlite:////proc/none/mlflow.db does not answer"),
+    ],
+)
+def test_store_or_registry_that_cannot_be_used_is_known_before_the_first_step(
+    tmp_path: Path, settings: list[str], message: str
+) -> None:
+    failed = run(tmp_path / "runs", "synthetic://", *settings)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"error: {message}")
+    assert failed.stdout == ""
+
+
+def test_second_run_in_the_same_folder_waits_for_no_one(tmp_path: Path) -> None:
+    import fcntl
+
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        failed = run(tmp_path, "synthetic://")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"error: another run is under way in {tmp_path}")
 
 
 def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:
@@ -149,6 +177,8 @@ def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:
     ("setting", "message"),
     [
         ("epoch=3", "no such parameter: 'epoch=3', wanted NAME=VALUE with one of batch_norm_momentum, "),
+        ("epochs=0", "epochs is 0, wanted 1 or more"),
+        ("min_auc=nan", "min_auc is 'nan', wanted float"),
         ("epochs=many", "epochs is 'many', wanted integer"),
         ("horizontal_flip=maybe", "horizontal_flip is 'maybe', wanted boolean"),
     ],

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from components.preprocess.preprocess import Item, fingerprint, preprocess, read_manifest, split_by_group
+from components.preprocess.preprocess import Item, preprocess, read_manifest, split_by_group
 from tests.conftest import DataSet
-
-SHARES = {"test_share": 0.2, "validation_share": 0.15}
 
 
 def items(groups: dict[str, list[int]]) -> list[Item]:
@@ -24,6 +22,10 @@ def items(groups: dict[str, list[int]]) -> list[Item]:
     return made
 
 
+def splits(made: list[Item], seed: int = 0) -> dict[str, str]:
+    return {sample.sha256: sample.split for sample in split_by_group(made, test_share=0.2, validation_share=0.15, seed=seed)}
+
+
 def shares(made: list[Item], split_of: dict[str, str], label: str) -> dict[str, float]:
     of_label = [split_of[item.sha256] for item in made if item.label == label]
     return {split: of_label.count(split) / len(of_label) for split in ("train", "validation", "test")}
@@ -31,7 +33,7 @@ def shares(made: list[Item], split_of: dict[str, str], label: str) -> dict[str, 
 
 def test_every_label_is_split_in_its_shares_and_no_group_in_two() -> None:
     made = items({"no_tumor": [1] * 60 + [2] * 10 + [5] * 4, "tumor": [1] * 150 + [3] * 10})
-    split_of = split_by_group(made, **SHARES, seed=0)
+    split_of = splits(made)
 
     for label in ("no_tumor", "tumor"):
         assert shares(made, split_of, label) == pytest.approx({"train": 0.68, "validation": 0.12, "test": 0.2}, abs=0.01)
@@ -43,28 +45,30 @@ def test_every_label_is_split_in_its_shares_and_no_group_in_two() -> None:
 
 def test_split_depends_on_pictures_and_seed_alone() -> None:
     made = items({"no_tumor": [1, 2, 3] * 10, "tumor": [1] * 40})
-    split_of = split_by_group(made, **SHARES, seed=0)
-    assert split_by_group(made[::-1], **SHARES, seed=0) == split_of
-    assert split_by_group(made, **SHARES, seed=1) != split_of
+    split_of = splits(made)
+    assert splits(made[::-1]) == split_of
+    assert splits(made, seed=1) != split_of
 
 
 def test_group_with_two_labels_stays_together() -> None:
     made = items({"glioma": [1] * 20, "meningioma": [1] * 20})
     twin = Item(hashlib.sha256(b"twin").hexdigest(), made[0].group, "meningioma")
-    split_of = split_by_group([*made, twin], **SHARES, seed=0)
+    split_of = splits([*made, twin])
     assert split_of[twin.sha256] == split_of[made[0].sha256]
 
 
 @pytest.mark.parametrize("sizes", [[1, 1, 1], [1, 1, 100], [40, 50, 60], [1, 2, 3, 50]])
 def test_few_or_large_groups_still_reach_every_split(sizes: list[int]) -> None:
     made = items({"no_tumor": sizes, "tumor": [1] * 20})
-    split_of = split_by_group(made, **SHARES, seed=0)
+    split_of = splits(made)
     assert {split_of[item.sha256] for item in made if item.label == "no_tumor"} == {"train", "validation", "test"}
 
 
 def test_label_in_two_groups_is_refused() -> None:
-    with pytest.raises(InputError, match=r"class no_tumor has 7 pictures in 2 groups of near copies: at least 3 groups"):
-        split_by_group(items({"no_tumor": [3, 4], "tumor": [1] * 20}), **SHARES, seed=0)
+    with pytest.raises(
+        InputError, match=r"class no_tumor has 7 pictures in 2 groups of near copies, too few to be in every split"
+    ):
+        splits(items({"no_tumor": [3, 4], "tumor": [1] * 20}))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
@@ -96,12 +100,22 @@ def test_shards_hold_the_very_bytes_of_their_split(phantoms: DataSet) -> None:
     }
 
 
-def test_fingerprint_is_over_the_sorted_lines(phantoms: DataSet) -> None:
-    two = [Item("b" * 64, 0, "tumor"), Item("a" * 64, 1, "no_tumor")]
-    expected = hashlib.sha256(f"{'a' * 64} no_tumor\n{'b' * 64} tumor\n".encode()).hexdigest()
-    assert fingerprint(two) == fingerprint(two[::-1]) == expected
+def test_fingerprints_are_over_the_sorted_lines(phantoms: DataSet) -> None:
+    def hashed(lines: list[str]) -> str:
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
     description = json.loads((phantoms.shards / "dataset.json").read_text())
-    assert description["fingerprint"] == fingerprint(read_manifest(phantoms.manifest_csv))
+    rows = [line.split(",") for line in phantoms.splits_csv.read_text().splitlines()[1:]]
+    assert description["fingerprint"] == hashed([f"{sha256} {label}\n" for sha256, _, label, _ in rows])
+    assert description["split_fingerprint"] == hashed([f"{sha256} {split}\n" for sha256, _, _, split in rows])
+    assert [item.sha256 for item in read_manifest(phantoms.manifest_csv)] == [row[0] for row in rows]
+
+
+def test_label_that_lies_only_in_groups_of_another_is_refused() -> None:
+    made = items({"glioma": [1] * 20, "no_tumor": [1] * 20})
+    twins = [Item(hashlib.sha256(f"twin {index}".encode()).hexdigest(), index, "meningioma") for index in range(4)]
+    with pytest.raises(InputError, match="class meningioma has 4 pictures in 4 groups of near copies, too few"):
+        splits([*made, *twins])
 
 
 def test_repeated_run_writes_the_same_bytes(phantoms: DataSet, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_folder_that_the_registry_does_not_know_is_not_overwritten(
     mine = tmp_path / "models" / "brain-tumor" / "1" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("keep me")
-    with pytest.raises(InputError, match="is there already and MLflow does not know of it"):
+    with pytest.raises(InputError, match="is there already and the registry does not know of it"):
         register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
     assert mine.read_text() == "keep me"
 

@@ -56,6 +56,27 @@ def test_rotation_keeps_the_distance_from_the_centre_and_its_range() -> None:
     assert max(angles) > 10
 
 
+def test_zoom_moves_a_point_along_its_line_from_the_centre() -> None:
+    zooms = dataclasses.replace(STILL, zoom=0.2)
+    factors = []
+    for step in range(30):
+        x, y = centre_of_mass(moved(zooms, blob(), step))
+        factors += [(x - 23.5) / (34 - 23.5), (y - 23.5) / (18 - 23.5)]
+    assert 1 / 1.2 - 0.02 <= min(factors) < 0.92
+    assert 1.1 < max(factors) <= 1 / 0.8 + 0.02
+
+
+def test_shear_moves_a_point_sideways_by_its_height() -> None:
+    shears = dataclasses.replace(STILL, shear_deg=20.0)
+    shifts = []
+    for step in range(30):
+        x, y = centre_of_mass(moved(shears, blob(), step))
+        assert abs(y - 23.5) == pytest.approx(5.5, abs=0.5)
+        shifts.append((x - 34) / 5.5)
+    assert -0.42 <= min(shifts) < -0.15
+    assert 0.15 < max(shifts) <= 0.42
+
+
 def test_items_of_a_batch_are_moved_each_by_its_own_draw() -> None:
     pair = np.concatenate([blob(), blob()])
     first, second = moved(TINY, pair)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.errors import InputError
 from components.train.data import open_shards
 from components.train.train import Trained, fit
 from tests.conftest import TINY, DataSet
@@ -104,3 +105,52 @@ def test_a_line_an_epoch_is_printed_and_no_hash(phantoms: DataSet, capsys: pytes
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
     assert len(lines) == TINY.epochs
     assert lines[0].startswith("train: epoch   1 of 3  loss ")
+
+
+def test_best_epoch_is_returned_and_not_the_last(phantoms: DataSet) -> None:
+    from components.train.data import validation_batches
+    from components.train.train import compile_model
+
+    shards = open_shards(phantoms.shards)
+    trained = fit(shards, dataclasses.replace(TINY, epochs=6, learning_rate=0.03, reduce_lr_patience=6))
+    losses = trained.history["val_loss"]
+    assert trained.best_epoch < len(losses) - 1, "the last epoch is the best one: this training proves nothing"
+    compile_model(trained.model, TINY, 2)
+    loss = trained.model.evaluate(validation_batches(shards, TINY), verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_training_that_stopped_early_is_not_taken_up_again(
+    phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = open_shards(phantoms.shards)
+    config = dataclasses.replace(TINY, epochs=12, early_stopping_patience=1, learning_rate=0.03)
+    first = fit(shards, config, checkpoint_dir=tmp_path)
+    assert len(first.history["loss"]) < config.epochs, "it did not stop early: this training proves nothing"
+    capsys.readouterr()
+    again = fit(shards, config, checkpoint_dir=tmp_path)
+    assert "epoch  " not in capsys.readouterr().out
+    assert again.history == first.history
+
+
+def test_checkpoint_of_another_split_is_not_taken(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from components.preprocess.preprocess import preprocess
+
+    config = dataclasses.replace(TINY, epochs=1)
+    fit(open_shards(phantoms.shards), config, checkpoint_dir=tmp_path / "checkpoints")
+    preprocess(phantoms.images_zip, phantoms.manifest_csv, shards=tmp_path / "s", splits_csv=tmp_path / "s.csv", test_share=0.5)
+    fit(open_shards(tmp_path / "s"), config, checkpoint_dir=tmp_path / "checkpoints")
+    assert "starting anew" in capsys.readouterr().out
+
+
+def test_loss_that_is_not_a_number_is_an_error_that_names_the_learning_rate(phantoms: DataSet) -> None:
+    with pytest.raises(InputError, match=r"validation loss is not finite \(learning_rate=1e\+30\)"):
+        fit(open_shards(phantoms.shards), dataclasses.replace(TINY, epochs=1, learning_rate=1e30))
+
+
+def test_checkpoint_dir_that_cannot_be_made_is_named(phantoms: DataSet, tmp_path: Path) -> None:
+    from components.train.train import train
+
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"checkpoint_dir .*file/below cannot be made: Not a directory"):
+        train(phantoms.shards, model_dir=tmp_path / "model", config=TINY, checkpoint_dir=tmp_path / "file" / "below")
