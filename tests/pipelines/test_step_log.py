@@ -21,6 +21,13 @@ def test_reader_sees_what_the_steps_say_and_the_file_holds_all(capsys: pytest.Ca
     assert said(text, capsys) == (text, "train: epoch 1\ningest: error: no such folder\n", [])
 
 
+def test_credentials_of_an_address_reach_neither(capsys: pytest.CaptureFixture[str]) -> None:
+    text = '    train: from https://me:pass@host/set.zip?sig=SECRET and on\n "source": "s3://bucket/a?sig=SECRET",\n'
+    file, shown, _ = said(text, capsys)
+    assert shown == "train: from https://host/set.zip and on\n"
+    assert file == '    train: from https://host/set.zip and on\n "source": "s3://bucket/a\n'
+
+
 def test_end_of_a_traceback_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     text = "    Traceback (most recent call last):\n      File x\n    ValueError: broken\n\n    more\n"
     assert said(text, capsys)[2] == ["    Traceback (most recent call last):", "      File x", "    ValueError: broken"]

@@ -94,12 +94,20 @@ def test_says_when_an_archive_is_damaged(tmp_path: Path) -> None:
     noise = bytes(range(256)) * 40
     archive = make_zip(tmp_path / "a.zip", **{"yes/a.png": noise})
     archive.write_bytes(archive.read_bytes().replace(b"\x01", b"\x02", 5))
-    with pytest.raises(InputError, match=r"a\.zip cannot be unpacked"):
+    with pytest.raises(InputError, match=r"^a\.zip cannot be unpacked, it is damaged: \w+$"):
         unpack(archive, tmp_path / "out")
     cut = make_tar(tmp_path / "a.tgz", (member("yes/a.png"), noise), mode="w:gz")
     cut.write_bytes(cut.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"a\.tgz cannot be unpacked"):
         unpack(cut, tmp_path / "out")
+
+
+def test_names_no_member_in_an_error(tmp_path: Path) -> None:
+    long_name = "yes/John Doe " + "x" * 300
+    for archive in (make_zip(tmp_path / "a.zip", **{long_name: b""}), make_tar(tmp_path / "a.tar", (member(long_name), b""))):
+        with pytest.raises(InputError, match="cannot be unpacked: File name too long") as raised:
+            unpack(archive, tmp_path / "out")
+        assert "John" not in str(raised.value)
 
 
 def test_says_when_an_archive_is_encrypted(tmp_path: Path) -> None:

@@ -47,6 +47,23 @@ def test_pictures_without_a_folder_are_refused(make_set: MakeSet) -> None:
         find_files(folder)
 
 
+def test_what_is_no_picture_beside_the_class_folders_is_ignored(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    (folder / "notes.txt").write_text("from the archive")
+    (folder / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    (folder / "lost.png").symlink_to(folder / "nowhere.png")
+    with (folder / "all.zip").open("wb") as large:
+        large.truncate(300 * 2**20)
+    assert find_files(folder).ignored == 4
+
+
+def test_dicom_without_a_folder_is_refused(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    (folder / "slice").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match="unknown class: the top folder"):
+        find_files(folder)
+
+
 def test_no_class_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no class folder"):
         find_files(tmp_path)

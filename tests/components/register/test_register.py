@@ -165,3 +165,38 @@ def test_missing_and_silent_registries_are_named(tmp_path: Path, registry: str) 
     (tmp_path / "junk.db").write_bytes(b"not a database" * 100)
     with pytest.raises(InputError, match=r"the registry at sqlite:///.*junk\.db does not answer"):
         connect(f"sqlite:///{tmp_path}/junk.db")
+
+
+def test_version_on_object_storage_is_never_overwritten(
+    tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setattr(module, "_complete", without_verify)
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/taken/brain-tumor/1/saved_model.pb", b"a champion that is served")
+    with pytest.raises(InputError, match="memory://taken/brain-tumor/1 is there already"):
+        register(tiny_model, evaluation, model_store="memory://taken", tracking_uri=registry)
+    assert files.cat_file("/taken/brain-tumor/1/saved_model.pb") == b"a champion that is served"
+    assert files.find("/taken") == ["/taken/brain-tumor/1/saved_model.pb"]
+
+
+def test_version_on_object_storage_is_fetched_whole(
+    tiny_model: Path, evaluation: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_complete", without_verify)
+    registered = register(tiny_model, evaluation, model_store="memory://fetched", tracking_uri=registry)
+    with module.local_copy(registered) as folder:
+        assert (folder / "saved_model.pb").read_bytes() == (tiny_model / "saved_model.pb").read_bytes()
+        assert json.loads((folder / CARD).read_text())["version"] == registered.version
+
+
+def test_verify_that_is_killed_is_said(tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path) -> None:
+    from subprocess import CompletedProcess
+    from unittest.mock import patch
+
+    with (
+        patch("subprocess.run", return_value=CompletedProcess([], -9, stdout="", stderr="")),
+        pytest.raises(InputError, match=r"^verify ended with -9$"),
+    ):
+        register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
