@@ -34,8 +34,6 @@ KEPT = {
     "tensorboard": "train/logs",
     "summary.md": "summary/text",
 }
-
-
 INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
 COLOUR = re.compile(r"\x1b\[\d+m")
 

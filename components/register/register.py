@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 EXPERIMENT = "brain-tumor"
+REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
     (target / CARD).write_text(json.dumps(card, indent=2) + "\n")
     # In a process of its own: this one starts without TensorFlow.
-    verify = subprocess.run([sys.executable, "-m", "components.train.verify", str(target)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "components.train.verify", str(target)]
+    verify = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if verify.returncode:
         said = verify.stderr.strip().splitlines() or [f"verify ended with {verify.returncode}"]
         raise InputError(said[-1])

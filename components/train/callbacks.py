@@ -38,8 +38,8 @@ class Resume(keras.callbacks.Callback):
     """Keep weights, best weights, optimizer, history and the state of other callbacks after every epoch.
 
     Keras' BackupAndRestore forgets the patience counted so far, the best loss seen and where dropout's random draws stand;
-    here they are kept. An epoch's
-    state is a folder `epoch-N`, written whole; it stands for the training named by `identity` and for no other.
+    here they are kept. An epoch's state is a folder `epoch-N`, written whole; it stands for the training named by `identity`
+    and for no other.
 
     Attributes:
         history: one list a logged name, over all epochs, those before an interruption included.
@@ -57,6 +57,7 @@ class Resume(keras.callbacks.Callback):
         self.identity = identity
         self.history: dict[str, list[float]] = {}
         self.finished = False
+        self._seen_before: list[dict[str, float | None]] = []
 
     def restore(self, model: keras.Model) -> int:
         """Load the last epoch's state into the compiled model and the callbacks; return the epoch to go on with."""
@@ -75,12 +76,12 @@ class Resume(keras.callbacks.Callback):
         for variable, value in zip(_dropout_states(model), state["dropout"], strict=True):
             variable.assign(value)
         self.history, self.finished = state["history"], state["finished"]
-        self.seen = state["callbacks"]
+        self._seen_before = state["callbacks"]
         print(f"train: resuming after epoch {state['epoch'] + 1}", flush=True)
         return int(state["epoch"]) + 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        for callback, seen in zip(self.callbacks, getattr(self, "seen", []), strict=False):
+        for callback, seen in zip(self.callbacks, self._seen_before, strict=False):  # empty in a new training
             vars(callback).update(seen)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
