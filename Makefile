@@ -16,7 +16,8 @@ pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an add
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
 
 verify: $(READY) ## check that the model folder MODEL keeps the contract
-	$(BIN)/python -m components.train.verify "$(MODEL)"
+	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }
+	@$(BIN)/python -m components.train.verify "$(MODEL)"
 
 test: $(READY) ## every test that needs no cluster, GPU or network
 	$(BIN)/python -m pytest
@@ -45,6 +46,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(READY): requirements-dev.txt
+	@echo "setting up $(VENV): 3 GB, a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	touch $@

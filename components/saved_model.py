@@ -55,8 +55,10 @@ def read_model_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     try:
         card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or not JSON: {error!r}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
     missing = {"classes", "tumor_classes", "threshold"} - set(card)
     if missing:
         raise InputError(f"{path} lacks {sorted(missing)}")

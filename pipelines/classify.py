@@ -1,4 +1,4 @@
-"""Classify held-out pictures of a run with the champion and write their overlays."""
+"""Classify held-out pictures of a run with the champion and write each beside its overlay."""
 
 from itertools import zip_longest
 from pathlib import Path
@@ -16,10 +16,11 @@ def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
     Returns:
         The exit status: 0, or 2 where the registry has no champion.
     """
+    import numpy as np
     from PIL import Image
 
     from serving.images import read_picture
-    from serving.overlay import render_overlay
+    from serving.overlay import MAX_SIDE_PX, render_overlay, scale_picture
 
     registered = champion(connect(tracking_uri))
     if registered is None:
@@ -36,8 +37,9 @@ def classify_held_out(folder: Path, count: int, *, tracking_uri: str) -> int:
     with written_whole(folder / "examples") as examples:
         examples.mkdir()
         for index, (label, data) in enumerate(zip(labels, encoded, strict=True)):
-            overlay = render_overlay(read_picture(data).pixels, answer["heatmap"][index])
-            Image.fromarray(overlay).save(examples / f"{index + 1}.png")
+            picture = scale_picture(read_picture(data).pixels, MAX_SIDE_PX)
+            pair = np.hstack([picture, render_overlay(picture, answer["heatmap"][index])])
+            Image.fromarray(pair).save(examples / f"{index + 1}.png")
             probability = ", ".join(f"{value:.3f}" for value in answer["probability"][index])
             print(f"  {folder / 'examples'}/{index + 1}.png  called {answer['label'][index]} ({probability}), labelled {label}")
     print(f"\n  {NOTICE}")

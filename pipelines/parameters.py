@@ -36,8 +36,10 @@ def parse_parameters(settings: list[str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not equals or name not in declared:
-            raise InputError(f"no such parameter: {setting!r}, wanted NAME=VALUE with one of {', '.join(sorted(declared))}")
+        if not equals:
+            raise InputError(f"--set {setting} has no value, wanted NAME=VALUE")
+        if name not in declared:
+            raise InputError(f"no such parameter: {name}, wanted one of {', '.join(sorted(declared))}")
         kind = declared[name].type
         try:
             arguments[name] = PARSERS[kind](text)

@@ -32,7 +32,6 @@ KEPT = {
     "manifest.csv": "ingest/manifest",
     "splits.csv": "preprocess/splits",
     "tensorboard": "train/logs",
-    "summary.md": "summary/text",
 }
 INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -67,6 +66,8 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
             _output(outputs, output).rename(partial / name)
         _keep_model(outputs, partial)
         shutil.rmtree(outputs)
+    with written_whole(folder / "summary.md") as summary:
+        summary.write_text(closing_table(folder))
     _point_latest(runs, folder)
     return folder
 
@@ -101,12 +102,8 @@ def _keep_failure(partial: Path, failed: Path) -> Path:
 def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None:
     from kfp import local
 
-    # Every step is a process of its own: it finds the repository, and keeps TensorFlow's start-up lines to itself.
-    root = str(Path(__file__).parent.parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs))
-    with log_path.open("w", encoding="utf-8") as file, warnings.catch_warnings():
+    with log_path.open("w", encoding="utf-8") as file, warnings.catch_warnings(), _environment_of_steps(outputs / "scratch"):
         # The runner warns that it uses neither the image nor the accelerator.
         warnings.filterwarnings("ignore", module=r"kfp\.local")
         log = StepLog(file)
@@ -116,6 +113,22 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
         except RuntimeError as error:
             step = INNER_TASK.search(COLOUR.sub("", str(error)))
             raise RuntimeError("\n".join([f"{step[1]} failed" if step else str(error), *log.tail])) from error
+
+
+@contextlib.contextmanager
+def _environment_of_steps(scratch: Path) -> Iterator[None]:
+    """Let every step, a process of its own, find the repository, and put its temporary files where they go with the run."""
+    scratch.mkdir()
+    before = dict(os.environ)
+    root = str(Path(__file__).parent.parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, before.get("PYTHONPATH")]))
+    os.environ["TMPDIR"] = str(scratch.resolve())
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _defaults_here(runs: Path) -> dict[str, Any]:
@@ -170,7 +183,7 @@ def main() -> int:
         arguments = _defaults_here(options.runs) | {"source": options.source} | parse_parameters(options.set)
         open_target(arguments["model_store"], arguments["tracking_uri"])
         folder = run(options.runs, arguments)
-        print(closing_table(folder), flush=True)
+        print((folder / "summary.md").read_text(), flush=True)
         return classify_held_out(folder, options.classify, tracking_uri=arguments["tracking_uri"]) if options.classify else 0
     except InputError as error:
         sys.exit(f"error: {error}")
@@ -179,6 +192,7 @@ def main() -> int:
     except RuntimeError as error:
         sys.exit(f"the run failed: {error}")
     except KeyboardInterrupt:
+        print("\ninterrupted: nothing of this run is kept", file=sys.stderr)
         sys.exit(130)
 
 

@@ -46,6 +46,7 @@ def render_report(
         data=archive.dataset,
         splits=splits,
         wanted=wanted,
+        baseline=_always_the_same(evaluation),
         remarks=list_remarks(evaluation),
         plots=_draw_plots(evaluation, findings),
         training=_draw_training(card.get("history") or {}),
@@ -73,6 +74,14 @@ def list_remarks(evaluation: dict[str, Any]) -> list[str]:
             f"(Hanley and Lippman-Hand 1983) up to {min(1, 3 / groups):.0%} of such groups may still be."
         )
     return remarks
+
+
+def _always_the_same(evaluation: dict[str, Any]) -> tuple[str, float] | None:
+    """Return the most frequent class and the accuracy of who always says it; None without pictures."""
+    if not evaluation["images"]:
+        return None
+    name, row = max(evaluation["per_class"].items(), key=lambda item: item[1]["support"])
+    return name, row["support"] / evaluation["images"]
 
 
 def _show_gallery(
@@ -119,7 +128,7 @@ def _draw_calibration(evaluation: dict[str, Any]) -> dict[str, str]:
         "title": "Calibration",
         "svg": plots.draw(partial(plots.paint_calibration, bins, *axes_names)),
         "alt": f"Reliability diagram: {points}.",
-        "caption": "On the dotted line a probability means what it says; above it the model is too careful, below it too sure. "
+        "caption": "On the dotted line a probability means what it says; above, it comes true more often, below less often. "
         "The numbers are pictures.",
     }
 

@@ -54,15 +54,20 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
     with _named(f"cannot register in {without_credentials(model_store)}"):
         base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
         run_id = _log_run(client, model_dir, evaluation)
-        version = _next_version(client, base, run_id)
+        dataset = read_model_card(model_dir)["dataset"]
+        tags = {f"dataset.{key}": str(dataset[key]) for key in ("source", "synthetic", "fingerprint")}
+        version = _next_version(client, base, run_id, tags)
         uri = f"{base}/{version}"
         try:
             _publish(model_dir, uri, completed_card(model_dir, evaluation, version))
         except BaseException:
             client.delete_model_version(MODEL_NAME, str(version))
             raise
+        before = champion(client)
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
-    print(f"register: {MODEL_NAME} version {version} is the champion", flush=True)
+    print(f"register: {MODEL_NAME} version {version} is the champion, trained on {_data_of(client, version)}", flush=True)
+    if before:
+        print(f"register: before it was version {before.version}, trained on {_data_of(client, before.version)}", flush=True)
     return Registered(MODEL_NAME, version, uri)
 
 
@@ -185,14 +190,18 @@ def _log_run(client: "MlflowClient", model_dir: Path, evaluation: dict[str, Any]
     return str(run_id)
 
 
-def _next_version(client: "MlflowClient", base: str, run_id: str) -> int:
+def _data_of(client: "MlflowClient", version: int) -> str:
+    return str(client.get_model_version(MODEL_NAME, str(version)).tags.get("dataset.source", "unknown data"))
+
+
+def _next_version(client: "MlflowClient", base: str, run_id: str, tags: dict[str, str]) -> int:
     """Take the next number. A version's address holds its number, so the number is foreseen and then checked."""
     if not client.search_registered_models(filter_string=f"name='{MODEL_NAME}'"):
         client.create_registered_model(MODEL_NAME)
     versions = client.search_model_versions(f"name='{MODEL_NAME}'")
     foreseen = 1 + max((int(version.version) for version in versions), default=0)
     while True:
-        taken = client.create_model_version(MODEL_NAME, source=f"{base}/{foreseen}", run_id=run_id)
+        taken = client.create_model_version(MODEL_NAME, source=f"{base}/{foreseen}", run_id=run_id, tags=tags)
         if int(taken.version) == foreseen:
             return foreseen
         client.delete_model_version(MODEL_NAME, taken.version)

@@ -29,6 +29,7 @@ TOLERANCE = 1e-5
 # A GPU sums in another order for another batch size.
 GPU_TOLERANCE = 1e-3
 HEATMAP_TOLERANCE = 1e-3
+READ_BYTES = 2**18
 # TensorFlow's and Pillow's JPEG decoders differ by some grey levels; on a grey picture, as here, by hardly any.
 JPEG_TOLERANCE = 0.05
 ORIENTATION_ROTATED = 6
@@ -44,6 +45,8 @@ def verify(model_dir: Path) -> list[str]:
     Raises:
         VerifyError: the first check that did not hold.
     """
+    if not model_dir.is_dir():
+        raise VerifyError(f"no such folder: {model_dir}: wanted that of one version, e.g. runs/models/brain-tumor/1")
     card = _check_card(model_dir)
     model = _load(model_dir)
     return [
@@ -168,7 +171,7 @@ def _check_warmup(model: SavedModel, model_dir: Path) -> str:
     if not path.is_file():
         raise VerifyError(f"warm-up: {path} is missing")
     asked = []
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(path), buffer_size=READ_BYTES).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         model.ask(request.model_spec.signature_name, list(request.inputs["image_bytes"].string_val))
         asked.append(request.model_spec.signature_name)
@@ -227,7 +230,7 @@ def main() -> None:
         lines = verify(parser.parse_args().model)
     except VerifyError as error:
         sys.exit(f"verify: {error}")
-    print("\n".join(f"ok  {line}" for line in lines))
+    print("\n".join([*(f"ok  {line}" for line in lines), "the contract is kept"]))
 
 
 if __name__ == "__main__":

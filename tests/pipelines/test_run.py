@@ -67,7 +67,7 @@ def refused(runs: Path, passed: subprocess.CompletedProcess[str]) -> subprocess.
 def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
     assert passed.returncode == 0, passed.stdout + passed.stderr
     log = next(runs.glob("2*/run.log")).read_text()
-    assert "register: brain-tumor version 1 is the champion" in passed.stdout
+    assert "register: brain-tumor version 1 is the champion, trained on synthetic://?n=40&seed=0" in passed.stdout
     assert "Task 'register'" in strip_colour(log)
     assert "refuse" not in {line.split(":")[0] for line in passed.stdout.splitlines()}
     assert "Task 'refuse'" not in strip_colour(log)
@@ -94,6 +94,7 @@ def test_closing_table_holds_what_was_computed(runs: Path, passed: subprocess.Co
     metrics = json.loads((min(runs.glob("2*")) / "metrics.json").read_text())["metrics"]
     low, high = metrics["accuracy_interval"]
     assert "  data         40 files: 40 kept" in passed.stdout
+    assert (min(runs.glob("2*")) / "summary.md").read_text() in passed.stdout
     assert f"  accuracy     {metrics['accuracy']:.3f}, 95 % interval {low:.3f} to {high:.3f}\n" in passed.stdout
     assert "  verdict      passed: brain-tumor version 1 is the champion\n" in passed.stdout
     assert passed.stdout.rstrip().endswith("Assists a reader and does not replace one. Not for diagnosis.")
@@ -176,7 +177,8 @@ def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("epoch=3", "no such parameter: 'epoch=3', wanted NAME=VALUE with one of batch_norm_momentum, "),
+        ("epoch=3", "no such parameter: epoch, wanted one of batch_norm_momentum, "),
+        ("epochs", "--set epochs has no value, wanted NAME=VALUE"),
         ("epochs=0", "epochs is 0, wanted 1 or more"),
         ("min_auc=nan", "min_auc is 'nan', wanted float"),
         ("epochs=many", "epochs is 'many', wanted integer"),

@@ -237,10 +237,16 @@ def test_what_cannot_be_used_is_named(prepare: Prepare, binary_model: Path, tmp_
     splits.write_text("sha256,group,label,split\n")
     with pytest.raises(InputError, match=r"not an images\.zip"):
         run()
-    with pytest.raises(InputError, match=r"model\.json is missing"):
+    with pytest.raises(InputError, match=r"model\.json cannot be read: No such file"):
         Run(run.folder, run.arguments | {"model_dir": tmp_path})()
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "model.json").write_text('{"classes": []}')
     with pytest.raises(InputError, match=r"lacks \['threshold', 'tumor_classes'\]"):
         Run(run.folder, run.arguments | {"model_dir": tmp_path})()
     assert not (tmp_path / "out").exists()
+
+
+def test_report_says_what_the_most_frequent_answer_would_score(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, [flat(0.3, "no_tumor", 0), *(flat(0.6 + 0.1 * group, "tumor", group) for group in (1, 2, 3))])
+    run()
+    assert "always saying tumor would score 0.750" in " ".join(run.report.read_text().split())

@@ -38,7 +38,9 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"sqlite:///{tmp_path}/registry/mlflow.db"
 
 
-def test_versions_count_up_and_the_alias_moves(tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path) -> None:
+def test_versions_count_up_and_the_alias_moves(
+    tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = tmp_path / "models"
     assert champion(connect(registry)) is None
     first = register(tiny_model, evaluation, model_store=str(store), tracking_uri=registry)
@@ -47,6 +49,12 @@ def test_versions_count_up_and_the_alias_moves(tiny_model: Path, evaluation: Pat
     second = register(tiny_model, evaluation, model_store=str(store), tracking_uri=registry)
     assert champion(connect(registry)) == second == Registered("brain-tumor", 2, str(store / "brain-tumor" / "2"))
     assert sorted(path.name for path in (store / "brain-tumor").iterdir()) == ["1", "2"]
+    assert capsys.readouterr().out.splitlines() == [
+        "register: brain-tumor version 1 is the champion, trained on synthetic://?n=48&seed=0",
+        "register: brain-tumor version 2 is the champion, trained on synthetic://?n=48&seed=0",
+        "register: before it was version 1, trained on synthetic://?n=48&seed=0",
+    ]
+    assert connect(registry).get_model_version("brain-tumor", "2").tags["dataset.synthetic"] == "True"
 
 
 def test_card_is_completed_and_the_version_keeps_the_contract(

@@ -33,8 +33,8 @@ def edit_card(**changes: object) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "assets.extra" / "model.json").unlink(), r"model\.json: .* is missing or not JSON"),
-        (lambda folder: (folder / "assets.extra" / "model.json").write_text("{"), r"model\.json: .* is missing or not JSON"),
+        (lambda folder: (folder / "assets.extra" / "model.json").unlink(), r"model\.json: .* cannot be read: No such file"),
+        (lambda folder: (folder / "assets.extra" / "model.json").write_text("{"), r"model\.json: .* is not JSON"),
         (edit_card(threshold=2), r"model\.json: at \$\.threshold: 2"),
         (edit_card(threshold=None), r"model\.json: threshold is None with 2 classes"),
         (edit_card(threshold=1e-6), r"answers: label is"),
