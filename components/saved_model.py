@@ -67,6 +67,7 @@ def read_model_card(folder: Path) -> dict[str, Any]:
 
 def start_tensorflow() -> None:
     """Import TensorFlow and keep what it writes to stderr meanwhile from the reader; no setting of its own does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what it says later
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:

@@ -29,7 +29,6 @@ TOLERANCE = 1e-5
 # A GPU sums in another order for another batch size.
 GPU_TOLERANCE = 1e-3
 HEATMAP_TOLERANCE = 1e-3
-READ_BYTES = 2**18
 # TensorFlow's and Pillow's JPEG decoders differ by some grey levels; on a grey picture, as here, by hardly any.
 JPEG_TOLERANCE = 0.05
 ORIENTATION_ROTATED = 6
@@ -171,7 +170,7 @@ def _check_warmup(model: SavedModel, model_dir: Path) -> str:
     if not path.is_file():
         raise VerifyError(f"warm-up: {path} is missing")
     asked = []
-    for record in tf.data.TFRecordDataset(str(path), buffer_size=READ_BYTES).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         model.ask(request.model_spec.signature_name, list(request.inputs["image_bytes"].string_val))
         asked.append(request.model_spec.signature_name)
