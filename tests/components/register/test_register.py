@@ -1,5 +1,7 @@
+import http.server
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,25 @@ def test_verify_that_is_killed_is_said(tiny_model: Path, evaluation: Path, regis
         pytest.raises(InputError, match=r"^verify ended with -9$"),
     ):
         register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
+
+
+def test_mlflow_server_is_given_no_local_path(tmp_path: Path, registry: str) -> None:
+    class Empty(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(
+            InputError, match=r"an MLflow server takes no local path: model_store is .*models, wanted s3:// or gs://"
+        ):
+            module.open_target(str(tmp_path / "models"), address)
+        assert module.open_target("memory://models", address).tracking_uri == address
+        server.shutdown()
+    assert not (tmp_path / "models").exists()
