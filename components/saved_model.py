@@ -13,6 +13,7 @@ from components.errors import InputError
 MODEL_NAME = "brain-tumor"
 CARD = Path("assets.extra") / "model.json"
 TRAINING_HASHES = Path("assets.extra") / "train.sha256"
+WARMUP_REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"  # the name that TF Serving looks for
 
 
 class SavedModel:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 EXPERIMENT = "brain-tumor"
+SOURCE_TAG = "dataset.source"
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -53,21 +54,22 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
     client = open_target(model_store, tracking_uri)
     with _named(f"cannot register in {without_credentials(model_store)}"):
         base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
-        run_id = _log_run(client, model_dir, evaluation)
-        dataset = read_model_card(model_dir)["dataset"]
-        tags = {f"dataset.{key}": str(dataset[key]) for key in ("source", "synthetic", "fingerprint")}
+        card = read_model_card(model_dir)
+        run_id = _log_run(client, card, evaluation)
+        tags = {f"dataset.{key}": str(card["dataset"][key]) for key in ("source", "synthetic", "fingerprint")}
         version = _next_version(client, base, run_id, tags)
         uri = f"{base}/{version}"
         try:
-            _publish(model_dir, uri, completed_card(model_dir, evaluation, version))
+            _publish(model_dir, uri, completed_card(card, evaluation, version))
         except BaseException:
             client.delete_model_version(MODEL_NAME, str(version))
             raise
         before = champion(client)
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
-    print(f"register: {MODEL_NAME} version {version} is the champion, trained on {_data_of(client, version)}", flush=True)
+    print(f"register: {MODEL_NAME} version {version} is the champion, trained on {tags[SOURCE_TAG]}", flush=True)
     if before:
-        print(f"register: before it was version {before.version}, trained on {_data_of(client, before.version)}", flush=True)
+        data = client.get_model_version(MODEL_NAME, str(before.version)).tags.get(SOURCE_TAG, "unknown data")
+        print(f"register: before it was version {before.version}, trained on {data}", flush=True)
     return Registered(MODEL_NAME, version, uri)
 
 
@@ -161,10 +163,10 @@ def local_copy(registered: Registered) -> Iterator[Path]:
         yield Path(scratch) / "model"
 
 
-def completed_card(model_dir: Path, evaluation: dict[str, Any], version: int) -> dict[str, Any]:
+def completed_card(card: dict[str, Any], evaluation: dict[str, Any], version: int) -> dict[str, Any]:
     """Return model.json with the version and what was measured."""
     metrics = evaluation["metrics"] | {key: evaluation[key] for key in ("images", "groups", "calibration", "roc", "per_class")}
-    return read_model_card(model_dir) | {
+    return card | {
         "version": version,
         "metrics": metrics,
         "confusion": evaluation["confusion"],
@@ -172,9 +174,8 @@ def completed_card(model_dir: Path, evaluation: dict[str, Any], version: int) ->
     }
 
 
-def _log_run(client: "MlflowClient", model_dir: Path, evaluation: dict[str, Any]) -> str:
+def _log_run(client: "MlflowClient", card: dict[str, Any], evaluation: dict[str, Any]) -> str:
     """Log data set and metrics to the run that MLFLOW_RUN_ID names, else to one of our own; return its id."""
-    card = read_model_card(model_dir)
     given = os.environ.get("MLFLOW_RUN_ID")
     if not given:
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -188,10 +189,6 @@ def _log_run(client: "MlflowClient", model_dir: Path, evaluation: dict[str, Any]
     if not given:
         client.set_terminated(run_id)
     return str(run_id)
-
-
-def _data_of(client: "MlflowClient", version: int) -> str:
-    return str(client.get_model_version(MODEL_NAME, str(version)).tags.get("dataset.source", "unknown data"))
 
 
 def _next_version(client: "MlflowClient", base: str, run_id: str, tags: dict[str, str]) -> int:

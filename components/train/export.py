@@ -9,7 +9,7 @@ import numpy as np
 
 from components.files import written_whole
 from components.ingest.classes import NO_TUMOR
-from components.saved_model import CARD, MODEL_NAME, TRAINING_HASHES
+from components.saved_model import CARD, MODEL_NAME, TRAINING_HASHES, WARMUP_REQUESTS
 from components.train.config import TrainConfig
 from components.train.data import Shards, read_hashes
 from components.train.model import LAST_CONVOLUTION, LOGITS, decode_batch
@@ -38,12 +38,11 @@ def export(
     with written_whole(model_dir) as partial:
         signatures = {"serving_default": served.serving_default, "explain": served.explain}
         tf.saved_model.save(served, str(partial), signatures=signatures)
-        extra = (partial / CARD).parent
-        extra.mkdir()
+        (partial / CARD).parent.mkdir()
         card = json.dumps(model_card(model, shards, config, history), indent=2)
         (partial / CARD).write_text(card + "\n")
         (partial / TRAINING_HASHES).write_text("".join(f"{sha256}\n" for sha256 in read_hashes(shards)))
-        write_warmup_requests(extra / "tf_serving_warmup_requests")
+        write_warmup_requests(partial / WARMUP_REQUESTS)
         verify(partial)
         verify_against_live(partial, model, shards.classes)
     print(f"train: exported and verified, {sum(f.stat().st_size for f in model_dir.rglob('*')) / 1e6:.1f} MB", flush=True)

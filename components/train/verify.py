@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from components.errors import InputError
-from components.saved_model import TRAINING_HASHES, SavedModel, read_model_card
+from components.saved_model import TRAINING_HASHES, WARMUP_REQUESTS, SavedModel, read_model_card
 from components.train.export import phantom_pngs
 from components.train.model import LAST_CONVOLUTION, LOGITS, decode_batch
-from serving.images import encode_png, read_picture
+from serving.images import EXIF_ORIENTATION, encode_png, read_picture
 
 if TYPE_CHECKING:
     import keras
@@ -93,7 +93,7 @@ def decode_table() -> dict[str, bytes]:
     grey = Image.open(io.BytesIO(phantom_pngs(2)[1])).convert("L")
     rgb, deep = grey.convert("RGB"), Image.fromarray(np.asarray(grey, np.uint16) * 16)
     rotated = Image.Exif()
-    rotated[0x0112] = ORIENTATION_ROTATED
+    rotated[EXIF_ORIENTATION] = ORIENTATION_ROTATED
     return {
         "JPEG grey": _encode(grey, "JPEG"),
         "JPEG RGB": _encode(rgb, "JPEG"),
@@ -166,7 +166,7 @@ def _check_warmup(model: SavedModel, model_dir: Path) -> str:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    path = model_dir / "assets.extra" / "tf_serving_warmup_requests"
+    path = model_dir / WARMUP_REQUESTS
     if not path.is_file():
         raise VerifyError(f"warm-up: {path} is missing")
     asked = []
