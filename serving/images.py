@@ -4,7 +4,9 @@ Ingest and the transformer both call `read_picture`, so a picture is treated ali
 Needs Pillow and numpy only.
 """
 
+import contextlib
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +17,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from serving.structure import is_plain_bmp, is_plain_gif, is_plain_jpeg, is_plain_png
 
 MAX_PIXELS = 16_000_000
+LARGE_PIXELS = 4_000_000  # above it, threads decode one after another: the buffers of one take some hundred megabytes
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 ACCEPTED = "JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000"
 EXIF_ORIENTATION = 0x0112
 TIFF_BITS_PER_SAMPLE = 258
 TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
+ROWS_AT_ONCE = 64
+
+_one_large_at_a_time = threading.Lock()
 
 Image.init()
 # Pillow warns of odd metadata and of sizes that are judged here anyway.
@@ -41,28 +47,34 @@ class Picture:
 
     Attributes:
         data: the encoded bytes for the graph: the ones that came, or a PNG of the same picture.
-        pixels: what a person sees, uint8 [height, width, 3], 0-255.
+        image: what a person sees, upright, of mode `L` or `RGB`.
         format: the format that came, told by content (`JPEG`, `PNG`, ...).
         mode: Pillow's mode of what came (`L`, `RGB`, `CMYK`, `I;16`, ...).
     """
 
     data: bytes
-    pixels: np.ndarray
+    image: Image.Image
     format: str
     mode: str
 
     @property
+    def pixels(self) -> np.ndarray:
+        """What a person sees, uint8 [height, width, 3], 0-255."""
+        return np.asarray(self.image.convert("RGB"))
+
+    @property
     def width_px(self) -> int:
-        return self.pixels.shape[1]
+        return self.image.width
 
     @property
     def height_px(self) -> int:
-        return self.pixels.shape[0]
+        return self.image.height
 
     @property
     def brightness(self) -> float:
         """The mean grey level, 0-1."""
-        return float(self.pixels.mean()) / 255
+        counts = np.reshape(self.image.histogram(), (-1, 256)).sum(axis=0)
+        return float(counts @ np.arange(256) / counts.sum()) / 255
 
 
 def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -80,15 +92,16 @@ def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     if width * height > max_pixels:
         raise PictureError("too_large", f"the picture has {width} x {height} pixels, the limit is {max_pixels:,}")
     try:
-        image.load()
-        passes = _passes(image, data)
-        upright = image if passes else ImageOps.exif_transpose(image)
-        grey_or_rgb = _grey_or_rgb(upright, deep=_is_deep(image, data))
+        with _one_large_at_a_time if width * height > LARGE_PIXELS else contextlib.nullcontext():
+            image.load()
+            passes = _passes(image, data)
+            upright = image if passes else ImageOps.exif_transpose(image)
+            grey_or_rgb = _grey_or_rgb(upright, deep=_is_deep(image, data))
+            encoded = data if passes else encode_png(grey_or_rgb)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         message = f"the {image.format} picture is corrupt or breaks off: {type(error).__name__}"
         raise PictureError("corrupt", message) from error
-    pixels = np.asarray(grey_or_rgb.convert("RGB"))
-    return Picture(data if passes else encode_png(grey_or_rgb), pixels, image.format or "", image.mode)
+    return Picture(encoded, grey_or_rgb, image.format or "", image.mode)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -156,18 +169,28 @@ def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
 
 def _grey_or_rgb(image: Image.Image, *, deep: bool) -> Image.Image:
     if deep and image.mode not in ("I", "F") and not image.mode.startswith("I;"):
-        return Image.fromarray(_stretch(np.asarray(image.convert("RGB"), dtype=np.float64)))
+        return Image.fromarray(_stretch(np.asarray(image.convert("RGB"))))
     if deep:
-        levels = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(_stretch(-levels if _tiff_tag(image, TIFF_PHOTOMETRIC, 1) == WHITE_IS_ZERO else levels))
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+        return Image.fromarray(_stretch(np.asarray(image), negative=_tiff_tag(image, TIFF_PHOTOMETRIC, 1) == WHITE_IS_ZERO))
+    wanted = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
 
 
-def _stretch(levels: np.ndarray) -> np.ndarray:
-    """Scale float64 [h, w] or [h, w, 3] by its own minimum and maximum to uint8; a flat picture becomes black."""
-    finite = np.isfinite(levels)
-    if not finite.any():
-        return np.zeros(levels.shape, np.uint8)
-    low, high = levels[finite].min(), levels[finite].max()
-    scaled = np.where(finite, levels - low, 0) * (255 / (high - low) if high > low else 0)
-    return scaled.round().astype(np.uint8)
+def _stretch(levels: np.ndarray, *, negative: bool = False) -> np.ndarray:
+    """Scale numbers [h, w] or [h, w, 3] by their own minimum and maximum to uint8; a flat picture becomes black.
+
+    Args:
+        levels: what came, of any type; infinity and NaN become black.
+        negative: the highest level is black.
+    """
+    scaled = np.zeros(levels.shape, np.uint8)
+    finite = levels[np.isfinite(levels)]
+    if not finite.size or finite.min() == finite.max():
+        return scaled
+    sign = -1 if negative else 1
+    low, high = sorted((sign * float(finite.min()), sign * float(finite.max())))
+    for start in range(0, len(levels), ROWS_AT_ONCE):  # a whole picture of float64 would take eight times its size
+        rows = sign * levels[start : start + ROWS_AT_ONCE].astype(np.float64)
+        in_range = np.where(np.isfinite(rows), rows - low, 0) * (255 / (high - low))
+        scaled[start : start + ROWS_AT_ONCE] = in_range.round().astype(np.uint8)
+    return scaled

@@ -1,16 +1,24 @@
-"""Lay a Grad-CAM heatmap over its picture. Needs Pillow and numpy only."""
+"""Lay a Grad-CAM heatmap over its picture."""
+
+import struct
+import zlib
 
 import numpy as np
+from isal import isal_zlib
 from PIL import Image
 
 MAX_SIDE_PX = 1024
 OPACITY = 0.6
 OUTLINE_LEVEL = 0.5
 OUTLINE_RGB = (255, 255, 255)
+PNG_SIGNATURE, PNG_RGB, PNG_UP_FILTER = b"\x89PNG\r\n\x1a\n", 2, 2
 OUTLINE_SHARE = 1 / 320  # of the longest side: a line of one pixel would vanish where a large picture is shown small
 
-# "inferno", a perceptually even colour map (Smith and van der Walt, CC0), at 17 points; between them it is linear.
+# Perceptually even colour maps at 17 points; between them they are linear. "inferno" and "viridis": Smith and van der Walt, CC0.
+# "cividis", which reads alike with a colour-vision deficiency: Nunez, Anderton and Renslow 2018, CC0.
 INFERNO = "000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4"
+VIRIDIS = "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"
+CIVIDIS = "00224e 002e6a 1a386f 32436d 434e6c 535a6d 61656f 6f7073 7d7c78 8c8878 9b9476 aba072 bcae6c cdbb63 dec958 f0d846 fee838"
 
 
 def _colour_table(points: str) -> np.ndarray:
@@ -21,28 +29,59 @@ def _colour_table(points: str) -> np.ndarray:
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
-COLOURS = _colour_table(INFERNO)
+COLOUR_MAPS = {"inferno": _colour_table(INFERNO), "viridis": _colour_table(VIRIDIS), "cividis": _colour_table(CIVIDIS)}
 
 
-def render_overlay(pixels: np.ndarray, heatmap: np.ndarray, *, max_side_px: int = MAX_SIDE_PX) -> np.ndarray:
+def render_overlay(
+    pixels: np.ndarray, heatmap: np.ndarray, *, colour_map: str = "inferno", max_side_px: int = MAX_SIDE_PX
+) -> np.ndarray:
     """Blend a heatmap over a picture: hotter is brighter and less transparent; a line surrounds what is above half of the peak.
 
     Args:
         pixels: the picture, uint8 [height, width, 3], 0-255.
         heatmap: Grad-CAM at low resolution, float [h, w], 0-1; all 0 leaves the picture as it is.
+        colour_map: a name of `COLOUR_MAPS`.
         max_side_px: a larger picture is scaled down to this longest side.
 
     Returns:
         uint8 [height, width, 3], 0-255.
     """
-    picture = scale_picture(pixels, max_side_px)
-    heat = scale_heatmap(heatmap, picture.shape[1], picture.shape[0])
-    alpha = (heat * OPACITY)[..., None]
-    blended = picture * (1 - alpha) + COLOURS[(heat * 255).round().astype(np.uint8)] * alpha
-    overlay = blended.round().astype(np.uint8)
-    if heat.any():
-        overlay[outline(heat >= OUTLINE_LEVEL * heat.max())] = OUTLINE_RGB
+    picture = Image.fromarray(scale_picture(pixels, max_side_px))
+    levels = Image.fromarray((np.asarray(heatmap) * 255).round().astype(np.uint8))
+    heat = levels.resize(picture.size, Image.Resampling.BILINEAR)
+    colours = heat.copy()
+    colours.putpalette(COLOUR_MAPS[colour_map].tobytes())
+    opacity = heat.point([round(level * OPACITY) for level in range(256)])
+    overlay = np.array(Image.composite(colours.convert("RGB"), picture, opacity))
+    hot = np.asarray(heat)
+    if hot.any():
+        overlay[outline(hot >= OUTLINE_LEVEL * hot.max())] = OUTLINE_RGB
     return overlay
+
+
+def overlay_png(pixels: np.ndarray, heatmap: np.ndarray, *, colour_map: str = "inferno") -> bytes:
+    """Render the overlay as a PNG; arguments as those of `render_overlay`."""
+    return encode_rgb_png(render_overlay(pixels, heatmap, colour_map=colour_map))
+
+
+def encode_rgb_png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 [height, width, 3] as a PNG (ISO/IEC 15948), every row as its difference to the one above.
+
+    Pillow picks a filter for each row; this takes a fifth of its time, and a Grad-CAM answer is mostly this.
+    """
+    height, width, _ = pixels.shape
+    rows = np.empty((height, 1 + width * 3), np.uint8)
+    rows[:, 0] = PNG_UP_FILTER
+    samples = pixels.reshape(height, -1)
+    rows[0, 1:] = samples[0]
+    np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_RGB, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", isal_zlib.compress(rows, level=1)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(_png_chunk(kind, data) for kind, data in chunks)
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
 def scale_picture(pixels: np.ndarray, max_side_px: int) -> np.ndarray:

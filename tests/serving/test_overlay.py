@@ -1,7 +1,19 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from serving.overlay import COLOURS, OUTLINE_RGB, outline, render_overlay, scale_heatmap, scale_picture
+from serving.overlay import (
+    COLOUR_MAPS,
+    OUTLINE_RGB,
+    encode_rgb_png,
+    outline,
+    overlay_png,
+    render_overlay,
+    scale_heatmap,
+    scale_picture,
+)
 
 
 def grey(height: int, width: int, level: int = 90) -> np.ndarray:
@@ -119,8 +131,32 @@ def test_a_uniform_heatmap_stays_uniform() -> None:
     assert scale_heatmap(np.full((7, 7), 0.3), 50, 40) == pytest.approx(np.full((40, 50), 0.3), abs=1e-5)
 
 
-def test_the_colours_run_from_black_to_pale_yellow_ever_brighter() -> None:
-    assert COLOURS[0].tolist() == [0, 0, 4]
-    assert COLOURS[255].tolist() == [0xFC, 0xFF, 0xA4]
-    luminance = COLOURS @ [0.2126, 0.7152, 0.0722]
+@pytest.mark.parametrize(
+    ("name", "darkest", "brightest"),
+    [("inferno", "000004", "fcffa4"), ("viridis", "440154", "fde725"), ("cividis", "00224e", "fee838")],
+)
+def test_the_colours_run_ever_brighter(name: str, darkest: str, brightest: str) -> None:
+    colours = COLOUR_MAPS[name]
+    assert [bytes(colours[0].tolist()).hex(), bytes(colours[255].tolist()).hex()] == [darkest, brightest]
+    luminance = colours @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > -0.5).all()
+
+
+def test_another_colour_map_colours_otherwise() -> None:
+    picture, heatmap = grey(50, 50), np.linspace(0, 1, 25, dtype=np.float32).reshape(5, 5)
+    overlays = {name: render_overlay(picture, heatmap, colour_map=name).tobytes() for name in COLOUR_MAPS}
+    assert len(set(overlays.values())) == len(COLOUR_MAPS)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (64, 48), (333, 1024)])
+def test_the_png_holds_exactly_the_pixels(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = Image.open(io.BytesIO(encode_rgb_png(pixels)))
+    assert (image.format, image.mode) == ("PNG", "RGB")
+    assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_the_overlay_comes_as_a_png() -> None:
+    picture, heatmap = grey(90, 120), spot(2, 9)
+    image = Image.open(io.BytesIO(overlay_png(picture, heatmap)))
+    assert np.array_equal(np.asarray(image), render_overlay(picture, heatmap))
