@@ -1,0 +1,176 @@
+"""What stands before every REST route: sizes, the number in flight, headers, the log line and the request's metrics."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import ServiceError, as_service_error
+from serving.logs import logger
+from serving.metrics import Metrics
+from serving.settings import BODY_SECONDS, MAX_BODY_BYTES, Settings
+
+ALLOWED_HEADERS = {
+    *(b"host", b"accept", b"content-type", b"content-length", b"inference-header-content-length"),
+    *(b"traceparent", b"x-request-id", b"authorization"),
+}
+UNWATCHED = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+MULTIPART_BYTES = 64 * 1024  # what a form may have around its file
+WAITING_BYTES = 4 * MAX_BODY_BYTES  # of all bodies that are being read
+PIECE_BYTES = 256 * 1024
+
+
+class Gate:
+    """Lets a bounded number of requests in, of REST and gRPC together."""
+
+    def __init__(self, limit: int, metrics: Metrics):
+        self._limit, self._count = limit, 0
+        self._gauge = metrics.in_flight
+
+    def check(self) -> None:
+        """Raise ServiceError `too_busy` where it is full."""
+        if self._count >= self._limit:
+            raise ServiceError("too_busy", f"{self._limit} requests are at work: try again in a moment")
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Hold a place, or raise ServiceError `too_busy`."""
+        self.check()
+        self._count += 1
+        self._gauge.set(self._count)
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._gauge.set(self._count)
+
+
+class Limits:
+    """ASGI middleware.
+
+    It reads a body whole, with a bound on its size, its time and on all that are being read, before the request takes a place
+    in flight: so a slow client keeps nobody out. The application sees allowed headers only, and answers in pieces, so that a
+    client which does not read cannot pile answers up in memory.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, gate: Gate):
+        self._app, self._settings, self._metrics, self._gate = app, settings, metrics, gate
+        self._waiting_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; what is not HTTP passes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        response = _Response(send)
+        scope["headers"] = [header for header in scope["headers"] if header[0] in ALLOWED_HEADERS]
+        started = time.perf_counter()
+        try:
+            await self._handle(scope, receive, response)
+        except Exception as raised:
+            error = as_service_error(raised)
+            if error.code == "internal":
+                logger.exception("failed", extra={"fields": {"request_id": response.request_id}})
+            await response.send_error(error)
+        finally:
+            if scope["path"] not in UNWATCHED:
+                route = getattr(scope.get("route"), "path", "other")
+                status, seconds = str(response.status), time.perf_counter() - started
+                ids = {"code": response.code, "request_id": response.request_id}
+                account(self._metrics, route=route, status=status, seconds=seconds, **ids)
+
+    async def _handle(self, scope: Scope, receive: Receive, response: "_Response") -> None:
+        if scope["method"] != "POST":
+            await self._app(scope, receive, response)
+            return
+        self._gate.check()
+        body = await self._read(scope, receive)
+        with self._gate.entered():
+            await self._app(scope, _replay(body, receive), response)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        file_limit = self._settings.max_file_bytes + MULTIPART_BYTES
+        limit = min(file_limit, MAX_BODY_BYTES) if scope["path"] == "/predict" else MAX_BODY_BYTES
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise ServiceError("too_large", f"the body has {int(declared):,} bytes, the limit is {limit:,}")
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ServiceError("bad_request", "the body broke off")
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    self._waiting_bytes += len(pieces[-1])
+                    if size > limit:
+                        raise ServiceError("too_large", f"the body has more than {limit:,} bytes, the limit")
+                    if self._waiting_bytes > WAITING_BYTES:
+                        raise ServiceError("too_busy", "too many large bodies are being read: try again in a moment")
+                    if not message.get("more_body"):
+                        return b"".join(pieces)
+        except TimeoutError:
+            raise ServiceError("slow_body", f"the body took longer than {BODY_SECONDS} s") from None
+        finally:
+            self._waiting_bytes -= size
+
+
+class _Response:
+    """Sends a response on, and remembers what it was."""
+
+    def __init__(self, send: Send):
+        self._send, self._started = send, False
+        self.request_id = uuid.uuid4().hex
+        self.status = 0
+        self.code = ""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self._started = message["status"], True
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            await self._send(message)
+            return
+        body = message.get("body", b"")
+        last = max(len(body) - 1, 0) // PIECE_BYTES * PIECE_BYTES
+        for start in range(0, last + 1, PIECE_BYTES):
+            more = start < last or message.get("more_body", False)
+            async with asyncio.timeout(BODY_SECONDS):
+                await self._send({"type": "http.response.body", "body": body[start : start + PIECE_BYTES], "more_body": more})
+
+    async def send_error(self, error: ServiceError) -> None:
+        self.code = error.code
+        if not self._started:
+            response = Response(orjson.dumps({"error": error.detail, "code": error.code}), error.status_code, error.headers)
+            response.headers["content-type"] = "application/json"
+            await response({"type": "http"}, _nothing, self)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the whole body at once, and then what the server says."""
+    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return replay
+
+
+def account(metrics: Metrics, *, route: str, status: str, code: str, seconds: float, request_id: str) -> None:
+    """Count a request and write its line."""
+    metrics.requests.labels(route, status).inc()
+    metrics.request_seconds.labels(route).observe(seconds)
+    if code:
+        metrics.rejected.labels(code).inc()
+    fields = {"request_id": request_id, "route": route, "status": status, "code": code, "ms": round(seconds * 1e3, 1)}
+    logger.info("request", extra={"fields": {name: value for name, value in fields.items() if value != ""}})

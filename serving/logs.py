@@ -1,0 +1,46 @@
+"""Structured logs: one JSON object a line, and nothing in it that a client sent."""
+
+import json
+import logging
+import sys
+import time
+import traceback
+from typing import Any
+
+SERVICE = "brain_tumor"
+logger = logging.getLogger(SERVICE)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record.
+
+    A record of another library keeps its template and loses its arguments, and an exception its message: either may hold what a
+    client sent.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"time": _utc(record.created), "level": record.levelname.lower(), "logger": record.name}
+        if record.name == SERVICE:
+            line |= {"message": record.getMessage(), **getattr(record, "fields", {})}
+        else:
+            line["message"] = str(record.msg)
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+            line["at"] = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(record.exc_info[2])][-5:]
+        return json.dumps(line)
+
+
+def configure_logging() -> None:
+    """Send all logs to stdout; other libraries' from WARNING on, and kserve's, which quote requests, not at all."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("kserve").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.access").disabled = True
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").disabled = True
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"

@@ -1,0 +1,47 @@
+"""The routes beside KServe's: one picture as a form, the model's card, and the probes."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import FastAPI, File, Query, Request, Response, UploadFile
+from starlette.formparsers import MultiPartParser
+
+from serving.call import Call
+from serving.errors import ServiceError
+from serving.settings import MAX_BODY_BYTES
+from serving.transformer import Transformer
+
+# A form's file stays in memory: above this size Starlette would write it to the disk.
+MultiPartParser.spool_max_size = MAX_BODY_BYTES
+
+
+def add_routes(app: FastAPI, transformer: Transformer) -> None:
+    """Add them to KServe's application."""
+
+    @app.post("/predict", tags=["Picture"])
+    async def predict(
+        request: Request,
+        file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000")],
+        explain: Annotated[bool, Query(description="also return the Grad-CAM heatmap and its overlay")] = False,
+    ) -> Response:
+        """Classify one picture, and explain it where asked to."""
+        call = Call([await file.read()], explain)
+        answered, _ = await transformer(call, dict(request.headers))
+        return Response(orjson.dumps(answered["predictions"][0]), media_type="application/json")
+
+    @app.get("/model", tags=["Model"])
+    async def model() -> dict[str, Any]:
+        """Return model.json: what the model is, what it was made of, and how well it did."""
+        return transformer.card.document
+
+    @app.get("/healthz", tags=["Probes"])
+    async def healthz() -> dict[str, str]:
+        """Say that this process is alive; the predictor is not asked."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["Probes"])
+    async def readyz() -> dict[str, str]:
+        """Say whether the model behind this process answers."""
+        if not await transformer.is_available():
+            raise ServiceError("not_ready", "the predictor has not loaded the model yet")
+        return {"status": "ready"}

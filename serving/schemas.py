@@ -1,0 +1,127 @@
+"""What goes over the wire in JSON, for the schema behind /docs; requests are read by `v1.py` and `v2.py`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.errors import CODES
+from serving.settings import MAX_PICTURES
+
+# Grey, 8 x 8 pixels.
+EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAGklEQVR4nGMUYIAAFnkYQxHGUCDMYHwPZQAALeQB2tscXdMAAAAASUVORK5CYII="
+Share = Annotated[float, Field(ge=0, le=1)]
+Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"}, description="base64 of the bytes")]
+
+
+class Error(BaseModel):
+    """What every route answers where it gives no result."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"error": "not an image", "code": "not_an_image"}})
+    error: str
+    code: Annotated[str, Field(json_schema_extra={"enum": list(CODES)})]
+
+
+class ModelName(BaseModel):
+    name: str
+    version: str
+
+
+class Heatmap(BaseModel):
+    shape: Annotated[list[int], Field(min_length=2, max_length=2, description="height and width")]
+    values: Annotated[list[Share], Field(description="row by row")]
+    label: Annotated[str, Field(description="the class whose score it explains")]
+
+
+class Prediction(BaseModel):
+    """What the model says of one picture. Assists a reader and does not replace one. Not for diagnosis."""
+
+    label: str
+    probability: Annotated[Share | dict[str, Share], Field(description="of a tumour; above two classes one a class")]
+    threshold: Annotated[Share | None, Field(description="of `probability`; null above two classes")]
+    confidence: Annotated[Share, Field(description="the probability of `label`")]
+    model: ModelName
+    warnings: Annotated[list[str], Field(description="what speaks against relying on it")]
+    heatmap: Annotated[Heatmap, Field(description="Grad-CAM; only where explained")] = None  # type: ignore[assignment]
+    overlay_png: Annotated[Base64, Field(description="the heatmap over the picture; only where explained")] = ""
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "label": "tumor",
+                "probability": 0.9312,
+                "threshold": 0.5,
+                "confidence": 0.9312,
+                "model": {"name": "brain-tumor", "version": "1"},
+                "warnings": [],
+                "heatmap": {"shape": [2, 2], "values": [0.0, 0.25, 0.5, 1.0], "label": "tumor"},
+                "overlay_png": EXAMPLE,
+            }
+        }
+    )
+
+
+class Predictions(BaseModel):
+    predictions: list[Prediction]
+
+
+class Encoded(BaseModel):
+    b64: Base64
+
+
+class Instance(BaseModel):
+    image_bytes: Encoded
+
+
+class Instances(BaseModel):
+    """KServe's V1 request."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"instances": [{"image_bytes": {"b64": EXAMPLE}}]}})
+    instances: Annotated[list[Instance], Field(min_length=1, max_length=MAX_PICTURES)]
+
+
+class InputTensor(BaseModel):
+    name: Literal["image_bytes"]
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=MAX_PICTURES)]], Field(min_length=1, max_length=2)]
+    datatype: Literal["BYTES"]
+    data: Annotated[list[Base64], Field(min_length=1, max_length=MAX_PICTURES)]
+
+
+class Parameters(BaseModel):
+    explain: Annotated[bool, Field(description="also return `heatmap` and `overlay_png`")] = False
+
+
+class Output(BaseModel):
+    name: Literal["probability", "label", "heatmap", "overlay_png"]
+
+
+class TensorRequest(BaseModel):
+    """The Open Inference Protocol's request. With the binary extension the picture follows the JSON, raw."""
+
+    id: str = ""
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
+    parameters: Parameters = Parameters()
+    outputs: list[Output] = []
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "inputs": [{"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [EXAMPLE]}],
+                "parameters": {"explain": True},
+            }
+        }
+    )
+
+
+class OutputTensor(BaseModel):
+    name: Literal["probability", "label", "heatmap", "overlay_png"]
+    shape: list[int]
+    datatype: Literal["FP32", "BYTES"]
+    data: Annotated[list[Any], Field(description="row by row; BYTES as base64 text")]
+
+
+class TensorResponse(BaseModel):
+    """The Open Inference Protocol's answer."""
+
+    model_name: str
+    model_version: str
+    id: str
+    parameters: Annotated[dict[str, Any], Field(description="`classes`, `threshold`, `warnings`")]
+    outputs: list[OutputTensor]

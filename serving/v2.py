@@ -1,0 +1,133 @@
+"""The Open Inference Protocol (V2), over REST, its binary extension, and gRPC.
+
+Bytes are base64 text in JSON, in both directions, and raw everywhere else.
+"""
+
+import binascii
+import struct
+import uuid
+from typing import Any
+
+import numpy as np
+from kserve import InferInput, InferOutput, InferRequest, InferResponse
+from kserve.protocol.infer_type import to_http_parameters
+from kserve.protocol.rest.v2_datamodels import InferenceRequest
+from pydantic import ValidationError
+
+from serving.call import WARNINGS, Call
+from serving.card import ModelCard
+from serving.errors import ServiceError, describe
+from serving.settings import MAX_PICTURES
+from serving.v1 import decode_base64, read_json
+
+TENSOR = "image_bytes"
+OUTPUTS = ("probability", "label")
+EXPLAIN_OUTPUTS = (*OUTPUTS, "heatmap", "overlay_png")
+
+
+def read_rest(body: InferenceRequest | bytes, json_length: str | None, model_name: str) -> InferRequest:
+    """Read the body of a REST request: parsed already, or bytes of which the first `json_length` are JSON.
+
+    Raises:
+        ServiceError: `bad_request` or `wrong_shape`.
+    """
+    if isinstance(body, InferenceRequest):
+        return InferRequest.from_inference_request(body, model_name)
+    end = int(json_length) if json_length and json_length.isdecimal() else len(body)
+    document, blob = read_json(body[:end]), body[end:]
+    if blob and isinstance(document, dict) and isinstance(document.get("inputs"), list):
+        document["inputs"] = [tensor | {"data": []} for tensor in document["inputs"] if isinstance(tensor, dict)]
+    try:
+        parsed = InferRequest.from_inference_request(InferenceRequest.model_validate(document), model_name)
+    except ValidationError as error:
+        raise ServiceError("wrong_shape", describe(error.errors())) from None
+    if blob and (len(parsed.inputs) != 1 or (parsed.inputs[0].parameters or {}).get("binary_data_size") != len(blob)):
+        raise ServiceError("wrong_shape", f"{len(blob)} bytes follow the JSON, wanted one input with this `binary_data_size`")
+    return InferRequest(
+        model_name,
+        parsed.inputs,
+        request_id=parsed.id,
+        raw_inputs=[blob] if blob else None,
+        parameters=parsed.parameters,
+        request_outputs=parsed.request_outputs,
+    )
+
+
+def read_request(request: InferRequest) -> Call:
+    """Take the pictures out of a V2 request.
+
+    Raises:
+        ServiceError: `wrong_shape`, or `bad_request` where an element is not base64.
+    """
+    if len(request.inputs) != 1 or request.inputs[0].name != TENSOR or request.inputs[0].datatype != "BYTES":
+        raise ServiceError("wrong_shape", f"wanted exactly one input, the BYTES tensor `{TENSOR}`")
+    explain = to_http_parameters(request.parameters or {}).get("explain", False)
+    if not isinstance(explain, bool):
+        raise ServiceError("wrong_shape", "the parameter `explain` is true or false")
+    offered = EXPLAIN_OUTPUTS if explain else OUTPUTS
+    if any(output.name not in offered for output in request.request_outputs or ()):
+        raise ServiceError("wrong_shape", f"an output was asked for that is none of {', '.join(offered)}")
+    elements = _elements(request.inputs[0])
+    encoded = [
+        element if isinstance(element, bytes) else decode_base64(element, f"{TENSOR}[{index}]")
+        for index, element in enumerate(elements)
+    ]
+    return Call(encoded, explain, TENSOR, request)
+
+
+def response(call: Call, card: ModelCard, request: InferRequest) -> InferResponse:
+    """Return the answers as tensors."""
+    tensors: dict[str, np.ndarray] = {
+        "probability": np.array([answer.probability for answer in call.answers], np.float32),
+        "label": np.array([answer.label.encode() for answer in call.answers], np.object_),
+    }
+    if call.explain:
+        tensors["heatmap"] = np.array([answer.heatmap for answer in call.answers], np.float32)
+        tensors["overlay_png"] = np.array([answer.overlay for answer in call.answers], np.object_)
+    binary = {output.name: output.binary_data for output in request.request_outputs or ()}
+    wanted = list(binary) or list(tensors)
+    raw = {name for name in wanted if request.from_grpc or binary.get(name, request.use_binary_outputs)}
+    return InferResponse(
+        request.id or str(uuid.uuid4()),
+        card.name,
+        [_output(name, tensors[name], raw=name in raw) for name in wanted],
+        model_version=card.version,
+        parameters=_parameters(call, card, request),
+        use_binary_outputs=request.use_binary_outputs,
+        requested_outputs=request.request_outputs,
+    )
+
+
+def _elements(tensor: InferInput) -> list[Any]:
+    count, *rest = tensor.shape or [0]
+    if rest not in ([], [1]) or not 1 <= count <= MAX_PICTURES:
+        came = list(tensor.shape)
+        raise ServiceError("wrong_shape", f"`{TENSOR}` has the shape {came}, wanted [N] with N from 1 to {MAX_PICTURES}")
+    try:
+        elements = tensor.as_numpy().ravel().tolist()
+    except (ValueError, TypeError, struct.error):
+        raise ServiceError("wrong_shape", f"the data of `{TENSOR}` are not {count} elements, as its shape says") from None
+    if not all(isinstance(element, bytes | str) for element in elements):
+        raise ServiceError("wrong_shape", f"the elements of `{TENSOR}` are not bytes (in JSON: base64 text)")
+    return list(elements)
+
+
+def _output(name: str, tensor: np.ndarray, *, raw: bool) -> InferOutput:
+    is_bytes = tensor.dtype == np.object_
+    output = InferOutput(name, list(tensor.shape), "BYTES" if is_bytes else "FP32")
+    if raw:
+        output.set_data_from_numpy(tensor, binary_data=True)
+    elif is_bytes:
+        output.data = [binascii.b2a_base64(element, newline=False).decode() for element in tensor]
+    else:
+        output.data = tensor.ravel().tolist()
+    return output
+
+
+def _parameters(call: Call, card: ModelCard, request: InferRequest) -> dict[str, Any]:
+    parameters: dict[str, Any] = {"classes": ",".join(card.classes)}
+    if card.threshold is not None:
+        # gRPC's InferParameter has no floating-point number.
+        parameters["threshold"] = str(card.threshold) if request.from_grpc else card.threshold
+    warnings = [WARNINGS[reason] for reason in dict.fromkeys(reason for answer in call.answers for reason in answer.warnings)]
+    return parameters | ({"warnings": "; ".join(warnings)} if warnings else {})

@@ -1,0 +1,91 @@
+"""The plain way to serve the network, to measure the service against: one FastAPI process, Keras, Pillow.
+
+What a careful author of a notebook would write: `model.predict`, then Grad-CAM as on keras.io, with an eager tape. What can be
+made once is made once, and nothing is slower than it has to be.
+"""
+
+import base64
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, UploadFile
+from PIL import Image
+
+from components.saved_model import SavedModel
+from components.train.config import TrainConfig
+from components.train.model import LAST_CONVOLUTION, build_model
+
+if TYPE_CHECKING:
+    import keras
+
+JET = (matplotlib.colormaps["jet"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+OPACITY = 0.4
+
+
+def load_network(folder: Path) -> "keras.Model":
+    """Build the default network and give it the weights of a SavedModel."""
+    network = build_model(TrainConfig(), 2)
+    saved = SavedModel(folder)
+    weights = {variable.name.removesuffix(":0"): variable.numpy() for variable in saved.signatures["serving_default"].variables}
+    wanted = {weight.path: tuple(weight.shape) for weight in network.weights}
+    if wanted != {path: value.shape for path, value in weights.items()}:
+        raise SystemExit(f"{folder}: the plain server takes the default network with {wanted}")
+    for weight in network.weights:
+        weight.assign(weights[weight.path])
+    return network
+
+
+def create_app(model_dir: Path) -> FastAPI:
+    """Serve POST /predict, `?explain=true` with the heatmap and an overlay."""
+    import keras
+
+    model = load_network(model_dir)
+    size = model.input_shape[1:3]
+    grad_model = keras.Model(model.input, [model.get_layer(LAST_CONVOLUTION).output, model.output])
+    app = FastAPI()
+
+    @app.post("/predict")
+    def predict(file: UploadFile, explain: bool = False) -> dict[str, Any]:
+        picture = Image.open(file.file).convert("RGB")
+        x = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)[np.newaxis] / 255
+        probability = float(model.predict(x, verbose=0)[0, 0])
+        answer: dict[str, Any] = {"label": "tumor" if probability >= 0.5 else "no_tumor", "probability": probability}
+        if explain:
+            heatmap = grad_cam(grad_model, x)
+            answer |= {"heatmap": heatmap.tolist(), "overlay_png": base64.b64encode(overlay(picture, heatmap)).decode()}
+        return answer
+
+    return app
+
+
+def grad_cam(grad_model: "keras.Model", x: np.ndarray) -> np.ndarray:
+    """Return the Grad-CAM of the tumour's probability, float32 [h, w], 0-1."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        features, prediction = grad_model(x)
+        score = prediction[:, 0]
+    weights = tf.reduce_mean(tape.gradient(score, features), axis=(0, 1, 2))
+    heatmap = tf.nn.relu(tf.reduce_sum(features[0] * weights, axis=-1))
+    return tf.math.divide_no_nan(heatmap, tf.reduce_max(heatmap)).numpy()
+
+
+def overlay(picture: Image.Image, heatmap: np.ndarray) -> bytes:
+    levels = Image.fromarray((heatmap * 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    Image.blend(picture, Image.fromarray(JET[np.asarray(levels)]), OPACITY).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def main() -> None:
+    """Serve the model in MODEL_DIR on HTTP_PORT."""
+    uvicorn.run(create_app(Path(os.environ["MODEL_DIR"])), port=int(os.environ["HTTP_PORT"]), log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

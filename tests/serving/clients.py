@@ -1,0 +1,134 @@
+"""Ask the service in each of the ways it can be asked, and read the answers alike."""
+
+import base64
+import io
+import json
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import numpy as np
+from kserve import InferInput, InferRequest, InferResponse
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferResponse
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+from PIL import Image
+
+V1 = "/v1/models/brain-tumor"
+INFER = "/v2/models/brain-tumor/infer"
+JSON_LENGTH = "Inference-Header-Content-Length"
+
+
+class Answer(NamedTuple):
+    """One picture's: probability float [C], label, heatmap float [h, w], overlay uint8 [height, width, 3]."""
+
+    probability: np.ndarray
+    label: str
+    heatmap: np.ndarray | None = None
+    overlay: np.ndarray | None = None
+
+
+def b64(data: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def instances(pictures: list[bytes]) -> dict[str, Any]:
+    return {"instances": [{"image_bytes": b64(data)} for data in pictures]}
+
+
+def tensors(pictures: list[bytes], *, explain: bool = True, **more: Any) -> dict[str, Any]:
+    data = [b64(picture)["b64"] for picture in pictures]
+    tensor = {"name": "image_bytes", "shape": [len(pictures)], "datatype": "BYTES", "data": data}
+    return {"inputs": [tensor], "parameters": {"explain": explain}, **more}
+
+
+def form(data: bytes) -> dict[str, tuple[str, bytes]]:
+    return {"file": ("slice", data)}
+
+
+def pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        return np.asarray(image)
+
+
+def of_prediction(prediction: dict[str, Any]) -> Answer:
+    probability = prediction["probability"]
+    columns = np.array(list(probability.values()) if isinstance(probability, dict) else [probability])
+    if "heatmap" not in prediction:
+        return Answer(columns, prediction["label"])
+    heatmap = np.reshape(prediction["heatmap"]["values"], prediction["heatmap"]["shape"])
+    return Answer(columns, prediction["label"], heatmap, pixels(base64.b64decode(prediction["overlay_png"])))
+
+
+def of_tensors(response: InferResponse, *, text: bool) -> list[Answer]:
+    """Split a V2 answer; `text` where BYTES come as base64 text."""
+    outputs = {output.name: output.as_numpy() for output in response.outputs}
+    raw = base64.b64decode if text else bytes
+    return [
+        Answer(
+            outputs["probability"][index],
+            raw(outputs["label"][index]).decode(),
+            outputs["heatmap"][index] if "heatmap" in outputs else None,
+            pixels(raw(outputs["overlay_png"][index])) if "overlay_png" in outputs else None,
+        )
+        for index in range(len(outputs["label"]))
+    ]
+
+
+def ask_predict(url: str, data: bytes) -> Answer:
+    return of_prediction(httpx.post(f"{url}/predict?explain=true", files=form(data)).raise_for_status().json())
+
+
+def ask_v1(url: str, pictures: list[bytes], verb: str = "explain") -> list[Answer]:
+    response = httpx.post(f"{url}{V1}:{verb}", json=instances(pictures), timeout=30).raise_for_status()
+    return [of_prediction(prediction) for prediction in response.json()["predictions"]]
+
+
+def ask_v2(url: str, pictures: list[bytes], **more: Any) -> list[Answer]:
+    response = httpx.post(f"{url}{INFER}", json=tensors(pictures, **more), timeout=30).raise_for_status()
+    return of_tensors(InferResponse.from_rest(response.json()), text=True)
+
+
+def ask_v2_binary(url: str, pictures: list[bytes]) -> list[Answer]:
+    """Use the binary extension in both directions."""
+    blob = b"".join(len(data).to_bytes(4, "little") + data for data in pictures)
+    tensor: dict[str, Any] = {"name": "image_bytes", "shape": [len(pictures)], "datatype": "BYTES"}
+    tensor["parameters"] = {"binary_data_size": len(blob)}
+    head = json.dumps({"inputs": [tensor], "parameters": {"explain": True, "binary_data_output": True}}).encode()
+    headers = {JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
+    response = httpx.post(f"{url}{INFER}", content=head + blob, headers=headers, timeout=30).raise_for_status()
+    return of_tensors(InferResponse.from_bytes(response.content, int(response.headers[JSON_LENGTH])), text=False)
+
+
+def infer(address: str, request: InferRequest, **options: Any) -> ModelInferResponse:
+    with grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        return GRPCInferenceServiceStub(channel).ModelInfer(request.to_grpc(), timeout=30, **options)
+
+
+def infer_request(pictures: list[bytes], **parameters: Any) -> InferRequest:
+    tensor = InferInput("image_bytes", [len(pictures)], "BYTES")
+    tensor.set_data_from_numpy(np.array(pictures, dtype=np.object_))
+    return InferRequest("brain-tumor", [tensor], parameters=parameters)
+
+
+def ask_grpc(address: str, pictures: list[bytes]) -> list[Answer]:
+    return of_tensors(InferResponse.from_grpc(infer(address, infer_request(pictures, explain=True))), text=False)
+
+
+def ask_predictor(url: str, pictures: list[bytes]) -> list[Answer]:
+    body = instances(pictures) | {"signature_name": "explain"}
+    rows = httpx.post(f"{url}{V1}:predict", json=body, timeout=30).raise_for_status().json()["predictions"]
+    return [Answer(np.array(row["probability"]), row["label"], np.array(row["heatmap"])) for row in rows]
+
+
+def ask_predictor_grpc(address: str, pictures: list[bytes]) -> list[Answer]:
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    request = predict_pb2.PredictRequest(inputs={"image_bytes": tf.make_tensor_proto(pictures)})
+    request.model_spec.name, request.model_spec.signature_name = "brain-tumor", "explain"
+    with grpc.insecure_channel(address) as channel:
+        response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+    outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+    columns = zip(outputs["probability"], outputs["label"], outputs["heatmap"], strict=True)
+    return [Answer(probability, label.decode(), heatmap) for probability, label, heatmap in columns]

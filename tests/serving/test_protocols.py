@@ -1,0 +1,202 @@
+"""The forms of requests and answers, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from kserve import InferInput, InferRequest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+from components.train.export import phantom_pngs
+from tests.serving import clients
+from tests.serving.clients import INFER, V1
+from tests.serving.conftest import Pair
+
+PNG = phantom_pngs(1)[0]
+DICOM = b"\0" * 128 + b"DICM" + b"\0" * 100
+
+
+def assert_error(response: httpx.Response, status: int, code: str, *said: str) -> None:
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, code), body
+    assert set(body) == {"error", "code"}
+    for part in said:
+        assert part in body["error"]
+
+
+def test_a_prediction_says_what_the_contract_lists(service: Pair) -> None:
+    plain = httpx.post(f"{service.url}/predict", files=clients.form(PNG)).json()
+    assert list(plain) == ["label", "probability", "threshold", "confidence", "model", "warnings"]
+    assert plain["label"] in ("no_tumor", "tumor")
+    assert plain["threshold"] == 0.5
+    assert plain["confidence"] == pytest.approx(max(plain["probability"], 1 - plain["probability"]))
+    assert plain["model"] == {"name": "brain-tumor", "version": "1"}
+    assert "phantoms" in plain["warnings"][0]
+
+    explained = httpx.post(f"{service.url}/predict?explain=true", files=clients.form(PNG)).json()
+    assert set(explained) - set(plain) == {"heatmap", "overlay_png"}
+    height, width = explained["heatmap"]["shape"]
+    assert len(explained["heatmap"]["values"]) == height * width
+    assert explained["heatmap"]["label"] == explained["label"]
+
+
+def test_v2_answers_tensors_with_classes_and_threshold(service: Pair) -> None:
+    answer = httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG, PNG], id="42")).json()
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "brain-tumor", "1")
+    assert {output["name"]: (output["datatype"], output["shape"]) for output in answer["outputs"]} == {
+        "probability": ("FP32", [2, 1]),
+        "label": ("BYTES", [2]),
+        "heatmap": ("FP32", [2, 11, 11]),
+        "overlay_png": ("BYTES", [2]),
+    }
+    assert answer["parameters"]["classes"] == "no_tumor,tumor"
+    assert answer["parameters"]["threshold"] == 0.5
+
+
+def test_v2_answers_only_the_outputs_that_were_asked_for(service: Pair) -> None:
+    body = clients.tensors([PNG], outputs=[{"name": "label"}])
+    assert [output["name"] for output in httpx.post(f"{service.url}{INFER}", json=body).json()["outputs"]] == ["label"]
+    request = clients.infer_request([PNG]).to_grpc()
+    request.outputs.add(name="probability")
+    with grpc.insecure_channel(service.grpc) as channel:
+        response = GRPCInferenceServiceStub(channel).ModelInfer(request)
+    assert [output.name for output in response.outputs] == ["probability"]
+
+
+def test_grpc_takes_contents_as_well_as_raw_bytes(service: Pair) -> None:
+    request = InferRequest("brain-tumor", [InferInput("image_bytes", [1], "BYTES", data=[PNG])], request_id="7")
+    response = clients.infer(service.grpc, request)
+    assert (response.id, response.parameters["threshold"].string_param) == ("7", "0.5")
+    wanted = clients.ask_predict(service.url, PNG).probability
+    assert np.frombuffer(response.raw_output_contents[0], np.float32) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_metadata_and_readiness_in_every_protocol(service: Pair) -> None:
+    with grpc.insecure_channel(service.grpc) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        assert stub.ServerLive(v2_pb2.ServerLiveRequest()).live
+        assert stub.ServerReady(v2_pb2.ServerReadyRequest()).ready
+        assert stub.ModelReady(v2_pb2.ModelReadyRequest(name="brain-tumor")).ready
+        metadata = stub.ModelMetadata(v2_pb2.ModelMetadataRequest(name="brain-tumor"))
+    assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in metadata.inputs] == [("image_bytes", "BYTES", [-1])]
+    assert [tensor.name for tensor in metadata.outputs] == ["probability", "label", "heatmap", "overlay_png"]
+    for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", V1, "/v2/models/brain-tumor/ready"):
+        assert httpx.get(service.url + path).status_code == 200, path
+    assert httpx.get(f"{service.url}/v1/models").json() == {"models": ["brain-tumor"]}
+
+
+def test_model_is_model_json(service: Pair, tiny_model: Path) -> None:
+    assert httpx.get(f"{service.url}/model").json() == json.loads((tiny_model / "assets.extra" / "model.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code", "said"),
+    [
+        (b"", 400, "not_an_image", "empty"),
+        (b"%PDF-1.7 not a picture", 400, "not_an_image", "not an image"),
+        (PNG[:-40], 400, "corrupt", "PNG"),
+        (DICOM, 415, "unsupported_type", "DICOM files are not accepted"),
+        (PNG[:16] + (5000).to_bytes(4, "big") * 2 + PNG[24:], 413, "too_large", "25,000,000"),
+        (PNG + b"\0" * 10_000_000, 413, "too_large", "10,000,000"),
+    ],
+)
+def test_a_refused_picture_is_refused_alike_everywhere(data: bytes, status: int, code: str, said: str, service: Pair) -> None:
+    assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code)
+    for verb in ("predict", "explain"):
+        response = httpx.post(f"{service.url}{V1}:{verb}", json=clients.instances([PNG, data]))
+        assert_error(response, status, code, "instances[1]: ")
+    assert_error(httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG, data])), status, code, "image_bytes[1]: ")
+    with pytest.raises(grpc.RpcError) as refused:
+        clients.infer(service.grpc, clients.infer_request([data]))
+    wanted = grpc.StatusCode.RESOURCE_EXHAUSTED if status == 413 else grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.code() == wanted
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        (b"{", 400, "bad_request", "not JSON"),
+        (b'{"instances": NaN}', 400, "bad_request", "not JSON"),
+        (b"[" * 100_000, 400, "bad_request", "not JSON"),
+        (b"\xff\xfe", 400, "bad_request", "not JSON"),
+        (b"[]", 422, "wrong_shape", "no list `instances`"),
+        (b'{"instances": []}', 422, "wrong_shape", "0 instances"),
+        (b'{"instances": {"image_bytes": "x"}}', 422, "wrong_shape", "no list"),
+        (b'{"instances": [7]}', 422, "wrong_shape", "instances[0]"),
+        (b'{"instances": [{"image_bytes": "aGk="}]}', 422, "wrong_shape", "instances[0]"),
+        (b'{"instances": [{"image_bytes": {"b64": "a"}}]}', 400, "bad_request", "instances[0] is not base64"),
+        (b'{"instances": [{"image_bytes": {"b64": "\xc3\xa9"}}]}', 400, "bad_request", "instances[0] is not base64"),
+        (json.dumps(clients.instances([PNG] * 33)).encode(), 422, "wrong_shape", "33 instances"),
+    ],
+)
+def test_v1_says_what_is_wrong(body: bytes, status: int, code: str, said: str, service: Pair) -> None:
+    assert_error(httpx.post(f"{service.url}{V1}:predict", content=body), status, code, said)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"inputs": []}, "wrong_shape", "exactly one input"),
+        ({"inputs": 7}, "wrong_shape", "inputs"),
+        ({"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["aGk="]}]}, "wrong_shape", "image_bytes"),
+        ({"inputs": [{"name": "image_bytes", "shape": [1], "datatype": "FP32", "data": [1]}]}, "wrong_shape", "BYTES"),
+        ({"inputs": [{"name": "image_bytes", "shape": [2], "datatype": "BYTES", "data": ["aGk="]}]}, "wrong_shape", "2 elements"),
+        ({"inputs": [{"name": "image_bytes", "shape": [-1], "datatype": "BYTES", "data": ["aGk="]}]}, "wrong_shape", "[-1]"),
+        ({"inputs": [{"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [1]}]}, "wrong_shape", "not bytes"),
+        ({"inputs": [{"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": ["#"]}]}, "bad_request", "base64"),
+        ({"parameters": {"explain": "yes"}}, "wrong_shape", "`explain`"),
+        ({"outputs": [{"name": "probabilities"}]}, "wrong_shape", "none of probability, label"),
+    ],
+)
+def test_v2_says_what_is_wrong(change: dict[str, Any], code: str, said: str, service: Pair) -> None:
+    response = httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG]) | change)
+    assert_error(response, 400 if code == "bad_request" else 422, code, said)
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999999", "10", ""])
+def test_the_binary_extension_with_a_wrong_length_is_refused(length: str, service: Pair) -> None:
+    headers = {clients.JSON_LENGTH: length, "Content-Type": "application/octet-stream"}
+    response = httpx.post(f"{service.url}{INFER}", content=b'{"inputs": []}' + PNG, headers=headers)
+    assert_error(response, 400, "bad_request")
+
+
+def test_a_form_without_the_file_is_refused(service: Pair) -> None:
+    assert_error(httpx.post(f"{service.url}/predict", files={"image": ("a", PNG)}), 422, "wrong_shape", "file")
+    assert_error(httpx.post(f"{service.url}/predict", data={"file": "text"}), 422, "wrong_shape", "file")
+    assert_error(httpx.post(f"{service.url}/predict?explain=maybe", files=clients.form(PNG)), 422, "wrong_shape", "explain")
+    headers = {"Content-Type": "multipart/form-data"}
+    assert_error(httpx.post(f"{service.url}/predict", content=PNG, headers=headers), 400, "bad_request")
+
+
+def test_nobody_loads_or_unloads_a_model(service: Pair) -> None:
+    for verb in ("load", "unload"):
+        assert_error(httpx.post(f"{service.url}/v2/repository/models/brain-tumor/{verb}"), 404, "not_found")
+    with grpc.insecure_channel(service.grpc) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        for call, request in (
+            (stub.RepositoryModelLoad, v2_pb2.RepositoryModelLoadRequest(model_name="brain-tumor")),
+            (stub.RepositoryModelUnload, v2_pb2.RepositoryModelUnloadRequest(model_name="brain-tumor")),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(request)
+            assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+def test_an_unknown_model_route_or_method_is_refused(service: Pair) -> None:
+    assert_error(httpx.post(f"{service.url}/v1/models/other:predict", json=clients.instances([PNG])), 404, "not_found")
+    assert_error(httpx.post(f"{service.url}/v2/models/other/infer", json=clients.tensors([PNG])), 404, "not_found")
+    versioned = f"{service.url}/v2/models/brain-tumor/versions/1/infer"
+    assert_error(httpx.post(versioned, json=clients.tensors([PNG])), 404, "not_found")
+    assert_error(httpx.get(f"{service.url}/nowhere"), 404, "not_found")
+    assert_error(httpx.get(f"{service.url}/predict"), 405, "method_not_allowed")
+    request = clients.infer_request([PNG])
+    request.model_name = "other"
+    with pytest.raises(grpc.RpcError) as refused:
+        clients.infer(service.grpc, request)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
