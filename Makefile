@@ -7,13 +7,17 @@ READY := $(VENV)/.ready
 EXTRAS := train serving ui
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline verify test bench lint compile lock clean help
+.PHONY: run pipeline serve verify test fuzz bench lint compile lock clean help
 
-run: $(READY) ## the whole pipeline on DATA, then three held-out pictures classified with the champion
-	$(BIN)/python -m pipelines.run --source "$(DATA)" --classify 3
+run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
+	$(BIN)/python -m pipelines.run --source "$(DATA)"
+	$(BIN)/python -m pipelines.serve --examples 3
 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
+
+serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
+	$(BIN)/python -m pipelines.serve
 
 verify: $(READY) ## check that the model folder MODEL keeps the contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }
@@ -22,7 +26,11 @@ verify: $(READY) ## check that the model folder MODEL keeps the contract
 test: $(READY) ## every test that needs no cluster, GPU or network
 	$(BIN)/python -m pytest
 
-bench: $(READY) ## what explaining costs beside predicting
+fuzz: $(READY) ## 5,000 bad requests to the service
+	FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -s tests/serving/test_fuzz.py
+
+bench: $(READY) ## the service beside the plain way and the model in process, and explaining beside predicting
+	$(BIN)/python -m tests.benchmarks.service
 	$(BIN)/python -m tests.benchmarks.explain
 
 lint: $(READY) ## ruff and mypy

@@ -15,8 +15,7 @@ from typing import Any
 
 from components.errors import InputError
 from components.files import written_whole
-from components.register.register import open_target
-from pipelines.classify import classify_held_out
+from components.register.register import open_target, registry_address
 from pipelines.closing import closing_table
 from pipelines.compile import compile_pipeline
 from pipelines.parameters import parse_parameters
@@ -132,11 +131,7 @@ def _environment_of_steps(scratch: Path) -> Iterator[None]:
 
 
 def _defaults_here(runs: Path) -> dict[str, Any]:
-    return {"model_store": str(runs / "models"), "tracking_uri": _registry(runs), "gpus": 0}
-
-
-def _registry(runs: Path) -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+    return {"model_store": str(runs / "models"), "tracking_uri": registry_address(runs), "gpus": 0}
 
 
 def _output(outputs: Path, name: str) -> Path:
@@ -171,20 +166,13 @@ def main() -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the pipeline; may be repeated"
     )
-    parser.add_argument(
-        "--classify",
-        type=int,
-        default=0,
-        metavar="N",
-        help="then classify N held-out pictures with the champion; default: %(default)s",
-    )
     options = parser.parse_args()
     try:
         arguments = _defaults_here(options.runs) | {"source": options.source} | parse_parameters(options.set)
         open_target(arguments["model_store"], arguments["tracking_uri"])
         folder = run(options.runs, arguments)
         print((folder / "summary.md").read_text(), flush=True)
-        return classify_held_out(folder, options.classify, tracking_uri=arguments["tracking_uri"]) if options.classify else 0
+        return 0
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -53,7 +53,9 @@ def as_service_error(error: Exception) -> ServiceError:
             return ServiceError("wrong_shape", describe(error.errors()))
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-            return ServiceError(code, error.detail)
+            found = ServiceError(code, error.detail)
+            found.headers = error.headers  # Allow
+            return found
         case kserve_errors.ModelNotFound() | NotImplementedError():  # KServe's routes of versions are not implemented
             return ServiceError("not_found", "there is no such model here")
         case kserve_errors.InvalidInput() | kserve_errors.InferenceError():

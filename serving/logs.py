@@ -31,12 +31,13 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging() -> None:
-    """Send all logs to stdout; other libraries' from WARNING on, and kserve's, which quote requests, not at all."""
+    """Send all logs to stdout; other libraries' from WARNING on, and those that quote requests not at all."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logger.setLevel(logging.INFO)
-    logging.getLogger("kserve").setLevel(logging.CRITICAL)
+    for quoting in ("kserve", "python_multipart"):
+        logging.getLogger(quoting).setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.access").disabled = True
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").disabled = True

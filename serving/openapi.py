@@ -1,5 +1,6 @@
 """The schema behind /docs: every route with its bodies, errors and examples, on a page that needs no network."""
 
+import json
 import re
 from http import HTTPStatus
 from typing import Any
@@ -36,17 +37,28 @@ BODIES: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "/v2/models/{model_name}/infer": (TensorRequest, TensorResponse),
 }
 ARGUMENTS = re.compile(r"\n\n(?:Args|Returns):")  # what KServe's docstrings say to programmers
+REFERENCE = re.compile(r"#/components/schemas/(\w+)")
 HIDDEN = ("/v2/repository/", "/versions/")  # they answer 404
 SUMMARIES = {
     "/predict": "Classify one picture",
     "/model": "What the model is and how well it did",
     "/healthz": "Is this process alive?",
     "/readyz": "Does the model behind it answer?",
+    "/": "Is this process alive? (KServe)",
     "/metrics": "Metrics for Prometheus",
-    "/v1/models/{model_name}:predict": "Classify pictures (KServe V1)",
-    "/v1/models/{model_name}:explain": "Classify pictures and explain each (KServe V1)",
-    "/v2/models/{model_name}/infer": "Classify pictures, and explain where asked to (Open Inference Protocol)",
+    "/v1/models": "The model's name",
+    "/v1/models/{model_name}": "Does the model behind it answer?",
+    "/v1/models/{model_name}:predict": "Classify pictures",
+    "/v1/models/{model_name}:explain": "Classify pictures and explain each",
+    "/v2": "The server's name and extensions",
+    "/v2/health/live": "Is this process alive?",
+    "/v2/health/ready": "Does the model behind it answer?",
+    "/v2/models": "The model's name",
+    "/v2/models/{model_name}": "The model's inputs and outputs",
+    "/v2/models/{model_name}/ready": "Does the model behind it answer?",
+    "/v2/models/{model_name}/infer": "Classify pictures, and explain each where asked to",
 }
+TAGS = {"V1": "KServe V1", "V2": "Open Inference Protocol (V2)"}
 
 
 def describe_routes(app: FastAPI, card: ModelCard) -> None:
@@ -59,7 +71,7 @@ def describe_routes(app: FastAPI, card: ModelCard) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
-            openapi_url="../openapi.json",
+            openapi_url="openapi.json",
             title=app.title,
             swagger_js_url="docs/static/swagger-ui-bundle.js",
             swagger_css_url="docs/static/swagger-ui.css",
@@ -72,20 +84,36 @@ def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
     schema["paths"] = {path: item for path, item in schema["paths"].items() if not any(part in path for part in HIDDEN)}
     models: list[type[BaseModel]] = [Error, Prediction, *(model for pair in BODIES.values() for model in pair)]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template="#/components/schemas/{model}")
-    schema["components"]["schemas"] |= definitions["$defs"]
+    schemas = schema["components"]["schemas"] | definitions["$defs"]
     for path, item in schema["paths"].items():
         for operation in item.values():
             _complete(path, operation, card)
     schema["paths"]["/predict"]["post"]["responses"]["200"]["content"] = _json(Prediction)
+    form = schema["components"]["schemas"]["Body_predict_predict_post"]
+    form["properties"]["file"] |= {"format": "binary"}  # so that the page offers to choose a file
     schema["paths"]["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    schema["components"]["schemas"] = _used(schemas, schema["paths"])
     app.openapi_schema = schema
     return schema
 
 
+def _used(schemas: dict[str, Any], paths: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas that the paths name, and those that these name."""
+    names: set[str] = set()
+    found = set(REFERENCE.findall(json.dumps(paths)))
+    while found - names:
+        names |= found
+        found = set(REFERENCE.findall(json.dumps([schemas[name] for name in names])))
+    return {name: schema for name, schema in schemas.items() if name in names}
+
+
 def _complete(path: str, operation: dict[str, Any], card: ModelCard) -> None:
-    operation["summary"] = SUMMARIES.get(path, operation["summary"])
+    operation["summary"] = SUMMARIES[path]
+    operation["tags"] = [TAGS.get(tag, tag) for tag in operation.get("tags", ["Probes"])]
     operation["description"] = ARGUMENTS.split(operation.get("description", ""))[0]
-    for parameter in operation.get("parameters", []):
+    # KServe's routes name a version that they then refuse.
+    operation["parameters"] = [each for each in operation.get("parameters", []) if each["name"] != "model_version"]
+    for parameter in operation["parameters"]:
         if parameter["name"] == "model_name":
             parameter["schema"] |= {"enum": [card.name], "example": card.name}
     if path in BODIES:
@@ -100,11 +128,20 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
+def _error(code: str) -> dict[str, Any]:
+    content = _json(Error)
+    content["application/json"]["example"] = {"error": "what came, what was wanted, and where", "code": code}
+    return content
+
+
 def _errors(codes: tuple[str, ...]) -> dict[str, Any]:
     by_status: dict[HTTPStatus, list[str]] = {}
     for code in codes:
-        by_status.setdefault(CODES[code][0], []).append(f"`{code}`")
+        by_status.setdefault(CODES[code][0], []).append(code)
     return {
-        str(int(status)): {"description": f"{status.phrase}: {', '.join(names)}", "content": _json(Error)}
+        str(int(status)): {
+            "description": f"{status.phrase}: {', '.join(f'`{name}`' for name in names)}",
+            "content": _error(names[0]),
+        }
         for status, names in by_status.items()
     }

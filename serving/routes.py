@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import FastAPI, File, Query, Request, Response, UploadFile
+from kserve.constants.constants import PredictorProtocol
+from kserve.protocol.dataplane import DataPlane
 from starlette.formparsers import MultiPartParser
 
 from serving.call import Call
@@ -15,7 +17,7 @@ from serving.transformer import Transformer
 MultiPartParser.spool_max_size = MAX_BODY_BYTES
 
 
-def add_routes(app: FastAPI, transformer: Transformer) -> None:
+def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> None:
     """Add them to KServe's application."""
 
     @app.post("/predict", tags=["Picture"])
@@ -28,6 +30,18 @@ def add_routes(app: FastAPI, transformer: Transformer) -> None:
         call = Call([await file.read()], explain)
         answered, _ = await transformer(call, dict(request.headers))
         return Response(orjson.dumps(answered["predictions"][0]), media_type="application/json")
+
+    @app.post("/v2/models/{model_name}/infer", tags=["V2"])
+    async def infer(model_name: str, request: Request) -> Response:
+        """Take KServe's route: that one parses JSON without bounds, and has no raw bytes."""
+        await dataplane.model_ready(model_name, disable_predictor_health_check=True)
+        headers = dict(request.headers)
+        asked, _ = dataplane.decode(await request.body(), headers, PredictorProtocol.REST_V2.value, model_name)
+        response, _ = await dataplane.infer(model_name, asked, headers)
+        body, more = dataplane.encode(model_name, response, headers, {})
+        if isinstance(body, bytes):
+            return Response(body, headers=more, media_type="application/octet-stream")
+        return Response(orjson.dumps(body), media_type="application/json")
 
     @app.get("/model", tags=["Model"])
     async def model() -> dict[str, Any]:

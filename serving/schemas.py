@@ -96,10 +96,10 @@ class Output(BaseModel):
 class TensorRequest(BaseModel):
     """The Open Inference Protocol's request. With the binary extension the picture follows the JSON, raw."""
 
-    id: str = ""
+    id: str | None = None
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
-    parameters: Parameters = Parameters()
-    outputs: list[Output] = []
+    parameters: Parameters | None = None
+    outputs: list[Output] | None = None
     model_config = ConfigDict(
         json_schema_extra={
             "example": {

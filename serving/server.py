@@ -89,7 +89,8 @@ class TransformerRestServer(RESTServer):
 
     def create_application(self) -> None:
         """Put routes, limits and error handlers on the application that uvicorn serves."""
-        add_routes(app, self._of.transformer)
+        app.router.redirect_slashes = False  # its Location would repeat the client's Host
+        add_routes(app, self._of.transformer, self._of.dataplane)
         super().create_application()
         describe_routes(app, self._of.transformer.card)
 

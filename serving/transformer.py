@@ -128,7 +128,7 @@ class Transformer(Model):
         try:
             heatmap = np.array(answer.heatmap, np.float32)
         except (TypeError, ValueError):
-            heatmap = np.zeros(0)
+            heatmap = np.zeros(0, np.float32)
         if heatmap.ndim != 2 or heatmap.size == 0 or scaled is None:
             raise ServiceError("predictor_failed", "the predictor gave no heatmap")
         with self._metrics.stage("render"):

@@ -10,6 +10,8 @@ from serving.card import ModelCard
 from serving.errors import ServiceError
 from serving.settings import MAX_PICTURES
 
+MAX_JSON_VALUES = 10_000
+
 
 def read_body(body: bytes) -> Call:
     """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; a bare `{"b64": ...}` stands for its picture, as in TF Serving.
@@ -26,7 +28,13 @@ def read_body(body: bytes) -> Call:
 
 
 def read_json(body: bytes) -> Any:
-    """Parse JSON as RFC 8259 has it: UTF-8, no NaN, bounded depth."""
+    """Parse JSON as RFC 8259 has it: UTF-8, no NaN, bounded in depth and in the number of its values.
+
+    Raises:
+        ServiceError: `bad_request`, or `wrong_shape` for too many values: each takes many times its size in memory.
+    """
+    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:  # none of them is part of base64
+        raise ServiceError("wrong_shape", f"the JSON has more than {MAX_JSON_VALUES:,} values")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -4,6 +4,7 @@ Bytes are base64 text in JSON, in both directions, and raw everywhere else.
 """
 
 import binascii
+import re
 import struct
 import uuid
 from typing import Any
@@ -25,15 +26,19 @@ OUTPUTS = ("probability", "label")
 EXPLAIN_OUTPUTS = (*OUTPUTS, "heatmap", "overlay_png")
 
 
-def read_rest(body: InferenceRequest | bytes, json_length: str | None, model_name: str) -> InferRequest:
-    """Read the body of a REST request: parsed already, or bytes of which the first `json_length` are JSON.
+def read_rest(body: bytes, json_length: str | None, model_name: str) -> InferRequest:
+    """Read the body of a REST request, JSON as a whole or, in the binary extension, in its first `json_length` bytes.
 
     Raises:
         ServiceError: `bad_request` or `wrong_shape`.
     """
-    if isinstance(body, InferenceRequest):
-        return InferRequest.from_inference_request(body, model_name)
-    end = int(json_length) if json_length and json_length.isdecimal() else len(body)
+    end = len(body)
+    if json_length is not None:
+        if not re.fullmatch("[0-9]{1,9}", json_length) or int(json_length) > len(body):
+            raise ServiceError(
+                "bad_request", f"Inference-Header-Content-Length is not a number up to the body's {len(body):,} bytes"
+            )
+        end = int(json_length)
     document, blob = read_json(body[:end]), body[end:]
     if blob and isinstance(document, dict) and isinstance(document.get("inputs"), list):
         document["inputs"] = [tensor | {"data": []} for tensor in document["inputs"] if isinstance(tensor, dict)]

@@ -105,6 +105,11 @@ def _named(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {without_credentials(str(error)).splitlines()[0]}") from error
 
 
+def registry_address(runs: Path) -> str:
+    """Return the address in MLFLOW_TRACKING_URI, else that of the registry in a folder of runs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
 def connect(tracking_uri: str = "") -> "MlflowClient":
     """Return a client of the registry at `tracking_uri`, or at MLFLOW_TRACKING_URI.
 

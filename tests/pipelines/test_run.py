@@ -2,12 +2,8 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,47 +11,7 @@ from components.errors import InputError
 from components.register.register import champion, connect
 from pipelines.parameters import parse_parameters
 from tests.conftest import ROOT
-
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
-
-
-def command(runs: Path, source: str, *settings: str, classify: int = 0) -> list[str]:
-    command = [sys.executable, "-m", "pipelines.run", "--runs", str(runs), "--source", source, "--classify", str(classify)]
-    for setting in (*TINY, *settings):
-        command += ["--set", setting]
-    return command
-
-
-def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
-
-
-def kill_once_training(runs: Path) -> None:
-    """Start a run and kill it, its steps included, as soon as the network trains."""
-    arguments = command(runs, "synthetic://?n=40")
-    with subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
-    ) as started:
-        assert started.stdout is not None
-        for line in started.stdout:
-            if line.startswith("train: "):
-                os.killpg(started.pid, signal.SIGKILL)
-    assert started.returncode == -signal.SIGKILL
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("work") / "runs"
-
-
-@pytest.fixture(scope="module")
-def passed(runs: Path) -> subprocess.CompletedProcess[str]:
-    """A run that passes the gate, the first of `runs` that ends: the one before it is killed."""
-    kill_once_training(runs)
-    assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
-    assert list((runs / "models").iterdir()) == []
-    return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0", classify=3)
+from tests.pipelines.conftest import run
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +36,9 @@ def test_run_leaves_what_a_person_looks_at_and_no_more(runs: Path, passed: subpr
     folder = min(runs.glob("2*"))
     assert {path.name for path in folder.iterdir()} == {
         *("report.html", "ingest.html", "metrics.json", "manifest.csv", "splits.csv", "images.zip"),
-        *("pipeline.yaml", "registered.json", "summary.md", "run.log", "tensorboard", "examples"),
+        *("pipeline.yaml", "registered.json", "summary.md", "run.log", "tensorboard"),
     }
     assert (folder / "pipeline.yaml").read_text() == (ROOT / "pipelines" / "brain_tumor.yaml").read_text()
-    assert sorted(path.name for path in (folder / "examples").iterdir()) == ["1.png", "2.png", "3.png"]
     with (folder / "splits.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert len(rows) == 40
@@ -166,12 +121,6 @@ def test_second_run_in_the_same_folder_waits_for_no_one(tmp_path: Path) -> None:
         failed = run(tmp_path, "synthetic://")
     assert failed.returncode == 1
     assert failed.stderr.startswith(f"error: another run is under way in {tmp_path}")
-
-
-def test_without_a_champion_nothing_is_classified(tmp_path: Path) -> None:
-    from pipelines.classify import classify_held_out
-
-    assert classify_held_out(tmp_path, 3, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db") == 2
 
 
 @pytest.mark.parametrize(

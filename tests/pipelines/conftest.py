@@ -1,0 +1,53 @@
+"""A small run of the whole pipeline, shared by what looks at it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
+
+
+def command(runs: Path, source: str, *settings: str) -> list[str]:
+    command = [sys.executable, "-m", "pipelines.run", "--runs", str(runs), "--source", source]
+    for setting in (*TINY, *settings):
+        command += ["--set", setting]
+    return command
+
+
+def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
+
+
+def kill_once_training(runs: Path) -> None:
+    """Start a run and kill it, its steps included, as soon as the network trains."""
+    arguments = command(runs, "synthetic://?n=40")
+    with subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    ) as started:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if line.startswith("train: "):
+                os.killpg(started.pid, signal.SIGKILL)
+    assert started.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work") / "runs"
+
+
+@pytest.fixture(scope="session")
+def passed(runs: Path) -> subprocess.CompletedProcess[str]:
+    """A run that passes the gate, the first of `runs` that ends: the one before it is killed."""
+    kill_once_training(runs)
+    assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
+    assert list((runs / "models").iterdir()) == []
+    return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0")
