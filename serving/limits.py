@@ -89,9 +89,9 @@ class Limits:
             await self._app(scope, receive, response)
             return
         self._gate.check()
-        body = await self._read(scope, receive)
+        replay = _replay(await self._read(scope, receive), receive)
         with self._gate.entered():
-            await self._app(scope, _replay(body, receive), response)
+            await self._app(scope, replay, response)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         file_limit = self._settings.max_file_bytes + MULTIPART_BYTES

@@ -84,11 +84,22 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
-def scale_picture(pixels: np.ndarray, max_side_px: int) -> np.ndarray:
-    """Scale uint8 [height, width, 3] down to `max_side_px` on its longest side; a smaller picture stays as it is."""
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((max_side_px, max_side_px), Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+def scale_picture(picture: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray:
+    """Scale a picture down to `max_side_px` on its longest side; a smaller one keeps its size.
+
+    Args:
+        picture: uint8 [height, width, 3], 0-255, or an image of mode `L` or `RGB`.
+        max_side_px: of the result.
+
+    Returns:
+        uint8 [height, width, 3], 0-255.
+    """
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    if max(image.size) > max_side_px:
+        scale = max_side_px / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(image.convert("RGB"))
 
 
 def scale_heatmap(heatmap: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

@@ -37,9 +37,7 @@ class PredictorClient:
         Raises:
             ServiceError: `predictor_failed`, `not_ready` or `too_slow`.
         """
-        instances = [{"image_bytes": {"b64": binascii.b2a_base64(data, newline=False).decode()}} for data in pictures]
-        body = orjson.dumps({"signature_name": signature, "instances": instances})
-        status, answer = await self._post(body, _forwarded(headers))
+        status, answer = await self._post(_body(signature, pictures), _forwarded(headers))
         if status == 503:
             raise ServiceError("not_ready", "the model is not ready yet: try again in a moment")
         rows = _rows(answer) if status == 200 else None
@@ -87,6 +85,11 @@ class PredictorClient:
             json = {"Content-Type": "application/json"}
             self._session = aiohttp.ClientSession(connector=connector, headers=json, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
+
+
+def _body(signature: str, pictures: list[bytes]) -> bytes:
+    instances = [{"image_bytes": {"b64": binascii.b2a_base64(data, newline=False).decode()}} for data in pictures]
+    return orjson.dumps({"signature_name": signature, "instances": instances})
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

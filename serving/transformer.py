@@ -101,7 +101,7 @@ class Transformer(Model):
                 picture = read_picture(data, self._settings.max_pixels)
             except PictureError as error:
                 raise ServiceError(error.code, f"{place}{error}") from error
-            scaled = scale_picture(picture.pixels, MAX_SIDE_PX) if call.explain else None
+            scaled = scale_picture(picture.image, MAX_SIDE_PX) if call.explain else None
             return Prepared(picture.data, scaled, picture.brightness, max(picture.width_px, picture.height_px))
 
     async def _ask(self, signature: str, call: Call, headers: Mapping[str, str]) -> Call:

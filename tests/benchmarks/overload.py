@@ -34,7 +34,7 @@ from tests.serving.processes import free_ports
 IN_FLIGHT, TIMEOUT_SECONDS = Settings.max_in_flight, Settings.predictor_timeout_seconds
 ANSWERED = re.compile(rb'"label":\s*"(\w+)".*?"probability":\s*([\d.e+-]+)', re.DOTALL)
 SAME_PROBABILITY = 1e-4  # pictures that share a batch change the last digits
-OUTAGE_SECONDS, KILL_AFTER_SECONDS, DEAD_SECONDS = 45, 5, 5
+OUTAGE_SECONDS, KILL_AFTER_SECONDS, DEAD_SECONDS = 35, 5, 5
 MAX_SIDE_PX = 4000
 EXPLAINS = {64: 600, 200: 600, 512: 500, 1024: 200, 2048: 60, MAX_SIDE_PX: 40}  # of each side in pixels
 FORMATS = (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"), ("PNG", "RGB"))
@@ -63,7 +63,7 @@ def flood(model: Path, pictures: list[bytes]) -> None:
         p95, ratio = p95_ms(answers), p95_ms(answers) / p95_ms(full)
         verdict = "  not the wanted" if other or bare or ratio > 2 else ""
         print(f"{name:<15}{len(answers):>7}{counts[200]:>7}{counts[429]:>7}{other:>7}{bare:>7}{p95:>8.0f}{ratio:>7.2f}{verdict}")
-    print("wanted                                     0      0            2\nbare: 429 without Retry-After; p95: of the 200s\n")
+    print("wanted                                     0      0            2\nbare: 429 without Retry-After; p95: of the 200s")
 
 
 def p95_ms(answers: Answers) -> float:
@@ -98,7 +98,7 @@ def outage(model: Path, pictures: list[bytes]) -> None:
     )
     ended = [(answer.status, answer.due + answer.seconds - started) for answer in answers if answer.due > started]
     report("first 200 after start, s", min((second for status, second in ended if status == 200), default=float("nan")))
-    report("last failure after start, s\n", max((second for status, second in ended if status != 200), default=0))
+    report("last failure after start, s", max((second for status, second in ended if status != 200), default=0))
 
 
 def called(answer: Answer) -> tuple[bytes, float]:
@@ -144,7 +144,7 @@ def memory(model: Path, pictures: list[bytes]) -> None:
     report("before, MB", before)
     report("after, MB", after, 400)
     report("peak, MB", peak, 400)
-    report("p95 of an explain, ms\n", p95_ms(asked.result()))
+    report("p95 of an explain, ms", p95_ms(asked.result()))
 
 
 def mixed_requests() -> list[bytes]:
@@ -186,6 +186,7 @@ def main() -> None:
     with model_folder(arguments.model) as model:
         for name in arguments.parts or PARTS:
             PARTS[name](model, pictures)
+            print()
 
 
 if __name__ == "__main__":

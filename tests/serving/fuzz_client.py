@@ -63,13 +63,13 @@ class Fuzzer:
         with self._lock:
             self.counts[str(outcome)] += 1
 
-    def send(self, pieces: Iterable[bytes], *, seconds: float = SECONDS) -> Answer | None:
+    def send(self, pieces: Iterable[bytes], *, method: str = "POST", seconds: float = SECONDS) -> Answer | None:
         """Send pieces as they are and return the answer; None where the service hangs up without one."""
         with self.connected(seconds) as connection:
             sender = threading.Thread(target=_send_all, args=(connection, pieces))
             sender.start()
             try:
-                answer = _receive(connection)
+                answer = _receive(connection, method)
             finally:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -88,7 +88,7 @@ class Fuzzer:
     ) -> Answer:
         """Send one request, with the body's true length unless another is given, and check its answer."""
         fields: list[Header] = [("Host", "fuzz"), ("Content-Length", str(len(body) if length is None else length)), *headers]
-        answer = self.send([head(method, path, fields), body])
+        answer = self.send([head(method, path, fields), body], method=method)
         assert answer is not None, "hung up"
         return checked(answer)
 
@@ -175,8 +175,8 @@ def _send_all(connection: socket.socket, pieces: Iterable[bytes]) -> None:
             connection.sendall(piece)
 
 
-def _receive(connection: socket.socket) -> Answer | None:
-    response = HTTPResponse(connection)
+def _receive(connection: socket.socket, method: str) -> Answer | None:
+    response = HTTPResponse(connection, method=method)
     try:
         response.begin()
         headers = {name.lower(): value for name, value in response.getheaders()}
