@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from serving.structure import is_plain_bmp, is_plain_gif, is_plain_jpeg, is_plain_png
+from serving.structure import is_plain_bmp, is_plain_gif, is_plain_jpeg, is_plain_png, is_tedious_jpeg
 
 MAX_PIXELS = 16_000_000
+MAX_SIDE_PX = 65_535  # what a JPEG can have; TensorFlow's PNG decoder ends at a million
 LARGE_PIXELS = 4_000_000  # above it, threads decode one after another: the buffers of one take some hundred megabytes
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 ACCEPTED = "JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000"
@@ -89,6 +90,8 @@ def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     image = _open(data, max_pixels)
     width, height = image.size
+    if max(width, height) > MAX_SIDE_PX:
+        raise PictureError("too_large", f"the picture has {width} x {height} pixels, a side may have up to {MAX_SIDE_PX:,}")
     if width * height > max_pixels:
         raise PictureError("too_large", f"the picture has {width} x {height} pixels, the limit is {max_pixels:,}")
     try:
@@ -120,6 +123,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise PictureError(
             "unsupported_type", "DICOM files are not accepted: export the slice as PNG, windowed as a reader would see it"
         )
+    if is_tedious_jpeg(data):
+        raise PictureError("corrupt", "the JPEG picture repeats its scans or markers beyond any use")
     if not data:
         raise PictureError("not_an_image", "the file is empty (0 bytes)")
     try:
@@ -134,7 +139,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 def _unknown(data: bytes) -> PictureError:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=[name for name in Image.ID if name not in FORMATS]) as image:
             return PictureError("unsupported_type", f"{image.format} pictures are not accepted: send {ACCEPTED}")
     except Exception:  # nothing in Pillow knows it
         return PictureError("not_an_image", f"not an image: send {ACCEPTED}")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.errors import ServiceError, as_service_error
 from serving.logs import logger
@@ -22,6 +23,7 @@ ALLOWED_HEADERS = {
 UNWATCHED = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 MULTIPART_BYTES = 64 * 1024  # what a form may have around its file
 WAITING_BYTES = 4 * MAX_BODY_BYTES  # of all bodies that are being read
+MAX_HEAD_BYTES = 64 * 1024
 PIECE_BYTES = 256 * 1024
 
 
@@ -73,10 +75,7 @@ class Limits:
         try:
             await self._handle(scope, receive, response)
         except Exception as raised:
-            error = as_service_error(raised)
-            if error.code == "internal":
-                logger.exception("failed", extra={"fields": {"request_id": response.request_id}})
-            await response.send_error(error)
+            await response.send_error(settle(raised, response.request_id))
         finally:
             if scope["path"] not in UNWATCHED:
                 route = getattr(scope.get("route"), "path", "other")
@@ -94,9 +93,11 @@ class Limits:
             await self._app(scope, replay, response)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        if scope["path"] == "/predict" and not _header(scope, b"content-type", b"").startswith(b"multipart/form-data"):
+            raise ServiceError("unsupported_type", "wanted a form, multipart/form-data, with the field `file`")
         file_limit = self._settings.max_file_bytes + MULTIPART_BYTES
         limit = min(file_limit, MAX_BODY_BYTES) if scope["path"] == "/predict" else MAX_BODY_BYTES
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        declared = _header(scope, b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise ServiceError("too_large", f"the body has {int(declared):,} bytes, the limit is {limit:,}")
         pieces: list[bytes] = []
@@ -120,6 +121,37 @@ class Limits:
             raise ServiceError("slow_body", f"the body took longer than {BODY_SECONDS} s") from None
         finally:
             self._waiting_bytes -= size
+
+
+class BoundedHead(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a bound on a request's head, and on what stands between the pieces of its body."""
+
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"the head has more than {MAX_HEAD_BYTES:,} bytes, the limit")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP in the error form of every route, and hang up."""
+        body = orjson.dumps({"error": msg, "code": "bad_request"})
+        head = ("HTTP/1.1 400 Bad Request", "content-type: application/json", f"content-length: {len(body)}", "connection: close")
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_message_complete()
 
 
 class _Response:
@@ -152,6 +184,10 @@ class _Response:
             await response({"type": "http"}, _nothing, self)
 
 
+def _header(scope: Scope, name: bytes, otherwise: bytes) -> bytes:
+    return next((value for each, value in scope["headers"] if each == name), otherwise)
+
+
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
 
@@ -164,6 +200,19 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return whole.pop() if whole else await receive()
 
     return replay
+
+
+def settle(raised: Exception, request_id: str) -> ServiceError:
+    """Turn whatever was raised into the error to answer, and write down what nobody foresaw.
+
+    The error comes without traceback, cause and context: their frames hold the request's body, and with the error they would
+    form a circle that stays in memory until the garbage collector comes round.
+    """
+    error = as_service_error(raised)
+    if error.code == "internal":
+        logger.error("failed", exc_info=raised, extra={"fields": {"request_id": request_id}})
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def account(metrics: Metrics, *, route: str, status: str, code: str, seconds: float, request_id: str) -> None:

@@ -27,6 +27,9 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
         explain: Annotated[bool, Query(description="also return the Grad-CAM heatmap and its overlay")] = False,
     ) -> Response:
         """Classify one picture, and explain it where asked to."""
+        came = len((await request.form()).getlist("file"))
+        if came != 1:
+            raise ServiceError("wrong_shape", f"{came} files came, wanted one: lists go to /v1 or /v2")
         call = Call([await file.read()], explain)
         answered, _ = await transformer(call, dict(request.headers))
         return Response(orjson.dumps(answered["predictions"][0]), media_type="application/json")

@@ -22,8 +22,7 @@ from starlette.requests import Request
 
 from serving import v1, v2
 from serving.errors import RETRY_AFTER_SECONDS, ServiceError, as_service_error
-from serving.limits import Gate, Limits, account
-from serving.logs import logger
+from serving.limits import BoundedHead, Gate, Limits, account, settle
 from serving.metrics import Metrics
 from serving.openapi import describe_routes
 from serving.routes import add_routes
@@ -86,6 +85,7 @@ class TransformerRestServer(RESTServer):
             grace_period=DRAIN_SECONDS,
         )
         self._of = server
+        self.config.http = BoundedHead
 
     def create_application(self) -> None:
         """Put routes, limits and error handlers on the application that uvicorn serves."""
@@ -167,9 +167,7 @@ class GrpcLimits(AsyncServerInterceptor):
             status = "OK"
             return response
         except Exception as raised:
-            error = as_service_error(raised)
-            if error.code == "internal":
-                logger.exception("failed", extra={"fields": {"request_id": request_id}})
+            error = settle(raised, request_id)
             status, code = error.grpc_status.name, error.code
             pushback = (("grpc-retry-pushback-ms", str(RETRY_AFTER_SECONDS * 1000)),) if error.headers else ()
             await context.abort(error.grpc_status, error.detail, (("x-request-id", request_id), *pushback))
@@ -181,4 +179,4 @@ class GrpcLimits(AsyncServerInterceptor):
 
 async def _raise_service_error(_: Request, error: Exception) -> None:
     """Hand every error on to `Limits`, which alone writes and counts them."""
-    raise as_service_error(error) from error
+    raise as_service_error(error) from None

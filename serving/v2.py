@@ -5,7 +5,6 @@ Bytes are base64 text in JSON, in both directions, and raw everywhere else.
 
 import binascii
 import re
-import struct
 import uuid
 from typing import Any
 
@@ -108,13 +107,27 @@ def _elements(tensor: InferInput) -> list[Any]:
     if rest not in ([], [1]) or not 1 <= count <= MAX_PICTURES:
         came = list(tensor.shape)
         raise ServiceError("wrong_shape", f"`{TENSOR}` has the shape {came}, wanted [N] with N from 1 to {MAX_PICTURES}")
-    try:
-        elements = tensor.as_numpy().ravel().tolist()
-    except (ValueError, TypeError, struct.error):
-        raise ServiceError("wrong_shape", f"the data of `{TENSOR}` are not {count} elements, as its shape says") from None
+    if tensor._raw_data is not None:
+        return _unpack(tensor._raw_data, count)
+    elements = [element for row in tensor.data for element in (row if isinstance(row, list) else [row])]
+    if len(elements) != count:
+        raise ServiceError("wrong_shape", f"`{TENSOR}` holds {len(elements)} elements, its shape says {count}")
     if not all(isinstance(element, bytes | str) for element in elements):
         raise ServiceError("wrong_shape", f"the elements of `{TENSOR}` are not bytes (in JSON: base64 text)")
-    return list(elements)
+    return elements
+
+
+def _unpack(blob: bytes, count: int) -> list[bytes]:
+    """Split a raw BYTES tensor: before each element stands its length, four bytes, the lowest first."""
+    elements: list[bytes] = []
+    position = 0
+    while len(elements) < count and position + 4 <= len(blob):
+        length = int.from_bytes(blob[position : position + 4], "little")
+        elements.append(blob[position + 4 : position + 4 + length])
+        position += 4 + length
+    if len(elements) != count or position != len(blob):
+        raise ServiceError("wrong_shape", f"the raw bytes of `{TENSOR}` are not {count} elements, each after its length")
+    return elements
 
 
 def _output(name: str, tensor: np.ndarray, *, raw: bool) -> InferOutput:

@@ -1,5 +1,6 @@
 """Sizes, the number in flight, headers, logs and metrics, before a predictor that does as it is told."""
 
+import contextlib
 import json
 import socket
 import time
@@ -155,9 +156,10 @@ def test_a_body_over_the_limit_is_refused_however_it_comes(served: Transformer) 
     def pieces() -> Iterator[bytes]:
         yield from (b"x" * MIB for _ in range(50))
 
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
     for path in ("/predict", f"{V1}:predict", "/v2/models/brain-tumor/infer"):
-        declared = httpx.post(served.url + path, content=b"x" * 50 * MIB, timeout=30)
-        chunked = httpx.post(served.url + path, content=pieces(), timeout=30)
+        declared = httpx.post(served.url + path, content=b"x" * 50 * MIB, headers=headers, timeout=30)
+        chunked = httpx.post(served.url + path, content=pieces(), headers=headers, timeout=30)
         assert [(answer.status_code, answer.json()["code"]) for answer in (declared, chunked)] == [(413, "too_large")] * 2
     with pytest.raises(grpc.RpcError) as refused:
         clients.infer(served.grpc, clients.infer_request([b"x" * 33 * MIB]))
@@ -176,6 +178,37 @@ def test_slow_clients_keep_nobody_out(served: Transformer) -> None:
     finally:
         for connection in slow:
             connection.close()
+
+
+def raw(served: Transformer, *pieces: bytes) -> tuple[int, dict[str, str]]:
+    """Write bytes to the socket as they are; return the status and the error."""
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection, connection.makefile("rb") as answer:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                connection.sendall(piece)
+        status = int(answer.readline().split()[1])
+        return status, json.loads(answer.read().partition(b"\r\n\r\n")[2])
+
+
+def test_what_is_not_http_and_a_head_without_end_are_refused(served: Transformer) -> None:
+    status, error = raw(served, b"\x16\x03\x01 not HTTP\r\n\r\n")
+    assert (status, error["code"]) == (400, "bad_request")
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-Long: "
+    status, error = raw(served, head, *([b"x" * MIB] * 20), b"\r\n\r\n")
+    assert (status, error) == (400, {"error": "the head has more than 65,536 bytes, the limit", "code": "bad_request"})
+    assert predict(served).status_code == 200
+
+
+def test_refused_bodies_do_not_stay_in_memory(served: Transformer) -> None:
+    def resident_mib() -> float:
+        status = Path(f"/proc/{served.process.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+    before = resident_mib()
+    for _ in range(12):
+        assert httpx.post(f"{served.url}{V1}:predict", content=b"x" * 31 * MIB, timeout=30).status_code == 400
+    assert resident_mib() - before < 120
 
 
 def test_metrics_count_what_happened(served: Transformer) -> None:

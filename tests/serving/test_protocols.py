@@ -167,7 +167,9 @@ def test_the_binary_extension_with_a_wrong_length_is_refused(length: str, servic
 
 def test_a_form_without_the_file_is_refused(service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/predict", files={"image": ("a", PNG)}), 422, "wrong_shape", "file")
-    assert_error(httpx.post(f"{service.url}/predict", data={"file": "text"}), 422, "wrong_shape", "file")
+    assert_error(httpx.post(f"{service.url}/predict", data={"file": "text"}), 415, "unsupported_type", "multipart/form-data")
+    two = [("file", ("a", PNG)), ("file", ("b", PNG))]
+    assert_error(httpx.post(f"{service.url}/predict", files=two), 422, "wrong_shape", "2 files came")
     assert_error(httpx.post(f"{service.url}/predict?explain=maybe", files=clients.form(PNG)), 422, "wrong_shape", "explain")
     headers = {"Content-Type": "multipart/form-data"}
     assert_error(httpx.post(f"{service.url}/predict", content=PNG, headers=headers), 400, "bad_request")
