@@ -9,7 +9,7 @@ import struct
 import zlib
 
 import numpy as np
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from PIL import Image
 
 PNG_LETTERS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
@@ -87,7 +87,7 @@ def _inflates(parts: list[memoryview], longest: int) -> bool:
             while pending and not inflater.eof and size <= longest:
                 size += len(inflater.decompress(pending, INFLATED_AT_ONCE))
                 pending = inflater.unconsumed_tail
-    except isal_zlib.error:
+    except igzip_lib.IsalError:  # type: ignore[misc]
         return False
     return inflater.eof and not inflater.unused_data and size <= longest
 

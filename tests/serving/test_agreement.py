@@ -74,7 +74,7 @@ def test_a_list_is_answered_in_its_order(service: Pair, model: SavedModel) -> No
 def test_pictures_that_come_at_once_keep_their_own_answers(service: Pair, model: SavedModel) -> None:
     pictures = phantom_pngs(16)
     wanted = [in_process(model, data) for data in pictures]
-    assert len({answer.probability.tobytes() for answer in wanted}) == 16
+    assert len({answer.overlay.tobytes() for answer in wanted if answer.overlay is not None}) == 16
     with ThreadPoolExecutor(16) as pool:
         for _ in range(3):
             answers = list(pool.map(lambda data: clients.ask_predict(service.url, data), pictures))

@@ -1,6 +1,7 @@
 """The forms of requests and answers, and what is refused."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from tests.serving.clients import INFER, V1
 from tests.serving.conftest import Pair
 
 PNG = phantom_pngs(1)[0]
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """Return a PNG that says it is larger than it is."""
+    header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + PNG[24:29]
+    return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
+
+
+TENSOR = {"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": ["aGk="]}
 DICOM = b"\0" * 128 + b"DICM" + b"\0" * 100
 
 
@@ -51,7 +61,7 @@ def test_v2_answers_tensors_with_classes_and_threshold(service: Pair) -> None:
     assert {output["name"]: (output["datatype"], output["shape"]) for output in answer["outputs"]} == {
         "probability": ("FP32", [2, 1]),
         "label": ("BYTES", [2]),
-        "heatmap": ("FP32", [2, 11, 11]),
+        "heatmap": ("FP32", [2, 12, 12]),
         "overlay_png": ("BYTES", [2]),
     }
     assert answer["parameters"]["classes"] == "no_tumor,tumor"
@@ -101,12 +111,13 @@ def test_model_is_model_json(service: Pair, tiny_model: Path) -> None:
         (b"%PDF-1.7 not a picture", 400, "not_an_image", "not an image"),
         (PNG[:-40], 400, "corrupt", "PNG"),
         (DICOM, 415, "unsupported_type", "DICOM files are not accepted"),
-        (PNG[:16] + (5000).to_bytes(4, "big") * 2 + PNG[24:], 413, "too_large", "25,000,000"),
+        (png_of_size(5_000, 5_000), 413, "too_large", "5000 x 5000 pixels, the limit is 16,000,000"),
+        (png_of_size(70_000, 1), 413, "too_large", "a side may have up to 65,535"),
         (PNG + b"\0" * 10_000_000, 413, "too_large", "10,000,000"),
     ],
 )
 def test_a_refused_picture_is_refused_alike_everywhere(data: bytes, status: int, code: str, said: str, service: Pair) -> None:
-    assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code)
+    assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code, said)
     for verb in ("predict", "explain"):
         response = httpx.post(f"{service.url}{V1}:{verb}", json=clients.instances([PNG, data]))
         assert_error(response, status, code, "instances[1]: ")
@@ -122,7 +133,8 @@ def test_a_refused_picture_is_refused_alike_everywhere(data: bytes, status: int,
     [
         (b"{", 400, "bad_request", "not JSON"),
         (b'{"instances": NaN}', 400, "bad_request", "not JSON"),
-        (b"[" * 100_000, 400, "bad_request", "not JSON"),
+        (b"[" * 5_000, 400, "bad_request", "not JSON"),
+        (b"[" * 100_000, 422, "wrong_shape", "more than 10,000 values"),
         (b"\xff\xfe", 400, "bad_request", "not JSON"),
         (b"[]", 422, "wrong_shape", "no list `instances`"),
         (b'{"instances": []}', 422, "wrong_shape", "0 instances"),
@@ -143,12 +155,12 @@ def test_v1_says_what_is_wrong(body: bytes, status: int, code: str, said: str, s
     [
         ({"inputs": []}, "wrong_shape", "exactly one input"),
         ({"inputs": 7}, "wrong_shape", "inputs"),
-        ({"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["aGk="]}]}, "wrong_shape", "image_bytes"),
-        ({"inputs": [{"name": "image_bytes", "shape": [1], "datatype": "FP32", "data": [1]}]}, "wrong_shape", "BYTES"),
-        ({"inputs": [{"name": "image_bytes", "shape": [2], "datatype": "BYTES", "data": ["aGk="]}]}, "wrong_shape", "2 elements"),
-        ({"inputs": [{"name": "image_bytes", "shape": [-1], "datatype": "BYTES", "data": ["aGk="]}]}, "wrong_shape", "[-1]"),
-        ({"inputs": [{"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [1]}]}, "wrong_shape", "not bytes"),
-        ({"inputs": [{"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": ["#"]}]}, "bad_request", "base64"),
+        ({"inputs": [TENSOR | {"name": "x"}]}, "wrong_shape", "image_bytes"),
+        ({"inputs": [TENSOR | {"datatype": "FP32", "data": [1]}]}, "wrong_shape", "BYTES"),
+        ({"inputs": [TENSOR | {"shape": [2]}]}, "wrong_shape", "holds 1 elements, its shape says 2"),
+        ({"inputs": [TENSOR | {"shape": [-1]}]}, "wrong_shape", "[-1]"),
+        ({"inputs": [TENSOR | {"data": [1]}]}, "wrong_shape", "not bytes"),
+        ({"inputs": [TENSOR | {"data": ["#"]}]}, "bad_request", "base64"),
         ({"parameters": {"explain": "yes"}}, "wrong_shape", "`explain`"),
         ({"outputs": [{"name": "probabilities"}]}, "wrong_shape", "none of probability, label"),
     ],
