@@ -88,18 +88,24 @@ class Limits:
             await self._app(scope, receive, response)
             return
         self._gate.check()
-        replay = _replay(await self._read(scope, receive), receive)
+        replay = _replay(await self._read(receive, self._body_limit(scope)), receive)
         with self._gate.entered():
             await self._app(scope, replay, response)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        if scope["path"] == "/predict" and not _header(scope, b"content-type", b"").startswith(b"multipart/form-data"):
-            raise ServiceError("unsupported_type", "wanted a form, multipart/form-data, with the field `file`")
-        file_limit = self._settings.max_file_bytes + MULTIPART_BYTES
-        limit = min(file_limit, MAX_BODY_BYTES) if scope["path"] == "/predict" else MAX_BODY_BYTES
-        declared = _header(scope, b"content-length", b"0")
+    def _body_limit(self, scope: Scope) -> int:
+        """Return the most bytes that the route takes; refuse a body that says it is larger, or is no form where one is wanted."""
+        headers = dict(scope["headers"])
+        limit = MAX_BODY_BYTES
+        if scope["path"] == "/predict":
+            limit = min(limit, self._settings.max_file_bytes + MULTIPART_BYTES)
+            if not headers.get(b"content-type", b"").startswith(b"multipart/form-data"):
+                raise ServiceError("unsupported_type", "wanted a form, multipart/form-data, with the field `file`")
+        declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise ServiceError("too_large", f"the body has {int(declared):,} bytes, the limit is {limit:,}")
+        return limit
+
+    async def _read(self, receive: Receive, limit: int) -> bytes:
         pieces: list[bytes] = []
         size = 0
         try:
@@ -182,10 +188,6 @@ class _Response:
             response = Response(orjson.dumps({"error": error.detail, "code": error.code}), error.status_code, error.headers)
             response.headers["content-type"] = "application/json"
             await response({"type": "http"}, _nothing, self)
-
-
-def _header(scope: Scope, name: bytes, otherwise: bytes) -> bytes:
-    return next((value for each, value in scope["headers"] if each == name), otherwise)
 
 
 async def _nothing() -> Message:
