@@ -98,7 +98,7 @@ class Limits:
         limit = MAX_BODY_BYTES
         if scope["path"] == "/predict":
             limit = min(limit, self._settings.max_file_bytes + MULTIPART_BYTES)
-            if not headers.get(b"content-type", b"").startswith(b"multipart/form-data"):
+            if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"multipart/form-data":
                 raise ServiceError("unsupported_type", "wanted a form, multipart/form-data, with the field `file`")
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:

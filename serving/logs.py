@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 import traceback
@@ -32,6 +33,9 @@ class JsonLines(logging.Formatter):
 
 def configure_logging() -> None:
     """Send all logs to stdout; other libraries' from WARNING on, and those that quote requests not at all."""
+    # The C libraries behind Pillow write on file descriptor 2 what they find in a picture, with bytes of it.
+    sys.stderr = sys.stdout
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -41,6 +45,7 @@ def configure_logging() -> None:
     logging.getLogger("uvicorn.access").disabled = True
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").disabled = True
+    sys.excepthook = lambda *raised: logger.critical("ended", exc_info=raised)
 
 
 def _utc(seconds: float) -> str:
