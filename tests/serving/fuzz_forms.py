@@ -1,0 +1,65 @@
+"""Forms that are wrong as such, of the wrong type, or cut off."""
+
+from collections.abc import Iterator
+
+from tests.serving.fuzz_client import GOOD, MARKER, Case, form, part
+
+FORM, FORM_TYPE = form([part(GOOD)])
+FILE = 'form-data; name="file"'
+# What the service may answer to it; "" is an answer without error.
+PARTS = {
+    "none": ([], {"wrong_shape"}),
+    "other field": ([part(GOOD, f'form-data; name="{MARKER}"; filename="x.png"')], {"wrong_shape"}),
+    "field without file": ([part(GOOD, FILE)], {"wrong_shape"}),
+    "no field name": ([part(GOOD, f'form-data; filename="{MARKER}"')], {"bad_request"}),
+    "no disposition": ([b"\r\n" + GOOD], {"bad_request"}),
+    "no head": ([GOOD], {"bad_request"}),
+    "two files": ([part(GOOD), part(GOOD)], {"wrong_shape"}),
+    "empty file": ([part(b"")], {"not_an_image"}),
+    "10,000 empty parts": ([part(b"")] * 10_000, {"bad_request"}),
+    "10,000 fields": ([part(b"", 'form-data; name="a"')] * 10_000, {"bad_request"}),
+    "10,000 parts of nothing": ([b""] * 10_000, {"bad_request"}),
+    "long header": ([part(GOOD, headers=f"X-Long: {MARKER * 4000}\r\n")], {"bad_request"}),
+    "50,000 headers": ([part(GOOD, headers="X: a\r\n" * 50_000)], {"bad_request"}),
+    "long file name": ([part(GOOD, f'{FILE}; filename="{MARKER * 10_000}"')], {"bad_request"}),
+    "encoded file name": ([part(GOOD, f"{FILE}; filename*=klingon''%ff%00{MARKER}")], {"wrong_shape"}),
+    "path as file name": ([part(GOOD, f"{FILE}; filename=../../{MARKER}")], {""}),
+    "zero byte in the file name": ([part(GOOD, f'{FILE}; filename="{MARKER}\0.png"')], {""}),
+    "unknown encodings": ([part(GOOD, headers="Content-Transfer-Encoding: x\r\nContent-Type: image/png; charset=x\r\n")], {""}),
+    "2 MB of text": ([part(b"x" * 2**21, 'form-data; name="a"'), part(GOOD)], {"bad_request"}),
+    "text that is no UTF-8": ([part(b"\xff\xfe", 'form-data; name="a"'), part(GOOD)], {"", "bad_request"}),
+}
+FORM_TYPES: dict[str | bytes, set[str]] = {
+    "Multipart/Form-Data; boundary=b0undary": {""},
+    "multipart/form-data; boundary=b0undary; charset=x": {""},
+    "multipart/form-data": {"bad_request"},
+    "multipart/form-data; boundary=": {"bad_request"},
+    f"multipart/form-data; boundary={MARKER}": {"bad_request"},
+    f"multipart/form-data; boundary={'x' * 10_000}": {"bad_request"},
+    b"multipart/form-data; boundary=\xe9\xff": {"bad_request"},
+    "multipart/mixed; boundary=b0undary": {"unsupported_type"},
+    "application/x-www-form-urlencoded": {"unsupported_type"},
+    "application/json": {"unsupported_type"},
+    "text/plain": {"unsupported_type"},
+    "": {"unsupported_type"},
+}
+BROKEN_FORMS = {
+    "boundaries only": b"--b0undary\r\n" * 100_000,
+    "line ends": b"\r\n" * 2_000_000,
+    "dashes": b"-" * 4_000_000,
+    "beginnings of boundaries": b"--b0undary\r\n\r\n" + b"\r\n--b0undar" * 400_000,
+    "4 MB before it": b"A" * 4_000_000 + FORM,
+}
+
+
+def cases() -> Iterator[Case]:
+    """Give them all."""
+    for name, (parts, codes) in PARTS.items():
+        body, content_type = form(parts)
+        yield Case(name, codes, "/predict", body, (content_type,))
+    for value, codes in FORM_TYPES.items():
+        yield Case(f"as {value[:60]!r}", codes, "/predict", FORM, (("Content-Type", value),))
+    for name, body in BROKEN_FORMS.items():
+        yield Case(name, {"bad_request", "wrong_shape"}, "/predict", body, (FORM_TYPE,))
+    for end in range(0, len(FORM) - 14, 9):
+        yield Case(f"cut at {end}", {"bad_request", "wrong_shape"}, "/predict", FORM[:end], (FORM_TYPE,))

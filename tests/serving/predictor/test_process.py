@@ -1,0 +1,120 @@
+"""The stand-in as a process: how it starts, what it says meanwhile, and how it ends."""
+
+import json
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from tests.serving.clients import V1, b64, instances
+from tests.serving.conftest import predictor
+from tests.serving.predictor.conftest import PREDICT
+from tests.serving.processes import free_ports, running
+
+END_SECONDS = 5
+
+
+def state(url: str) -> str:
+    return httpx.get(url + V1).json()["model_version_status"][0]["state"]
+
+
+def wait_for_state(url: str, wanted: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if state(url) == wanted:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"{url} was never {wanted}")
+
+
+def test_it_says_that_it_is_loading_and_answers_what_is_in_flight_at_sigterm(tiny_model: Path, pictures: list[bytes]) -> None:
+    http, rpc = free_ports(2)
+    url = f"http://127.0.0.1:{http}"
+    env = {"MODEL_DIR": tiny_model, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
+    with running("serving.predictor", env) as service:
+        wait_for_state(url, "LOADING")
+        assert httpx.get(f"{url}{V1}/metadata").status_code == 503
+        early = httpx.post(url + PREDICT, json=instances(pictures[:1]))
+        assert (early.status_code, "loading" in early.json()["error"]) == (503, True)
+        with grpc.insecure_channel(f"127.0.0.1:{rpc}") as channel, pytest.raises(grpc.RpcError) as raised:
+            channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"", timeout=30)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        wait_for_state(url, "AVAILABLE")
+
+        body = json.dumps(instances(pictures)).encode()
+        with socket.create_connection(("127.0.0.1", http), timeout=30) as client:
+            client.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
+            time.sleep(0.5)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            with pytest.raises(ConnectionError):
+                socket.create_connection(("127.0.0.1", http), timeout=30)
+            client.sendall(body[-1:])
+            with client.makefile("rb") as answer:
+                head, _, content = answer.read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert len(json.loads(content)["predictions"]) == len(pictures)
+        assert service.process.wait(END_SECONDS) == 0
+        assert service.output.read_text() == ""
+
+
+def test_sigterm_while_it_loads(tiny_model: Path) -> None:
+    http, rpc = free_ports(2)
+    env = {"MODEL_DIR": tiny_model, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
+    with running("serving.predictor", env) as service:
+        wait_for_state(f"http://127.0.0.1:{http}", "LOADING")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(END_SECONDS) == 0
+
+
+@pytest.mark.parametrize("spoil", ["folder", "saved_model.pb", "model.json", "unreadable", "port"])
+def test_what_keeps_it_from_starting_is_one_line(tiny_model: Path, tmp_path: Path, spoil: str) -> None:
+    folder = tmp_path / "model"
+    if spoil != "folder":
+        shutil.copytree(tiny_model, folder)
+    if spoil == "unreadable":
+        (folder / "saved_model.pb").write_bytes(b"\xff" * 100)
+    elif spoil in ("saved_model.pb", "model.json"):
+        next(folder.rglob(spoil)).unlink()
+    http, rpc = free_ports(2)
+    with socket.create_server(("0.0.0.0", http if spoil == "port" else 0)):
+        env = {"MODEL_DIR": folder, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
+        with running("serving.predictor", env) as service:
+            assert service.process.wait(60) == 1
+            (line,) = service.output.read_text().splitlines()
+    assert line.startswith("error: ")
+    assert ("in use" if spoil == "port" else str(folder)) in line
+
+
+def test_one_output_is_bare_and_bytes_come_in_base64(tiny_model: Path, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Echo(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"length": tf.strings.length(image_bytes)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def explain(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"same_bytes": image_bytes, "twice": tf.stack([image_bytes, image_bytes], axis=1)}
+
+    echo, folder = Echo(), tmp_path / "7"
+    tf.saved_model.save(echo, str(folder), signatures={"serving_default": echo.serving_default, "explain": echo.explain})
+    (folder / "assets.extra").mkdir()
+    shutil.copy(tiny_model / "assets.extra" / "model.json", folder / "assets.extra")
+    http, rpc = free_ports(2)
+    with predictor(folder, http, rpc):
+        url = f"http://127.0.0.1:{http}{V1}"
+        row = {"instances": ["ab", b64(b"abc")]}
+        assert httpx.post(f"{url}/versions/7:predict", json=row).json() == {"predictions": [2, 3]}
+        assert httpx.post(f"{url}:predict", json={"inputs": row["instances"]}).json() == {"outputs": [2, 3]}
+        answer = httpx.post(f"{url}:predict", json={"signature_name": "explain", "instances": ["ab"]}).json()
+        assert answer == {"predictions": [{"same_bytes": {"b64": "YWI="}, "twice": ["ab", "ab"]}]}

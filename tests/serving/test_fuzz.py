@@ -1,0 +1,190 @@
+"""FUZZ_REQUESTS bad requests of every kind: the service refuses each rightly, lives, stays small, and logs none of it."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_pictures
+from tests.serving.conftest import Pair
+from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzzer, Header, checked, head
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+CHECKS += "response_schema_conformance,negative_data_rejection,unsupported_method,missing_required_header"
+OPERATIONS = 17
+REFUSALS = {"", "bad_request", "wrong_shape", "not_an_image", "corrupt", "too_large", "unsupported_type"}
+CASES = {
+    "documents": fuzz_documents.cases,
+    "binary extension": fuzz_binary.cases,
+    "pictures": fuzz_pictures.cases,
+    "forms": fuzz_forms.cases,
+    "heads": fuzz_http.cases,
+}
+
+
+def share(part: float) -> settings:
+    """Make Hypothesis send this part of FUZZ_REQUESTS, the same in every run."""
+    return settings(
+        max_examples=ceil(REQUESTS * part),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.fixture(scope="module")
+def fuzzer(service: Pair) -> Iterator[Fuzzer]:
+    fuzzer = Fuzzer(service)
+    yield fuzzer
+    fuzzer.close()
+
+
+@pytest.fixture(autouse=True)
+def survives(fuzzer: Fuzzer) -> Iterator[None]:
+    """After each test the service is as it was."""
+    yield
+    fuzzer.check_survival()
+
+
+def test_the_schema_is_true(fuzzer: Fuzzer, tmp_path: Path) -> None:
+    """Schemathesis knows the service by its schema only."""
+    each = str(ceil(REQUESTS * 0.3 / OPERATIONS))
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{fuzzer.service.url}/openapi.json", "--seed=0"]
+    command += ["--phases=examples,coverage,fuzzing", f"--max-examples={each}", f"--checks={CHECKS}", "--continue-on-failure"]
+    command += ["--warnings=off", "--report=har", "--report-har-path=sent.har"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    for entry in json.loads((tmp_path / "sent.har").read_text())["log"]["entries"]:
+        fuzzer.count(entry["response"]["status"])
+    assert run.returncode == 0, run.stdout
+
+
+@share(0.15)
+@given(fuzz_documents.broken(fuzz_documents.V1))
+def test_broken_v1(fuzzer: Fuzzer, body: bytes) -> None:
+    assert fuzzer.request(PREDICT, body, [JSON]).code in REFUSALS
+
+
+@share(0.15)
+@given(fuzz_documents.broken(fuzz_documents.V2))
+def test_broken_v2(fuzzer: Fuzzer, body: bytes) -> None:
+    assert fuzzer.request(INFER, body, [JSON]).code in REFUSALS
+
+
+@share(0.1)
+@given(fuzz_binary.broken())
+def test_broken_binary_extension(fuzzer: Fuzzer, request_parts: tuple[bytes, str | bytes, bytes]) -> None:
+    start, length, blob = request_parts
+    headers: list[Header] = [fuzz_binary.CONTENT_TYPE, (fuzz_binary.LENGTH, length)]
+    assert fuzzer.request(INFER, start + blob, headers).code in REFUSALS
+
+
+@share(0.15)
+@given(fuzz_grpc.broken())
+def test_broken_messages(fuzzer: Fuzzer, message: Any) -> None:
+    assert fuzzer.call("ModelInfer", message) in {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
+
+
+def test_mutants_of_pictures(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for number, (name, data) in enumerate(fuzz_pictures.mutants(ceil(REQUESTS * 0.3))):
+        with subtests.test(name, number=number):
+            answer = fuzzer.predict(data, explain=number % 8 == 0)
+            assert answer.code in {"", "corrupt", "not_an_image", "too_large", "unsupported_type"}
+
+
+def test_largest_pictures_all_at_once(fuzzer: Fuzzer) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda data: fuzzer.predict(data, explain=True), fuzz_pictures.largest().values()):
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_wrong(kind: str, fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for case in CASES[kind]():
+        with subtests.test(case.name, path=case.path[:60]):
+            assert fuzzer.request(case.path, case.body, case.headers, method=case.method).code in case.codes
+
+
+def test_wrong_messages(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for name, (message, status) in fuzz_grpc.WRONG.items():
+        with subtests.test(name):
+            assert fuzzer.call("ModelInfer", message) == status
+    for method, (message, status) in fuzz_grpc.OTHERS.items():
+        with subtests.test(method):
+            assert fuzzer.call(method, message) == status
+
+
+def test_what_is_no_request(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for name, pieces in fuzz_http.no_requests():
+        with subtests.test(name):
+            answer = fuzzer.send(pieces, seconds=5)
+            assert answer is None or checked(answer).status in range(400, 500)
+
+
+def test_bodies_shorter_than_declared(fuzzer: Fuzzer) -> None:
+    fields: list[Header] = [fuzz_forms.FORM_TYPE, ("Content-Length", str(2 * len(fuzz_forms.FORM)))]
+    for end in (0, 50, len(fuzz_forms.FORM)):
+        with fuzzer.connected() as connection:
+            connection.sendall(head("POST", "/predict", fields) + fuzz_forms.FORM[:end])
+        fuzzer.count("left")
+
+
+def test_bodies_longer_than_declared(fuzzer: Fuzzer) -> None:
+    answer = fuzzer.send([head("POST", "/predict", [fuzz_forms.FORM_TYPE, ("Content-Length", "100")]), fuzz_forms.FORM])
+    assert answer is None or checked(answer).code in {"bad_request", "wrong_shape"}
+
+
+def test_large_bodies_all_at_once(fuzzer: Fuzzer) -> None:
+    requests = [pieces for path in ("/predict", PREDICT, INFER, "/nowhere") for pieces in fuzz_http.large_bodies(path, 50)]
+    requests += [pieces for path in (PREDICT, INFER) for pieces in fuzz_http.large_bodies(path, 31) * 2]
+    with ThreadPoolExecutor(8) as pool:
+        for answer in pool.map(fuzzer.send, requests):
+            assert answer is not None
+            assert checked(answer).code in {"too_large", "too_busy", "bad_request"}
+        statuses = pool.map(lambda message: fuzzer.call("ModelInfer", message), [fuzz_grpc.LARGE] * 4)
+        assert set(statuses) == {"RESOURCE_EXHAUSTED"}
+
+
+def test_json_of_many_values(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for number, bodies in enumerate(fuzz_documents.many_values()):
+        for path, body in zip((PREDICT, INFER), bodies, strict=True):
+            with subtests.test(path, number=number):
+                started = time.monotonic()
+                assert fuzzer.request(path, body, [JSON]).code in {"wrong_shape", "too_large", "bad_request"}
+                assert time.monotonic() - started < 2
+
+
+def test_slow_clients_hold_nobody_up(fuzzer: Fuzzer) -> None:
+    beginnings = [b"", b"POST /predict HT", fuzz_http.CHUNKED, fuzz_http.CHUNKED + b"5\r\nhe"]
+    with contextlib.ExitStack() as stack:
+        for beginning in beginnings * 25:
+            stack.enter_context(fuzzer.connected()).sendall(beginning)
+            fuzzer.count("left open")
+        for _ in range(10):
+            started = time.monotonic()
+            assert fuzzer.predict(GOOD).status == 200
+            assert time.monotonic() - started < 2
+
+
+def test_clients_that_leave(fuzzer: Fuzzer) -> None:
+    fields: list[Header] = [fuzz_forms.FORM_TYPE, ("Content-Length", str(len(fuzz_forms.FORM)))]
+    for _ in range(20):
+        with fuzzer.connected() as connection:
+            connection.sendall(head("POST", "/predict?explain=true", fields) + fuzz_forms.FORM)
+        fuzzer.count("left")
+
+
+def test_sent_enough(fuzzer: Fuzzer) -> None:
+    """The last one: alone it fails."""
+    total, seconds = sum(fuzzer.counts.values()), time.monotonic() - fuzzer.started
+    print(f"\n{total:,} requests in {seconds:.0f} s, peak {fuzzer.peak_mb:.0f} MB: {dict(sorted(fuzzer.counts.items()))}")
+    assert total >= REQUESTS
