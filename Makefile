@@ -4,10 +4,11 @@ DATA ?= synthetic://
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/.tools
 EXTRAS := train serving ui
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test fuzz bench lint compile lock clean help
+.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -23,8 +24,10 @@ verify: $(READY) ## check that the model folder MODEL keeps the contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }
 	@$(BIN)/python -m components.train.verify "$(MODEL)"
 
-test: $(READY) ## every test that needs no cluster, GPU or network
+test: $(TOOLS) ## every test that needs no cluster, GPU or network
 	$(BIN)/python -m pytest
+
+tools: $(TOOLS) ## Helm, kubectl, Chromium and Prometheus for the tests
 
 fuzz: $(READY) ## 5,000 bad requests to the service
 	FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -s tests/serving/test_fuzz.py
@@ -57,4 +60,8 @@ $(READY): requirements-dev.txt
 	@echo "setting up $(VENV): 3 GB, a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+$(TOOLS): $(READY) requirements-tools.txt tests/tools.py
+	$(BIN)/python -m tests.tools
 	touch $@
