@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ import orjson
 import uvicorn
 import uvloop
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+from starlette.requests import Request
+from starlette.responses import Response
 
 from serving.card import CardError, read_card
 
-THREADS = os.cpu_count() or 1
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 GRACE_SECONDS = 10
 PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?(:predict|/metadata)?")
-HTTP_STATUS = {"NOT_FOUND": 404, "UNAVAILABLE": 503}
 
 
 class Refusal(Exception):
@@ -56,20 +57,19 @@ class Model:
             frozen = freeze(function)
             with self._session.graph.as_default():
                 tf.import_graph_def(frozen.graph.as_graph_def(), name=name)
-            ends = ([f"{name}/{end.name}" for end in ends] for ends in (frozen.outputs, frozen.inputs))
-            self._calls[name] = self._session.make_callable(*ends)
+            outputs, inputs = ([f"{name}/{end.name}" for end in ends] for ends in (frozen.outputs, frozen.inputs))
+            self._calls[name] = self._session.make_callable(outputs, inputs)
         self.signature_def = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
-        requests = folder / "assets.extra" / "tf_serving_warmup_requests"
-        for record in tf.data.TFRecordDataset(str(requests)).as_numpy_iterator() if requests.is_file() else ():
+        file = str(folder / "assets.extra" / "tf_serving_warmup_requests")
+        for record in tf.data.TFRecordDataset(tf.io.gfile.glob(file)).as_numpy_iterator():
             request = PredictionLog.FromString(record).predict_log.request
             name, takes = self.signature(request.model_spec.signature_name)
             self.run(name, list(request.inputs[takes].string_val))
 
-    def signature(self, name: Any) -> tuple[str, str]:
+    def signature(self, name: Any, otherwise: str = "INVALID_ARGUMENT") -> tuple[str, str]:
         """Return the names of a signature, the default's for none, and of its input."""
-        name = name or "serving_default"
-        if name not in self._calls:
-            raise Refusal(f'Serving signature name: "{name}" not found in signature def')
+        if (name := name or "serving_default") not in self._calls:
+            raise Refusal(f'Serving signature name: "{name}" not found in signature def', otherwise)
         return name, next(iter(self.signature_def[name].inputs))
 
     def run(self, name: str, pictures: list[bytes]) -> dict[str, np.ndarray]:
@@ -86,7 +86,8 @@ class Predictor:
     def __init__(self, folder: Path):
         card, number = read_card(folder), folder.resolve().name
         self._name, self._version = card.name, int(card.document["version"] or (number if number.isdigit() else 1))
-        self._threads, self._model = ThreadPoolExecutor(THREADS), None
+        self._threads = ThreadPoolExecutor(os.cpu_count())
+        self._model: Model | None = None
 
     async def load(self, folder: Path) -> None:
         self._model = await asyncio.to_thread(Model, folder)
@@ -95,40 +96,32 @@ class Predictor:
         # A call a request: on one core a batch of four takes as long as four calls, and one bad picture would fail it.
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._loaded().run, name, pictures)
 
-    async def rest(self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
+    async def rest(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer over HTTP, as an ASGI application."""
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
         try:
-            status, answer = 200, await self._route(scope["method"], scope["path"], body)
+            status, answer = 200, await self._route(scope["method"], scope["path"], await Request(scope, receive).body())
         except Refusal as refusal:
-            status, answer = HTTP_STATUS.get(refusal.code, 400), {"error": str(refusal)}
+            status, answer = {"NOT_FOUND": 404, "UNAVAILABLE": 503}.get(refusal.code, 400), {"error": str(refusal)}
         content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await Response(content, status, media_type="application/json")(scope, receive, send)
 
-    async def _route(self, method: str, path: str, body: bytearray) -> dict[str, Any]:
+    async def _route(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         found = PATH.fullmatch(path)
         if not found or method != ("POST" if found[3] == ":predict" else "GET"):
-            raise Refusal(f"Malformed request: {method} {path}")
+            raise Refusal(f"Malformed request: {method} {path}", "INVALID_ARGUMENT" if path.startswith("/v1/") else "NOT_FOUND")
         self._check(found[1], int(found[2] or 0))
         if not found[3]:
-            state, ok = "AVAILABLE" if self._model else "LOADING", {"error_code": "OK", "error_message": ""}
-            return {"model_version_status": [{"version": str(self._version), "state": state, "status": ok}]}
+            state = {"version": str(self._version), "state": "AVAILABLE" if self._model else "LOADING"}
+            return {"model_version_status": [state | {"status": {"error_code": "OK", "error_message": ""}}]}
         if found[3] == "/metadata":
-            form = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-            document = MessageToDict(self._metadata(), **form)
+            document = MessageToDict(
+                self._metadata(), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
             del document["metadata"]["signature_def"]["@type"]
             return document
         name, pictures, by_row = read_predict(body, self._loaded())
         outputs = await self._run(name, pictures)
-        columns = {
-            output: values.astype(str).tolist() if values.dtype == object else values for output, values in outputs.items()
-        }
+        columns = {key: data.astype(str).tolist() if data.dtype == object else data for key, data in outputs.items()}
         if not by_row:
             return {"outputs": columns if len(columns) > 1 else next(iter(columns.values()))}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -141,13 +134,21 @@ class Predictor:
 
         request = PredictRequest.FromString(message)
         self._check(request.model_spec.name, request.model_spec.version.value)
-        name, takes = self._loaded().signature(request.model_spec.signature_name)
+        name, takes = self._loaded().signature(request.model_spec.signature_name, "FAILED_PRECONDITION")
         pictures = list(request.inputs[takes].string_val)
         if list(request.inputs) != [takes] or not pictures:
             raise Refusal(f"wanted one input, {takes}: DT_STRING [N] with N > 0")
         outputs = await self._run(name, pictures)
-        tensors = {output: make_tensor_proto(outputs[output]) for output in set(request.output_filter) & set(outputs) or outputs}
-        return PredictResponse(model_spec=self._spec(name), outputs=tensors)
+        wanted = list(request.output_filter) or list(outputs)
+        if len(set(wanted) & set(outputs)) != len(wanted):
+            raise Refusal(f"output_filter: wanted each once of {', '.join(outputs)}")
+        answer = PredictResponse(model_spec=self._spec(name))
+        for output in wanted:
+            answer.outputs[output].CopyFrom(make_tensor_proto(outputs[output]))
+            if outputs[output].dtype == np.float32:  # TensorFlow Serving fills the typed field, and clients read it
+                answer.outputs[output].float_val[:] = outputs[output].ravel()
+                answer.outputs[output].tensor_content = b""
+        return answer
 
     async def get_metadata(self, message: bytes) -> Message:
         """Answer gRPC's GetModelMetadata."""
@@ -157,17 +158,13 @@ class Predictor:
         self._check(spec.name, spec.version.value)
         return self._metadata()
 
-    def rpc(self, method: Callable[[bytes], Any]) -> grpc.RpcMethodHandler:
-        """Return a gRPC handler that gives a refusal as a status."""
-
-        async def handle(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            try:
-                self._loaded()
-                return (await method(message)).SerializeToString()
-            except Refusal as refusal:
-                await context.abort(grpc.StatusCode[refusal.code], str(refusal))
-
-        return grpc.unary_unary_rpc_method_handler(handle)
+    async def rpc(self, method: Callable[[bytes], Any], message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer gRPC by a method; a refusal becomes a status."""
+        try:
+            self._loaded()
+            return (await method(message)).SerializeToString()
+        except (Refusal, DecodeError) as error:
+            return await context.abort(grpc.StatusCode[getattr(error, "code", "INVALID_ARGUMENT")], str(error))
 
     def _check(self, name: str, version: int) -> None:
         if name != self._name or version not in (0, self._version):
@@ -190,7 +187,7 @@ class Predictor:
         return {"name": self._name, "version": {"value": self._version}, "signature_name": signature}
 
 
-def read_predict(body: bytearray, model: Model) -> tuple[str, list[bytes], bool]:
+def read_predict(body: bytes, model: Model) -> tuple[str, list[bytes], bool]:
     """Return the signature that a REST request names, its pictures, and whether they came by row."""
     try:
         document = orjson.loads(body)
@@ -201,8 +198,7 @@ def read_predict(body: bytearray, model: Model) -> tuple[str, list[bytes], bool]
         raise Refusal("wanted a JSON object with either 'instances' or 'inputs'")
     name, takes = model.signature(document.get("signature_name"))
     values = document[forms[0]]
-    if forms == ["inputs"] and isinstance(values, dict):
-        values = values.get(takes)
+    values = values.get(takes) if forms == ["inputs"] and isinstance(values, dict) else values
     if not isinstance(values, list) or not values:
         raise Refusal(f"'{forms[0]}' is not a list with at least one value of {takes}")
     return name, [read_bytes(value, takes) for value in values], forms == ["instances"]
@@ -221,8 +217,9 @@ async def serve(folder: Path, http_port: int, grpc_port: int) -> None:
     """Listen at once, load the model, and end on SIGTERM once what is in flight is answered."""
     predictor = Predictor(folder)
     rpc = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)])
-    methods = {"Predict": predictor.rpc(predictor.predict), "GetModelMetadata": predictor.rpc(predictor.get_metadata)}
-    rpc.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", methods)])
+    methods = {"Predict": predictor.predict, "GetModelMetadata": predictor.get_metadata}
+    handlers = {name: grpc.unary_unary_rpc_method_handler(partial(predictor.rpc, method)) for name, method in methods.items()}
+    rpc.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers)])
     rpc.add_insecure_port(f"0.0.0.0:{grpc_port}")
     server = uvicorn.Server(uvicorn.Config(predictor.rest, interface="asgi3", lifespan="off", log_config=None))
     with socket.create_server(("0.0.0.0", http_port), backlog=2048) as listener:
@@ -231,13 +228,15 @@ async def serve(folder: Path, http_port: int, grpc_port: int) -> None:
         loading.add_done_callback(lambda task: setattr(server, "should_exit", task.exception() is not None))
         await server.serve(sockets=[listener])
     await rpc.stop(GRACE_SECONDS)
-    if loading.done():
-        loading.result()
+    if not loading.done():
+        os._exit(0)  # nothing ends the thread that loads
+    loading.result()
 
 
 def main() -> None:
     """Read the environment and serve."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr = sys.stdout
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where TensorFlow greets, and quotes what it cannot decode
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn takes it first, drains, and hands it on
     ports = [int(os.environ.get(f"PREDICTOR_{kind}_PORT", port)) for kind, port in (("HTTP", 8090), ("GRPC", 8091))]
     try:
