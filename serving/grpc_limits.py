@@ -13,6 +13,11 @@ from serving.errors import RETRY_AFTER_SECONDS, ServiceError
 from serving.limits import Gate, account, settle
 from serving.metrics import Metrics
 
+MAX_BESIDE_BYTES = 64 * 1024
+PICTURES = {(7,), (5, 5, 8)}  # ModelInferRequest's raw_input_contents, and inputs.contents.bytes_contents
+HOLD_PICTURES = {(5,), (5, 5)}
+VARINT, DELIMITED, FIXED_BYTES = 0, 2, {1: 8, 5: 4}  # kinds of fields
+
 
 class GrpcLimits(AsyncServerInterceptor):
     """The number in flight, errors, the log line and the request's metrics."""
@@ -21,9 +26,9 @@ class GrpcLimits(AsyncServerInterceptor):
         self._gate, self._metrics = gate, metrics
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Let bytes that are no message come to `intercept`, as None: gRPC itself would answer UNKNOWN."""
+        """Let bytes that are no message come to `intercept`, as an error: gRPC itself would answer UNKNOWN."""
         handler = await super().intercept_service(continuation, handler_call_details)
-        return handler and handler._replace(request_deserializer=_none_if_broken(handler.request_deserializer))
+        return handler and handler._replace(request_deserializer=_or_error(handler.request_deserializer))
 
     async def intercept(self, method: Any, request_or_iterator: Any, context: Any, method_name: str) -> Any:
         """Handle one call."""
@@ -32,8 +37,8 @@ class GrpcLimits(AsyncServerInterceptor):
         request_id, status, code, started = uuid.uuid4().hex, "CANCELLED", "", time.perf_counter()
         try:
             with self._gate.entered() if infers else contextlib.nullcontext():
-                if request_or_iterator is None:
-                    raise ServiceError("bad_request", "the bytes are no message of this method")
+                if isinstance(request_or_iterator, ServiceError):
+                    raise request_or_iterator
                 response = await method(request_or_iterator, context)
             status = "OK"
             return response
@@ -49,11 +54,56 @@ class GrpcLimits(AsyncServerInterceptor):
         return await context.abort(error.grpc_status, error.detail, (("x-request-id", request_id), *pushback))
 
 
-def _none_if_broken(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _or_error(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     def read(message: bytes) -> Any:
         try:
+            if bytes_beside_pictures(memoryview(message)) > MAX_BESIDE_BYTES:
+                return ServiceError("wrong_shape", f"the message has more than {MAX_BESIDE_BYTES:,} bytes beside its pictures")
             return deserialize(message)
-        except DecodeError:
-            return None
+        except (DecodeError, IndexError):
+            return ServiceError("bad_request", "the bytes are no message of this method")
 
     return read
+
+
+def bytes_beside_pictures(message: memoryview, path: tuple[int, ...] = ()) -> int:
+    """Count the bytes of a message that are not those of a picture, up to a little above `MAX_BESIDE_BYTES`.
+
+    Read from the wire (https://protobuf.dev/programming-guides/encoding), since once it is decoded an element takes up to a
+    hundred times its bytes.
+
+    Args:
+        message: encoded ModelInferRequest, or what its fields `path` hold.
+        path: field numbers from the outside to here.
+
+    Raises:
+        IndexError: the bytes break off.
+    """
+    beside = position = 0
+    while position < len(message) and beside <= MAX_BESIDE_BYTES:
+        start = position
+        tag, position = _varint(message, position)
+        here, kind = (*path, tag >> 3), tag & 7
+        if kind != DELIMITED:
+            position = _varint(message, position)[1] if kind == VARINT else position + FIXED_BYTES.get(kind, 0)
+            beside += position - start
+            continue
+        size, position = _varint(message, position)
+        beside += position - start
+        if here in HOLD_PICTURES:
+            beside += bytes_beside_pictures(message[position : position + size], here)
+        elif here not in PICTURES:
+            beside += size
+        position += size
+    return beside
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return a number of seven bits a byte, the lowest first, and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        value |= (message[position] & 127) << shift
+        position += 1
+        if message[position - 1] < 128:
+            return value, position
+    raise IndexError

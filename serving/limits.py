@@ -17,7 +17,7 @@ from serving.metrics import Metrics
 from serving.settings import BODY_SECONDS, MAX_BODY_BYTES, Settings
 
 ALLOWED_HEADERS = {
-    *(b"host", b"accept", b"content-type", b"content-length", b"inference-header-content-length"),
+    *(b"host", b"content-type", b"content-length", b"inference-header-content-length"),
     *(b"traceparent", b"x-request-id", b"authorization"),
 }
 UNWATCHED = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}

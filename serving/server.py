@@ -55,7 +55,12 @@ class Server(ModelServer):
             ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
             ("grpc.so_reuseport", 0),
         ]
-        grpc_server = aio.server(interceptors=[GrpcLimits(self.gate, self.metrics)], options=options)
+        grpc_server = aio.server(
+            interceptors=[GrpcLimits(self.gate, self.metrics)],
+            options=options,
+            # Messages are in memory before the gate sees them.
+            maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
+        )
         servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
         add_GRPCInferenceServiceServicer_to_server(servicer, grpc_server)
         try:
@@ -83,6 +88,7 @@ class TransformerRestServer(RESTServer):
         )
         self._of = server
         self.config.http = BoundedHead
+        self.config.ws = "none"
 
     def create_application(self) -> None:
         """Put routes, limits and error handlers on the application that uvicorn serves."""

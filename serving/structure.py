@@ -15,6 +15,9 @@ from PIL import Image
 PNG_LETTERS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
 PNG_ORDER = re.compile("Ha*(Pa*)?D+a*E")  # a: a chunk that a decoder may skip
 PNG_PALETTE, PNG_GREYS = 3, (0, 4)
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
+WHOLE = ((0, 0, 1, 1),)  # first column and row, and the steps between them
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 INFLATED_AT_ONCE = 1024 * 1024
 JPEG_START_OF_SCAN, JPEG_END = 0xDA, 0xD9
 MAX_JPEG_SCANS = 100  # of a progressive picture; ten are usual
@@ -50,17 +53,27 @@ def is_plain_jpeg(data: bytes) -> bool:
 def is_plain_png(data: bytes) -> bool:
     """Tell whether the samples have 8 bits and the chunks follow ISO/IEC 15948, with nothing missing or appended."""
     chunks = _png_chunks(data)
-    order = "".join(PNG_LETTERS.get(kind, "?" if kind[:1].isupper() else "a") for kind, _ in chunks)
+    order = "".join(PNG_LETTERS.get(kind, "a" if kind.isalpha() and kind[:1].islower() else "?") for kind, _ in chunks)
     if not PNG_ORDER.fullmatch(order) or len(chunks[0][1]) != 13:
         return False
-    width, height, bits, colour, *methods, _ = struct.unpack(">IIBBBBB", chunks[0][1])
+    width, height, bits, colour, *methods, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     palette = [len(body) for kind, body in chunks if kind == b"PLTE"]
-    if bits != 8 or methods != [0, 0] or (colour == PNG_PALETTE and not palette) or (colour in PNG_GREYS and palette):
+    if (
+        bits != 8
+        or methods != [0, 0]
+        or colour not in PNG_CHANNELS
+        or interlaced > 1
+        or (colour == PNG_PALETTE and not palette)
+        or (colour in PNG_GREYS and palette)
+    ):
         return False
     if any(size % 3 or not 3 <= size <= 768 for size in palette):
         return False
-    longest = 2 * height * (1 + width * 4)  # interlaced rows and their filters included
-    return _inflates([body for kind, body in chunks if kind == b"IDAT"], longest)
+    size = 0
+    for left, top, across, down in ADAM7 if interlaced else WHOLE:
+        columns, rows = -(-max(width - left, 0) // across), -(-max(height - top, 0) // down)
+        size += rows * (1 + columns * PNG_CHANNELS[colour]) if columns else 0
+    return _inflates([body for kind, body in chunks if kind == b"IDAT"], size)
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
@@ -78,18 +91,18 @@ def _png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
     return chunks
 
 
-def _inflates(parts: list[memoryview], longest: int) -> bool:
-    """Tell whether the parts are one zlib stream, its checksum included, of at most `longest` bytes."""
+def _inflates(parts: list[memoryview], wanted: int) -> bool:
+    """Tell whether the parts are one zlib stream, its checksum included, of `wanted` bytes."""
     inflater, size = isal_zlib.decompressobj(), 0
     try:
         for part in parts:
             pending = bytes(part)
-            while pending and not inflater.eof and size <= longest:
+            while pending and not inflater.eof and size <= wanted:
                 size += len(inflater.decompress(pending, INFLATED_AT_ONCE))
                 pending = inflater.unconsumed_tail
     except igzip_lib.IsalError:  # type: ignore[misc]
         return False
-    return inflater.eof and not inflater.unused_data and size <= longest
+    return inflater.eof and not inflater.unused_data and size == wanted
 
 
 def is_plain_gif(data: bytes, image: Image.Image) -> bool:

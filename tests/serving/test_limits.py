@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -14,9 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.train.export import phantom_pngs
-from tests.serving import clients
+from serving.grpc_limits import MAX_BESIDE_BYTES, bytes_beside_pictures
+from tests.serving import clients, fuzz_grpc
 from tests.serving.clients import V1
 from tests.serving.conftest import Transformer, transformer
+from tests.serving.fuzz_binary import BLOB
+from tests.serving.fuzz_client import GOOD
 from tests.serving.scripted import Script, scripted
 
 PNG = phantom_pngs(1)[0]
@@ -238,3 +242,13 @@ def test_metrics_count_what_happened(served: Transformer) -> None:
     assert {key: after[key] - before[key] for key in names} == names
     assert value("brain_tumor_model_info", version="1") == 1
     assert value("brain_tumor_in_flight_requests") == 0
+
+
+@pytest.mark.parametrize(("message", "picture"), [(fuzz_grpc.infer(), GOOD), (fuzz_grpc.raw(BLOB), BLOB)])
+def test_bytes_beside_the_picture_of_a_message(message: Any, picture: bytes) -> None:
+    encoded = message.SerializeToString()
+    assert bytes_beside_pictures(memoryview(encoded)) == len(encoded) - len(picture)
+    message.inputs[0].shape.extend([1 << 60] * MAX_BESIDE_BYTES)
+    assert bytes_beside_pictures(memoryview(message.SerializeToString())) > MAX_BESIDE_BYTES
+    with pytest.raises(IndexError):
+        bytes_beside_pictures(memoryview(encoded[:1]))
