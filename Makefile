@@ -6,9 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
 EXTRAS := train serving ui
+IMAGES := components serving ui
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REGISTRY ?=
+BASE ?= python:3.11-slim
+DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock clean help
+.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -47,14 +52,27 @@ compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt
 	$(PIP_COMPILE) --extra train -c requirements-dev.txt pyproject.toml -o components/requirements.txt
+	$(PIP_COMPILE) --extra train --extra gpu -c components/requirements.txt pyproject.toml -o components/requirements-gpu.txt
 	$(PIP_COMPILE) --extra serving -c requirements-dev.txt pyproject.toml -o serving/requirements.txt
 	$(PIP_COMPILE) --extra ui -c requirements-dev.txt pyproject.toml -o ui/requirements.txt
+
+images: $(IMAGES:%=image-%) ## build the three images, by REGISTRY=registry.example/team and BASE=python:3.11-slim
+
+image-%: # beside the three there is image-components-gpu
+	$(DOCKER_BUILD) --file $*/Dockerfile --tag $(REGISTRY:%=%/)brain-tumor-$*:$(VERSION) .
+
+image-components-gpu:
+	$(DOCKER_BUILD) --build-arg LOCK=components/requirements-gpu.txt \
+		--file components/Dockerfile --tag $(REGISTRY:%=%/)brain-tumor-components:$(VERSION)-gpu .
+
+version-set: ## give every file that names the version another: make version-set VERSION=1.2.3
+	$(PYTHON) version.py $(VERSION)
 
 clean: ## remove the environment and all runs, models and registry included
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(READY): requirements-dev.txt
 	@echo "setting up $(VENV): 3 GB, a minute or two"
