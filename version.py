@@ -1,4 +1,4 @@
-"""Set the project's one version everywhere it is named: `python version.py 1.2.3`."""
+"""Set the project's one version where it is named: `make version-set VERSION=1.2.3`, which then compiles the pipeline anew."""
 
 import re
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 OURS = re.compile(r"(?<=brain-tumor-)((?:components|serving|ui):)\d+\.\d+\.\d+")
 FIELD = re.compile(r'^((?:version|appVersion)(?: =|:) "?)\d+\.\d+\.\d+(?="?$)', re.MULTILINE)
+FOLDERS = ("components", "manifests", "tests")
 # Where it is a field of its own, and where it is the tag of one of our images.
 PLACES = {
     FIELD: ("pyproject.toml", "helm/*/Chart.yaml"),
-    OURS: ("components/__init__.py", "pipelines/*.yaml", "manifests/**/*.yaml", "helm/**/*.md", "*.yaml", "README.md"),
+    OURS: ("components/__init__.py", "*.yaml", "README.md", "helm/**/*.md", *(f"{folder}/**/*.yaml" for folder in FOLDERS)),
 }
 
 

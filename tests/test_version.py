@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,12 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_no_file_keeps_the_old_version(copy: Path) -> None:
-    done = subprocess.run([sys.executable, str(copy / "version.py"), NEW], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (copy / ".venv").symlink_to(sys.prefix)
+    (copy / "ready").touch()
+    command = ["make", "-C", str(copy), "READY=ready", "version-set", f"VERSION={NEW}"]
+    environment = {name: value for name, value in os.environ.items() if name != "COMPONENTS_IMAGE"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
     held = {}
     for path in (copy / name for name in tracked()):
         if not any(path.match(each) for each in OTHERS):
@@ -40,7 +45,8 @@ def test_no_file_keeps_the_old_version(copy: Path) -> None:
     assert [name for name, (old, _) in held.items() if old] == []
     for name in ("pyproject.toml", "components/__init__.py", "pipelines/brain_tumor.yaml"):
         assert held[name] == (False, True), name
-    assert {name for name, (_, new) in held.items() if new} == set(done.stdout.split())
+    compiled = {name for name in held if "pipelines/" in name}
+    assert {name for name, (_, new) in held.items() if new} - compiled <= set(done.stdout.split())
 
 
 def test_setting_the_version_that_is_there_changes_nothing(copy: Path) -> None:

@@ -9,7 +9,7 @@ from tests.images.containers import VERSION
 from tests.manifests.render import experiment, trial_pod
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
-OTHER_FLAGS = {"--shards", "--model-dir", "--metrics-file"}
+OTHER_FLAGS = {"--shards", "--metrics-file"}
 
 
 def test_experiment_keeps_its_schema() -> None:

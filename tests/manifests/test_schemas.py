@@ -2,8 +2,11 @@
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import yaml
 
+from tests.conftest import ROOT
 from tests.crds import crd_errors, require_crds
+from tests.images.containers import VERSION
 from tests.manifests.render import OVERLAYS, Document, experiment, overlay, predictor_pod, the, trial_pod
 from tests.pod_security import violations
 
@@ -60,6 +63,16 @@ def test_every_pod_meets_pod_security_restricted_with_a_read_only_root() -> None
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
             assert (spec.get("securityContext", {}) | container["securityContext"])["runAsUser"] == 65532
+
+
+def test_model_loader_of_the_cluster_test_is_let_in_and_writes_to_the_volume_of_the_dev_overlay() -> None:
+    loader = yaml.safe_load((ROOT / "tests" / "cluster" / "model-loader.yaml").read_text())
+    for version in KUBERNETES:
+        kubernetes_validate.validate(loader, version, strict=True)
+    assert violations(loader["spec"]) == []
+    claim = the("PersistentVolumeClaim", overlay("dev"))["metadata"]["name"]
+    assert [volume["persistentVolumeClaim"]["claimName"] for volume in loader["spec"]["volumes"]] == [claim]
+    assert loader["spec"]["containers"][0]["image"] == f"brain-tumor-serving:{VERSION}"
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -1,6 +1,8 @@
 """What the pod is made of: names and numbers that the code and KServe count on."""
 
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,28 @@ def test_one_version_of_the_model_is_pinned_by_its_address(documents: list[Docum
     assert 'ln -sfn /mnt/models "/tmp/models/$MODEL_VERSION"' in container["command"][2]
     assert "--model_base_path=/tmp/models" in container["args"]
     assert "--file_system_poll_wait_seconds=0" in container["args"]
+
+
+def test_command_links_the_version_and_starts_tensorflow_serving_with_every_argument(tmp_path: Path) -> None:
+    mounted, linked, programs = tmp_path / "mounted", tmp_path / "linked", tmp_path / "programs"
+    for folder in (mounted, programs):
+        folder.mkdir()
+    (mounted / "saved_model.pb").touch()
+    program = programs / "tensorflow_model_server"
+    program.write_text(f'#!/bin/sh\nls {linked}/7/saved_model.pb\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    container = containers(overlay("standard"))[MODEL]
+    places = {"/mnt/models": str(mounted), "/tmp/models": str(linked)}
+    words = [re.sub("|".join(places), lambda found: places[found[0]], word) for word in container["command"]]
+    arguments = [*container["args"], "--of=the service"]
+    for _ in range(2):  # a container that restarts finds the link
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "MODEL_VERSION": "7"}
+        done = subprocess.run([*words, *arguments], capture_output=True, text=True, env=environment)
+        assert done.stderr == ""
+        assert done.stdout.splitlines() == [f"{linked}/7/saved_model.pb", *arguments]
+    without = subprocess.run([*words, *arguments], capture_output=True, text=True, env={"PATH": f"{programs}:/usr/bin:/bin"})
+    assert without.returncode != 0
+    assert "MODEL_VERSION" in without.stderr
 
 
 def test_service_names_the_runtime_that_comes_with_it(documents: list[Document]) -> None:
