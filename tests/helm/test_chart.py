@@ -130,7 +130,7 @@ def _flat_schema(schema: dict[str, Any], prefix: str = "") -> list[str]:
     return [
         leaf
         for name, each in schema["properties"].items()
-        for leaf in (_flat_schema(each, f"{prefix}{name}.") if _is_branch(each) else [f"{prefix}{name}"])
+        for leaf in (_flat_schema(each, f"{prefix}{name}.") if "properties" in each else [f"{prefix}{name}"])
     ]
 
 
@@ -138,9 +138,5 @@ def _flat_values(values: dict[str, Any], schema: dict[str, Any], prefix: str = "
     flat: dict[str, Any] = {}
     for name, value in values.items():
         each = schema["properties"].get(name, {})
-        flat |= _flat_values(value, each, f"{prefix}{name}.") if _is_branch(each) else {f"{prefix}{name}": value}
+        flat |= _flat_values(value, each, f"{prefix}{name}.") if "properties" in each else {f"{prefix}{name}": value}
     return flat
-
-
-def _is_branch(schema: dict[str, Any]) -> bool:
-    return "properties" in schema and schema["properties"].keys() != {"requests", "limits", "claims"}

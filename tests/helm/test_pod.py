@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from tests.helm.charts import API_URL, CHART, CI_VALUES, pods, render, the
 from tests.pod_security import violations
+from tests.serving.processes import free_ports, running
 
 TOKEN = CHART / "ci" / "token-values.yaml"
 SCHEDULING = CHART / "ci" / "scheduling-values.yaml"
@@ -60,6 +62,15 @@ def test_the_container_is_the_page() -> None:
         "COLOUR_MAP": "inferno",
         "HOME": "/tmp",
     }
+
+
+def test_the_page_starts_as_the_container_does_and_answers_its_probes(tmp_path: Path) -> None:
+    page = container(render())
+    page_port, metrics_port = free_ports(2)
+    env = environment(render()) | {"PAGE_PORT": page_port, "METRICS_PORT": metrics_port, "HOME": tmp_path}
+    health = f"http://127.0.0.1:{page_port}{page['livenessProbe']['httpGet']['path']}"
+    with running(page["command"][-1], env, health), urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+        assert b"brain_tumor_ui_sessions" in answer.read()
 
 
 def test_what_is_written_stays_in_memory() -> None:

@@ -17,6 +17,7 @@ from tests.helm.charts import CHART, helm, notes, refusal
         ("colourMap=jet", "at '/colourMap': value must be one of 'inferno', 'viridis', 'cividis'"),
         ("image.tag=latest", "image.tag is latest, which names no version"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
+        ("resources.limit.memory=1Gi", "at '/resources': additional properties 'limit' not allowed"),
         ("service.type=LoadBalancer", "at '/service': additional properties 'type' not allowed"),
         ("service.port=9464", "service.port is 9464, which the metrics have"),
         ("ingress.enabled=true", "ingress.host is required with ingress.enabled"),
@@ -59,6 +60,8 @@ def test_notes_say_that_the_page_is_not_for_diagnosis_and_how_to_reach_it() -> N
 def test_notes_warn_where_the_ingress_asks_nobody_who_they_are() -> None:
     values = CHART / "ci" / "ingress-values.yaml"
     assert "whoever reaches brain-tumor.example can use the page." in notes(values=values)
+    by_hand = notes("ingress.annotations.example\\.com/author=me", values=values)
+    assert "no annotation of the Ingress asks for authentication" in by_hand
     assert "can use the page with the page's API token." in notes("api.tokenSecret.name=api", values=values)
     assert "any pod of the cluster can open the page past what stands in front" in notes(values=values)
     behind_proxy = notes(values=CHART / "ci" / "authentication-values.yaml")
