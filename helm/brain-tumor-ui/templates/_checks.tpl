@@ -12,7 +12,7 @@
 {{- end }}
 {{- range .extraEnv }}
 {{- if has .name (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "COLOUR_MAP" "HOME") }}
-{{- fail (printf "extraEnv must not set %s: the chart does, from api.url, api.tokenSecret and colourMap" .name) }}
+{{- fail (printf "extraEnv must not set %s, which the chart sets; a token comes from api.tokenSecret" .name) }}
 {{- end }}
 {{- end }}
 {{- if eq (int .service.port) 9464 }}
