@@ -28,7 +28,7 @@ from tests.helm.charts import CHART, helm, notes, refusal
         ("networkPolicy.pageFrom[0].namespace=web", "at '/networkPolicy/pageFrom/0': additional properties 'namespace'"),
         ("serviceMonitor.interval=30", "at '/serviceMonitor/interval': got number, want string"),
         ("fullnameOverride=Page", "at '/fullnameOverride': 'Page' does not match pattern"),
-        ("extraEnv[0].name=API_TOKEN", "extraEnv must not set API_TOKEN, which the chart sets; a token comes from api.tokenSecret"),
+        ("extraEnv[0].name=API_TOKEN", "extraEnv must not set API_TOKEN, which the chart sets; a token"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(value: str, message: str) -> None:
