@@ -119,6 +119,7 @@ def brain_tumor(
             splits=split.outputs["splits"],
             min_auc=min_auc,
             min_recall=min_recall,
+            tracking_uri=tracking_uri,
             seed=seed,
         )
         verdict = gate(evaluation=evaluated.outputs["evaluation"])
