@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import time
-import tomllib
 import urllib.error
 import urllib.request
 import uuid
@@ -11,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+from tests.conftest import VERSION
+
 NAMES = ("components", "serving", "ui")
 # What Pod Security "restricted" and our manifests ask for.
 RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges")

@@ -13,8 +13,8 @@ from PIL import Image
 
 from components.train.export import phantom_pngs
 from components.train.verify import verify
-from tests.conftest import DataSet
-from tests.images.containers import NAMES, VERSION, docker, image, lacking, python, serving
+from tests.conftest import VERSION, DataSet
+from tests.images.containers import NAMES, docker, image, lacking, python, serving
 from tests.serving import clients
 from tests.serving.conftest import predictor
 from tests.serving.processes import free_ports

@@ -4,8 +4,8 @@ import dataclasses
 import re
 
 from components.train.config import TrainConfig
+from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
-from tests.images.containers import VERSION
 from tests.manifests.render import experiment, trial_pod
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}

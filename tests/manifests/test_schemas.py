@@ -4,9 +4,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, VERSION
 from tests.crds import crd_errors, require_crds
-from tests.images.containers import VERSION
 from tests.manifests.render import OVERLAYS, Document, experiment, overlay, predictor_pod, the, trial_pod
 from tests.pod_security import violations
 

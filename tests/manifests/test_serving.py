@@ -9,7 +9,7 @@ import pytest
 
 from components.saved_model import MODEL_NAME
 from serving.settings import DRAIN_SECONDS, MAX_PICTURES, Settings
-from tests.images.containers import VERSION
+from tests.conftest import VERSION
 from tests.manifests.render import OVERLAYS, Document, overlay, pod_labels, predictor_pod, the
 
 MODEL, TRANSFORMER = "kserve-container", "transformer-container"
