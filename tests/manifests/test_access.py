@@ -11,7 +11,7 @@ SECRET_NAMES = {"brain-tumor-store", "brain-tumor-mlflow"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_pipeline_may_create_and_change_inference_services_and_nothing_else(name: str) -> None:
+def test_pipeline_may_deploy_and_ask_what_it_deployed_and_nothing_else(name: str) -> None:
     documents = overlay(name)
     role, binding = the("Role", documents), the("RoleBinding", documents)
     assert role["rules"] == [
@@ -19,7 +19,8 @@ def test_pipeline_may_create_and_change_inference_services_and_nothing_else(name
             "apiGroups": ["serving.kserve.io"],
             "resources": ["inferenceservices"],
             "verbs": ["get", "list", "watch", "create", "patch"],
-        }
+        },
+        {"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get", "create"]},
     ]
     assert binding["roleRef"] == {
         "apiGroup": "rbac.authorization.k8s.io",
