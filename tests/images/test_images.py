@@ -4,12 +4,15 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from components.train.export import phantom_pngs
 from components.train.verify import verify
@@ -18,6 +21,7 @@ from tests.images.containers import NAMES, docker, image, lacking, python, servi
 from tests.serving import clients
 from tests.serving.conftest import predictor
 from tests.serving.processes import free_ports
+from tests.tools import tool
 
 pytestmark = pytest.mark.docker
 PNG = phantom_pngs(1)[0]
@@ -69,33 +73,46 @@ print(json.dumps({{
 
 def test_transformer_answers_and_ends_on_sigterm(tiny_model: Path, tmp_path: Path, require: Callable[[str], None]) -> None:
     require("serving")
-    model = readable(tiny_model, tmp_path / "model")
-    http, grpc, predictor_http, predictor_grpc = free_ports(4)
-    address = f"http://127.0.0.1:{http}"
-    env = {"HTTP_PORT": http, "GRPC_PORT": grpc, "PREDICTOR_HOST": f"127.0.0.1:{predictor_http}"}
-    with (
-        predictor(tiny_model, predictor_http, predictor_grpc),
-        serving("serving", f"{address}/readyz", env, {model: "/mnt/models:ro"}) as container,
-    ):
-        answer = httpx.post(f"{address}/predict?explain=true", files=clients.form(PNG), timeout=30).json()
+    with transformer(tiny_model, tmp_path) as running:
+        answer = httpx.post(f"{running.url}/predict?explain=true", files=clients.form(PNG), timeout=30).json()
         body = {"signature_name": "explain", "instances": [{"image_bytes": {"b64": base64.b64encode(PNG).decode()}}]}
-        asked = httpx.post(f"http://127.0.0.1:{predictor_http}/v1/models/brain-tumor:predict", json=body, timeout=30).json()
+        asked = httpx.post(f"{running.predictor_url}/v1/models/brain-tumor:predict", json=body, timeout=30).json()
         (direct,) = asked["predictions"]
         assert answer["label"] == direct["label"]
         assert answer["probability"] == pytest.approx(direct["probability"][0], abs=1e-6)
         overlay = Image.open(io.BytesIO(base64.b64decode(answer["overlay_png"])))
         assert overlay.size == Image.open(io.BytesIO(PNG)).size
-        assert clients.infer(f"127.0.0.1:{grpc}", clients.infer_request([PNG])).model_name == "brain-tumor"
-        assert stopped(container) == 0
+        assert clients.infer(running.grpc, clients.infer_request([PNG])).model_name == "brain-tumor"
+        assert stopped(running.container) == 0
 
 
-def test_page_answers_and_ends_on_sigterm(require: Callable[[str], None]) -> None:
+def test_page_shows_what_the_transformer_says_and_ends_on_sigterm(
+    tiny_model: Path, tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    require("serving")
     require("ui")
-    page, metrics, nobody = free_ports(3)
-    env = {"PAGE_PORT": page, "METRICS_PORT": metrics, "API_URL": f"http://127.0.0.1:{nobody}"}
-    with serving("ui", f"http://127.0.0.1:{page}/_stcore/health", env) as container:
-        assert "<!doctype html>" in httpx.get(f"http://127.0.0.1:{page}/").text.lower()
-        assert "brain_tumor_ui_sessions 0.0" in httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
+    port, metrics = free_ports(2)
+    page_url = f"http://127.0.0.1:{port}"
+    with (
+        transformer(tiny_model, tmp_path) as running,
+        serving(
+            "ui", f"{page_url}/_stcore/health", {"PAGE_PORT": port, "METRICS_PORT": metrics, "API_URL": running.url}
+        ) as container,
+        sync_playwright() as playwright,
+    ):
+        answer = httpx.post(f"{running.url}/predict", files=clients.form(PNG), timeout=30).json()
+        browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(page_url)
+        page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PNG})
+        page.get_by_text("The model calls this slice").wait_for(timeout=30_000)
+        page.get_by_text("Opacity of the overlay").wait_for(timeout=30_000)
+        shown = page.locator("body").inner_text()
+        browser.close()
+        assert f"{answer['probability']:.3f}" in shown
+        assert "Not for diagnosis" in shown
+        assert "encountered an error" not in shown
+        assert "brain_tumor_ui_sessions" in httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
         assert stopped(container) == 0
 
 
@@ -113,6 +130,29 @@ train(Path("/shards"), model_dir=Path("/models/model"), config=config)"""
     said = python("components", script, mounts={shards: "/shards:ro", models: "/models"})
     assert "train: exported and verified" in said
     assert verify(models / "model")[0].endswith("classes no_tumor, tumor")
+
+
+class Running(NamedTuple):
+    """A transformer in a container, and the addresses of it and of its predictor."""
+
+    container: str
+    url: str
+    grpc: str
+    predictor_url: str
+
+
+@contextmanager
+def transformer(model_dir: Path, tmp_path: Path) -> Iterator[Running]:
+    """Start the transformer's container before a predictor outside of it."""
+    model = readable(model_dir, tmp_path / "model")
+    http, grpc, predictor_http, predictor_grpc = free_ports(4)
+    url = f"http://127.0.0.1:{http}"
+    env = {"HTTP_PORT": http, "GRPC_PORT": grpc, "PREDICTOR_HOST": f"127.0.0.1:{predictor_http}"}
+    with (
+        predictor(model_dir, predictor_http, predictor_grpc),
+        serving("serving", f"{url}/readyz", env, {model: "/mnt/models:ro"}) as container,
+    ):
+        yield Running(container, url, f"127.0.0.1:{grpc}", f"http://127.0.0.1:{predictor_http}")
 
 
 def readable(folder: Path, copy: Path) -> Path:
