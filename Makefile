@@ -5,10 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
+LINT := .venv-lint
+LINTERS := $(LINT)/.ready
 EXTRAS := train serving ui
+IMAGES := components serving ui
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REGISTRY ?=
+BASE ?= python:3.11-slim
+DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock clean help
+.PHONY: run pipeline serve verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -36,10 +43,20 @@ bench: $(READY) ## the service beside the plain way and the model in process, an
 	$(BIN)/python -m tests.benchmarks.service
 	$(BIN)/python -m tests.benchmarks.explain
 
-lint: $(READY) ## ruff and mypy
+lint: lint-code lint-deployment ## ruff and mypy; hadolint, shellcheck, yamllint and checkov
+
+lint-code: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-deployment: $(TOOLS) $(LINTERS)
+	$(LINT)/bin/hadolint $(IMAGES:%=%/Dockerfile)
+	$(LINT)/bin/shellcheck .ci/run
+	$(LINT)/bin/yamllint --strict .
+	$(LINT)/bin/checkov --config-file .checkov.yaml --file $(IMAGES:%=%/Dockerfile)
+	$(BIN)/python -m tests.manifests.render $(LINT)/pods
+	$(LINT)/bin/checkov --config-file .checkov.yaml --directory $(LINT)/pods
 
 compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
 	$(BIN)/python -m pipelines.compile
@@ -47,19 +64,39 @@ compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt
 	$(PIP_COMPILE) --extra train -c requirements-dev.txt pyproject.toml -o components/requirements.txt
+	$(PIP_COMPILE) --extra train --extra gpu -c components/requirements.txt pyproject.toml -o components/requirements-gpu.txt
 	$(PIP_COMPILE) --extra serving -c requirements-dev.txt pyproject.toml -o serving/requirements.txt
 	$(PIP_COMPILE) --extra ui -c requirements-dev.txt pyproject.toml -o ui/requirements.txt
+	$(PIP_COMPILE) --extra lint pyproject.toml -o requirements-lint.txt
+
+images: $(IMAGES:%=image-%) ## build the three images, by REGISTRY=registry.example/team and BASE=python:3.11-slim
+
+image-%: # beside the three there is image-components-gpu
+	$(DOCKER_BUILD) --file $*/Dockerfile --tag $(REGISTRY:%=%/)brain-tumor-$*:$(VERSION) .
+
+image-components-gpu:
+	$(DOCKER_BUILD) --build-arg LOCK=components/requirements-gpu.txt \
+		--file components/Dockerfile --tag $(REGISTRY:%=%/)brain-tumor-components:$(VERSION)-gpu .
+
+version-set: $(READY) ## give every file that names the version another: make version-set VERSION=1.2.3
+	$(BIN)/python version.py $(VERSION)
+	$(MAKE) compile
 
 clean: ## remove the environment and all runs, models and registry included
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LINT) runs .pytest_cache .mypy_cache .ruff_cache
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(READY): requirements-dev.txt
 	@echo "setting up $(VENV): 3 GB, a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+$(LINTERS): requirements-lint.txt
+	$(PYTHON) -m venv $(LINT)
+	$(LINT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.txt
 	touch $@
 
 $(TOOLS): $(READY) requirements-tools.txt tests/tools.py

@@ -2,4 +2,4 @@
 
 import os
 
-IMAGE = os.environ.get("COMPONENTS_IMAGE", "brain-tumor/components:0.1.0")
+IMAGE = os.environ.get("COMPONENTS_IMAGE", "brain-tumor-components:0.1.0")

@@ -1,6 +1,7 @@
 """Real, tiny things that several folders of tests share."""
 
 import os
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from components.preprocess.preprocess import preprocess
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
 
 

@@ -12,6 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
 from tests.helm.charts import API_URL, CHART, CI_VALUES, DEFAULT, helm, refusal, render
 
@@ -74,9 +75,9 @@ def test_every_object_carries_the_recommended_labels(values: Path) -> None:
     for each in render(values=values):
         labels = each["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "page"
-        assert labels["app.kubernetes.io/version"] == "0.1.0"
+        assert labels["app.kubernetes.io/version"] == VERSION
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
-        assert labels["helm.sh/chart"] == "brain-tumor-ui-0.1.0"
+        assert labels["helm.sh/chart"] == f"brain-tumor-ui-{VERSION}"
 
 
 def test_a_template_holds_one_kind_and_is_short() -> None:
@@ -94,8 +95,8 @@ def test_a_long_release_name_is_cut_to_what_dns_takes() -> None:
 def test_a_parent_chart_can_hold_this_one(tmp_path: Path) -> None:
     """Helm gives a subchart the key `global`, which a strict schema must know."""
     (tmp_path / "Chart.yaml").write_text(
-        "apiVersion: v2\nname: parent\nversion: 0.1.0\n"
-        f"dependencies: [{{name: brain-tumor-ui, version: 0.1.0, repository: 'file://{CHART}'}}]\n"
+        "apiVersion: v2\nname: parent\nversion: 1.0.0\n"
+        f"dependencies: [{{name: brain-tumor-ui, version: {VERSION}, repository: 'file://{CHART}'}}]\n"
     )
     assert helm("dependency", "build", tmp_path).returncode == 0
     done = helm("template", "page", tmp_path, "--set", f"brain-tumor-ui.api.url={API_URL},global.region=eu")

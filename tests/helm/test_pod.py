@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.conftest import VERSION
 from tests.helm.charts import API_URL, CHART, CI_VALUES, pods, render, the
 from tests.pod_security import violations
 from tests.serving.processes import free_ports, running
@@ -53,7 +54,7 @@ def test_a_pod_that_is_not_restricted_is_found_out() -> None:
 
 def test_the_container_is_the_page() -> None:
     page = container(render())
-    assert (page["image"], page["command"]) == ("brain-tumor-ui:0.1.0", ["python", "-m", "ui"])
+    assert (page["image"], page["command"]) == (f"brain-tumor-ui:{VERSION}", ["python", "-m", "ui"])
     assert {port["name"]: port["containerPort"] for port in page["ports"]} == {"http": 8501, "metrics": 9464}
     assert environment(render()) == {
         "API_URL": API_URL,
@@ -116,7 +117,7 @@ def test_a_new_chart_alone_restarts_no_pod() -> None:
 def test_image_and_scheduling_reach_both_pods() -> None:
     objects = render(values=SCHEDULING)
     for name, spec in pods(objects).items():
-        assert spec["containers"][0]["image"] == "registry.example/brain-tumor-ui:0.1.0-rc.1"
+        assert spec["containers"][0]["image"] == "registry.example/brain-tumor-ui:1.0.0-rc.1"
         assert spec["containers"][0]["imagePullPolicy"] == "Always"
         assert spec["imagePullSecrets"] == [{"name": "registry"}], name
         assert spec["nodeSelector"] == {"kubernetes.io/arch": "amd64"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components import IMAGE
 from components.train.component import train
 from components.train.config import TrainConfig
 from pipelines.compile import COMPILED, compile_pipeline
@@ -60,5 +61,5 @@ def test_train_asks_for_a_gpu_and_the_exit_handler_runs_last(spec: dict) -> None
 
 def test_steps_run_in_our_image_and_install_nothing(spec: dict) -> None:
     for executor in spec["deploymentSpec"]["executors"].values():
-        assert executor["container"]["image"] == "brain-tumor/components:0.1.0"
+        assert executor["container"]["image"] == IMAGE
         assert "pip install" not in str(executor["container"])

@@ -1,0 +1,74 @@
+"""Run the images that `make images` built as a kubelet runs them."""
+
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.conftest import VERSION
+
+NAMES = ("components", "serving", "ui")
+# What Pod Security "restricted" and our manifests ask for.
+RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+
+
+def image(name: str) -> str:
+    """Return the reference of the components, serving or ui image."""
+    return f"brain-tumor-{name}:{VERSION}"
+
+
+def docker(*arguments: str) -> str:
+    """Run Docker and return what it wrote; fail with what it said."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+def lacking(name: str) -> str:
+    """Return what is missing to run an image, or nothing."""
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        return "needs a Docker engine"
+    if subprocess.run(["docker", "image", "inspect", image(name)], capture_output=True).returncode:
+        return f"needs the image {image(name)}: `make images` builds it"
+    return ""
+
+
+def python(name: str, script: str, mounts: Mapping[Path, str] | None = None) -> str:
+    """Run a script with an image's Python to its end and return its output."""
+    start = ("run", "--rm", "--network=none", "--entrypoint=python3", *RESTRICTED, *_volumes(mounts or {}))
+    return docker(*start, image(name), "-c", script)
+
+
+@contextmanager
+def serving(name: str, ready_url: str, env: Mapping[str, object], mounts: Mapping[Path, str] | None = None) -> Iterator[str]:
+    """Start an image's own process on the host's network, wait until it answers 200, and yield the container's name."""
+    container = f"brain-tumor-test-{uuid.uuid4().hex[:8]}"
+    variables = [f"--env={key}={value}" for key, value in env.items()]
+    start = ("run", "--detach", "--network=host", f"--name={container}", *RESTRICTED, *variables, *_volumes(mounts or {}))
+    docker(*start, image(name))
+    try:
+        _wait(ready_url, container)
+        yield container
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], capture_output=True)
+
+
+def _volumes(mounts: Mapping[Path, str]) -> list[str]:
+    return [f"--volume={folder}:{place}" for folder, place in mounts.items()]
+
+
+def _wait(url: str, container: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and docker("inspect", "--format={{.State.Running}}", container).strip() == "true":
+        try:
+            with urllib.request.urlopen(url, timeout=10):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True)
+    raise AssertionError(f"{url} did not answer 200 within {seconds:.0f} s. The container wrote:\n{logs.stdout}{logs.stderr}")

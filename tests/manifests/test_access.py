@@ -1,0 +1,81 @@
+"""Who may do what, who may talk to whom, and that no secret stands in a manifest."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.manifests.render import MANIFESTS, OVERLAYS, Document, overlay, pod_labels, predictor_pod, the
+
+SECRET_NAMES = {"brain-tumor-store", "brain-tumor-mlflow"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pipeline_may_deploy_and_ask_what_it_deployed_and_nothing_else(name: str) -> None:
+    documents = overlay(name)
+    role, binding = the("Role", documents), the("RoleBinding", documents)
+    assert role["rules"] == [
+        {
+            "apiGroups": ["serving.kserve.io"],
+            "resources": ["inferenceservices"],
+            "verbs": ["get", "list", "watch", "create", "patch"],
+        },
+        {"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get", "create"]},
+    ]
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "Role",
+        "name": role["metadata"]["name"],
+    }
+    # An account without a namespace is refused by the API server.
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "brain-tumor-pipeline", "namespace": "brain-tumor"}]
+    accounts = {each["metadata"]["name"]: each for each in documents if each["kind"] == "ServiceAccount"}
+    assert set(accounts) == {"brain-tumor-pipeline", "brain-tumor-serving"}
+    assert accounts["brain-tumor-serving"]["automountServiceAccountToken"] is False
+
+
+def test_manifests_name_secrets_and_hold_none() -> None:
+    named = set()
+    for name in OVERLAYS:
+        documents = overlay(name)
+        assert [each for each in documents if each["kind"] == "Secret"] == []
+        for account in (each for each in documents if each["kind"] == "ServiceAccount"):
+            named |= {secret["name"] for secret in account.get("secrets", [])}
+    assert named <= SECRET_NAMES
+    assert "brain-tumor-store" in named
+    for path in MANIFESTS.rglob("*.yaml"):
+        found = re.findall(r"(?i)(?:password|secret_access_key|token)['\"]?\s*[:=]\s*(\S+)", path.read_text())
+        assert set(found) <= {"false"}, path
+
+
+def test_network_is_closed_but_for_what_is_named() -> None:
+    for name in ("standard", "gpu"):
+        policies = {each["metadata"]["name"]: each["spec"] for each in overlay(name) if each["kind"] == "NetworkPolicy"}
+        assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        for policy in policies.values():
+            assert policy["podSelector"]["matchLabels"].items() <= pod_labels().items()
+            assert policy["podSelector"]["matchLabels"]
+        assert opened(policies.values(), "ingress") == {8080, 8081, 8090}
+        assert opened(policies.values(), "egress") == {53, 443}
+        for policy in policies.values():
+            assert all(rule["from"] for rule in policy.get("ingress", [])), "a rule without peers lets everyone in"
+
+
+def test_only_prometheus_reaches_the_model_past_the_transformer() -> None:
+    policies = [each["spec"] for each in overlay("standard") if each["kind"] == "NetworkPolicy"]
+    rules = [rule for policy in policies for rule in policy.get("ingress", [])]
+    (reaching,) = (rule for rule in rules if 8090 in {port["port"] for port in rule["ports"]})
+    assert reaching["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert not any(8091 in {port["port"] for port in rule["ports"]} for rule in rules)
+
+
+def test_every_port_of_the_network_policies_is_a_port_of_the_pod() -> None:
+    documents = overlay("standard")
+    listening = {port["containerPort"] for container in predictor_pod(documents)["containers"] for port in container["ports"]}
+    assert opened([each["spec"] for each in documents if each["kind"] == "NetworkPolicy"], "ingress") <= listening
+
+
+def opened(policies: Any, direction: str) -> set[int]:
+    """Return the ports that policies open in a direction."""
+    rules: list[Document] = [rule for policy in policies for rule in policy.get(direction, [])]
+    return {port["port"] for rule in rules for port in rule["ports"]}

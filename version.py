@@ -1,0 +1,48 @@
+"""Set the project's one version where it is named: `make version-set VERSION=1.2.3`, which then compiles the pipeline anew."""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+OURS = re.compile(r"(?<=brain-tumor-)((?:components|serving|ui):)\d+\.\d+\.\d+")
+FIELD = re.compile(r'^((?:version|appVersion)(?: =|:) "?)\d+\.\d+\.\d+(?="?$)', re.MULTILINE)
+FOLDERS = ("components", "manifests", "tests")
+# Where it is a field of its own, and where it is the tag of one of our images.
+PLACES = {
+    FIELD: ("pyproject.toml", "helm/*/Chart.yaml"),
+    OURS: ("components/__init__.py", "*.yaml", "README.md", "helm/**/*.md", *(f"{folder}/**/*.yaml" for folder in FOLDERS)),
+}
+
+
+def set_version(root: Path, version: str) -> list[Path]:
+    """Write the version into every file below root that names it, and return the files that changed.
+
+    Raises:
+        ValueError: the version is not three numbers.
+    """
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise ValueError(f"version is {version!r}, wanted three numbers as in 1.2.3")
+    changed = []
+    for pattern, globs in PLACES.items():
+        for path in sorted({path for each in globs for path in root.glob(each)}):
+            before = path.read_text(encoding="utf-8")
+            after = pattern.sub(rf"\g<1>{version}", before)
+            if after != before:
+                path.write_text(after, encoding="utf-8")
+                changed.append(path)
+    return changed
+
+
+def main() -> None:
+    """Set the version and say which files changed."""
+    try:
+        (version,) = sys.argv[1:]
+        changed = set_version(ROOT, version)
+    except ValueError as error:
+        sys.exit(f"error: {error}; usage: make version-set VERSION=1.2.3")
+    print(*(path.relative_to(ROOT) for path in changed), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
