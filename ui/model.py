@@ -72,7 +72,7 @@ def _facts(card: dict[str, Any]) -> str:
 def _synthetic_banner(card: dict[str, Any]) -> str:
     if not card.get("dataset", {}).get("synthetic"):
         return ""
-    return '<p class="banner" role="note">Trained on drawn phantoms: what it says of a patient's picture means nothing.</p>'
+    return '<p class="banner" role="note">Trained on drawn phantoms: what it says of a patient means nothing.</p>'
 
 
 def _metrics(metrics: dict[str, Any], *, binary: bool) -> str:
@@ -107,7 +107,7 @@ def _confusion(card: dict[str, Any]) -> str:
     return (
         '<h2>Confusion matrix</h2><div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix">'
         f'<table class="confusion"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        '<p class="soft">Held-out slices; the fuller a cell's colour, the larger its share of the row.</p>'
+        '<p class="soft">Held-out slices; a fuller colour is a larger share of the row.</p>'
     )
 
 

@@ -96,7 +96,8 @@ def _bar(name: str, value: float, threshold: float | None, *, chosen: bool, call
         side = "at or above" if value >= threshold else "below"
         mark = f'<i style="left: {threshold:.4%}"></i>'
         named = f'<span style="left: {threshold:.4%}">threshold {threshold:g}</span>'
-        note = f'<p class="ends"><span>0</span>{named}<span>1</span></p><p>{side.capitalize()} the threshold: <b>{escape(called)}</b></p>'
+        note = f'<p class="ends"><span>0</span>{named}<span>1</span></p>'
+        note += f"<p>{side.capitalize()} the threshold: <b>{escape(called)}</b></p>"
         text += f", {side} the threshold {threshold:g}"
     return (
         f'<div class="bar{" chosen" if chosen else ""}"><p><span>{escape(name)}</span> <b>{number}</b></p>'
