@@ -43,7 +43,8 @@ def slice_figure(pixels: np.ndarray) -> str:
 
 def overlay_figure(overlay: np.ndarray, answer: Answer) -> str:
     """Write the overlay, uint8 [h, w, 3], 0-255."""
-    caption = f"Grad-CAM: what raised the score of “{escape(class_words(answer.label))}”"
+    what = "what" if answer.heatmap.any() else "nothing"
+    caption = f"Grad-CAM: {what} raised the score of “{escape(class_words(answer.label))}”"
     return _figure(overlay, f"The slice under the Grad-CAM heatmap. {peak_words(answer.heatmap)}", caption)
 
 
@@ -66,8 +67,8 @@ def peak_words(heatmap: np.ndarray) -> str:
     if not heatmap.any():
         return "Nothing in the slice raised the score: the map is empty."
     row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
-    where = f"{ROWS[int(row) * 3 // heatmap.shape[0]]} {COLUMNS[int(column) * 3 // heatmap.shape[1]]}"
-    return f"It is strongest in the {where} of the picture."
+    down, across = ((place + 0.5) / size for place, size in zip((row, column), heatmap.shape, strict=True))
+    return f"It is strongest in the {ROWS[int(down * 3)]} {COLUMNS[int(across * 3)]} of the picture."
 
 
 def png_uri(pixels: np.ndarray) -> str:
