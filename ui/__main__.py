@@ -21,16 +21,17 @@ def main() -> None:
     import streamlit
     from prometheus_client import start_http_server
 
-    from ui.sessions import forgetting
+    from ui import sessions
 
     logging.getLogger("streamlit.error_util").disabled = True  # `_note` writes instead
     try:
         start_http_server(settings.metrics_port)
     except OSError as error:
         sys.exit(f"error: METRICS_PORT {settings.metrics_port} cannot be bound: {error.strerror}")
-    page = streamlit.App(Path(__file__).with_name("app.py"), lifespan=forgetting, on_script_error=_note)
-    print(f"page: http://localhost:{settings.page_port}, asking {settings.api_url}", flush=True)
-    page.run(config={"server.port": settings.page_port})
+    page = streamlit.App(Path(__file__).with_name("app.py"), lifespan=sessions.forgetting, on_script_error=_note)
+    print(f"page: http://localhost:{settings.page_port}{settings.page_path}, asking {settings.api_url}", flush=True)
+    options = {"server.port": settings.page_port, "server.baseUrlPath": settings.page_path.strip("/")}
+    page.run(config=options | {"server.disconnectedSessionTTL": sessions.FORGET_SECONDS})
 
 
 def _quieten() -> None:

@@ -1,6 +1,7 @@
 """The page; Streamlit runs this file anew whenever a reader does something."""
 
 import os
+from html import escape
 from pathlib import Path
 
 import streamlit as st
@@ -21,7 +22,7 @@ def show_state(service: Service) -> None:
     """Say whether the service answers, and with which version, for as long as the page is open."""
     try:
         service.check_ready()
-        version = service.model_card()["version"]
+        version = escape(str(service.model_card()["version"]))
         st.html(f'<p class="state ready" role="status"><i></i>Service ready: model version {version}</p>')
     except Problem as problem:
         st.html(f'<p class="state away" role="status"><i></i>Service not ready. {problem}</p>')

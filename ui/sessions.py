@@ -10,6 +10,7 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from ui.metrics import SESSIONS
 
+FORGET_SECONDS = 60  # in which a page that lost its connection finds its pictures again; slices.py says "about a minute"
 SWEEP_SECONDS = 5
 
 
@@ -17,8 +18,8 @@ SWEEP_SECONDS = 5
 async def forgetting(_: object) -> AsyncIterator[None]:
     """Sweep on the server's event loop for as long as it runs.
 
-    Streamlit keeps a closed session for `server.disconnectedSessionTTL`, but drops it only when another one closes: the last
-    reader's pictures would stay in memory for as long as nobody comes.
+    Streamlit keeps a closed session for `FORGET_SECONDS`, but drops it only when another one closes: the last reader's pictures
+    would stay in memory for as long as nobody comes.
     """
     manager = runtime.get_instance()._session_mgr
     assert isinstance(manager, WebsocketSessionManager)
@@ -35,4 +36,5 @@ async def _sweep(manager: WebsocketSessionManager) -> None:
     assert isinstance(storage, MemorySessionStorage)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        storage._cache.expire()  # type: ignore[attr-defined]
+        for _, info in storage._cache.expire():  # type: ignore[attr-defined]
+            info.session.shutdown()

@@ -27,12 +27,12 @@ class Ui:
 
 
 @contextmanager
-def ui(api_url: str, *, health: str = "/_stcore/health", **settings: object) -> Iterator[Ui]:
+def ui(api_url: str, *, module: str = "ui", health: str = "/_stcore/health", **settings: object) -> Iterator[Ui]:
     """Start a page that asks `api_url`, and wait until it is healthy."""
     page_port, metrics_port = free_ports(2)
     url = f"http://localhost:{page_port}"
     environment = {"API_URL": api_url, "PAGE_PORT": page_port, "METRICS_PORT": metrics_port} | settings
-    with running("ui", environment, url + health) as process:
+    with running(module, environment, url + health) as process:
         yield Ui(process, url, f"http://localhost:{metrics_port}/metrics")
 
 

@@ -71,6 +71,19 @@ def test_a_probability_just_below_the_threshold_does_not_read_as_the_threshold(
     script.rows = [ROW]
 
 
+def test_a_batch_says_how_far_it_is(browser: Browser, scripted_page: tuple[Ui, Script]) -> None:
+    started, script = scripted_page
+    script.seconds = 0.5
+    with tab(browser, started.url) as page:
+        files = [{"name": str(index), "mimeType": "image/png", "buffer": PNG} for index in range(4)]
+        page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
+        expect(page.get_by_text("Asking for slice 3 of 4")).to_be_visible()
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        expect(page.get_by_role("radiogroup", name="4 slices")).to_be_visible()
+        expect(page.get_by_role("progressbar")).to_have_count(0)
+    script.seconds = 0
+
+
 def test_a_slice_is_shown_with_its_answer(opened: Page, service: Pair) -> None:
     answer = ask(service, PNG)
     upload(opened, {"slice.png": PNG})

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,9 @@ FOLDER = ROOT / "ui"
 OF_THE_PROJECT = {"components", "pipelines", "serving", "tests"}
 ALLOWED = {"serving.images", "serving.overlay"}
 NOBODY = 65534
+# May read all of this machine, where Python may lie in root's home, and write nowhere but where everybody may.
+AS_NOBODY = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --bounding-set=-all,+dac_read_search".split()
+AS_NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 PNG = (FOLDER / "phantoms" / "ring.png").read_bytes()
 HEAVY = ("tensorflow", "keras", "kserve", "kfp", "fastapi", "grpc")
@@ -59,6 +63,7 @@ def test_the_page_imports_of_the_project_only_the_rule_for_pictures_and_the_over
         ({"PAGE_PORT": "x"}, "PAGE_PORT is 'x', wanted a port, 1 to 65535"),
         ({"METRICS_PORT": "70000"}, "METRICS_PORT is '70000', wanted a port, 1 to 65535"),
         ({"COLOUR_MAP": "jet"}, "COLOUR_MAP is 'jet', wanted one of inferno, viridis, cividis"),
+        ({"PAGE_PATH": "brain"}, "PAGE_PATH is 'brain', wanted a path such as /brain, or nothing"),
         ({"METRICS_PORT": "taken"}, "METRICS_PORT {port} cannot be bound: Address already in use"),
     ],
 )
@@ -88,7 +93,7 @@ def test_a_port_that_is_taken_ends_it() -> None:
     assert f"{port}" in ended.stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as nobody")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root, with setpriv, can become nobody")
 def test_it_needs_neither_root_nor_a_home_and_writes_nothing(browser: Browser, service: Pair, tmp_path: Path) -> None:
     """As in a pod with a read-only root file system: nobody may write in the tree, and writes nothing where all may."""
     port, metrics_port = free_ports(2)
@@ -98,7 +103,7 @@ def test_it_needs_neither_root_nor_a_home_and_writes_nothing(browser: Browser, s
     with (
         output.open("wb") as file,
         subprocess.Popen(
-            [sys.executable, "-m", "ui"],
+            [*AS_NOBODY, sys.executable, "-m", "ui"],
             cwd=ROOT,
             env=environment,
             stdout=file,
@@ -139,15 +144,17 @@ def test_a_reverse_proxy_that_keeps_the_host_is_let_in_and_another_site_is_not(
         assert int(connection.recv(100).split()[1]) == status
 
 
-def test_a_path_before_the_page_is_one_setting_of_streamlit(browser: Browser, service: Pair) -> None:
-    with ui(service.url, health="/brain/_stcore/health", STREAMLIT_SERVER_BASE_URL_PATH="brain") as started:  # noqa: SIM117
-        with tab(browser, f"{started.url}/brain/") as page:
-            upload(page, {"slice.png": PNG})
-            expect(page.locator(".picture img")).to_have_count(2)
+def test_it_can_lie_below_a_path_of_the_proxy(browser: Browser, service: Pair) -> None:
+    with (
+        ui(service.url, health="/mri/brain/_stcore/health", PAGE_PATH="/mri/brain") as started,
+        tab(browser, f"{started.url}/mri/brain/") as page,
+    ):
+        upload(page, {"slice.png": PNG})
+        expect(page.locator(".picture img")).to_have_count(2)
 
 
 def test_the_pictures_of_a_closed_page_are_forgotten(browser: Browser, service: Pair) -> None:
-    with ui(service.url, STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL=1) as started:
+    with ui(service.url, module="tests.ui.hasty") as started:
         with tab(browser, started.url) as page:
             upload(page, {"slice.png": PNG})
             assert held(started) == (1, True)
