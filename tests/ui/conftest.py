@@ -12,7 +12,7 @@ from tests.serving.conftest import service as service
 from tests.serving.processes import Service, free_ports, running
 from tests.tools import tool
 
-PATIENCE_MS = 15_000  # a slow machine; nothing waits longer than it has to
+PATIENCE_MS = 60_000  # a slow machine; nothing waits longer than it has to
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
