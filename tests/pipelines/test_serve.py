@@ -97,10 +97,6 @@ def test_what_cannot_be_served_is_said(runs: Path, passed: object, tmp_path: Pat
     with serving(runs, SERVE_RUNTIME="no_such_server") as (process, said):
         assert process.wait(timeout=60) == 1
         assert said[-1].startswith("error: SERVE_RUNTIME is 'no_such_server', and there is no such program")
-    with serving(runs, "--page", METRICS_PORT="x") as (process, said):
-        assert process.wait(timeout=60) == 1
-        assert any("METRICS_PORT is 'x', wanted a port" in line for line in said)
-        assert said[-1] == "error: the page ended with status 1"
     with serving(runs, MAX_IN_FLIGHT="x") as (process, said):
         assert process.wait(timeout=60) == 1
         assert any("MAX_IN_FLIGHT is 'x', wanted a number" in line for line in said)

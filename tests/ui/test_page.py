@@ -2,6 +2,7 @@
 
 import csv
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -97,10 +98,9 @@ def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser,
     settings = {"MODEL_DIR": tiny_model, "HTTP_PORT": http, "GRPC_PORT": grpc}
     settings |= {"PREDICTOR_HOST": service.predictor_url.removeprefix("http://")}
     url = f"http://127.0.0.1:{http}"
-    with ui(url) as started:
+    with ui(url) as started, ExitStack() as stack:
         with running("serving", settings, f"{url}/readyz"):
-            context = tab(browser, started.url)
-            page = context.__enter__()
+            page = stack.enter_context(tab(browser, started.url))
             upload(page, {"first.png": PNG})
             expect(page.locator(".picture img")).to_have_count(2)
         expect(page.locator(".state.away")).to_contain_text("The service cannot be reached. Try again in a moment")
@@ -112,7 +112,6 @@ def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser,
             expect(page.get_by_role("heading", name="phantom-bright.png")).to_be_visible()
             expect(page.locator(".picture img")).to_have_count(2)
             expect(page.get_by_role("alert")).to_have_count(0)
-            context.__exit__(None, None, None)
 
 
 def test_a_phone_needs_no_scrolling_aside(browser: Browser, page_process: Ui) -> None:
