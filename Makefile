@@ -15,17 +15,20 @@ BASE ?= python:3.11-slim
 DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
+.PHONY: run pipeline serve page verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
 
-run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
+run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
-	$(BIN)/python -m pipelines.serve --examples 3
+	$(BIN)/python -m pipelines.serve --examples 3 --page
 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
 
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 	$(BIN)/python -m pipelines.serve
+
+page: $(READY) ## the page alone (8501), before the service at API_URL (default http://localhost:8080)
+	$(BIN)/python -m ui
 
 verify: $(READY) ## check that the model folder MODEL keeps the contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }

@@ -1,4 +1,4 @@
-"""Serve the champion on this machine, predictor and transformer: `python -m pipelines.serve`."""
+"""Serve the champion on this machine, predictor and transformer and, where asked for, the page: `python -m pipelines.serve`."""
 
 import argparse
 import contextlib
@@ -45,7 +45,24 @@ def service(model_dir: Path) -> Iterator[str]:
             "the transformer": [sys.executable, "-m", "serving"],
         }
         processes = {name: stack.enter_context(_process(command, environment)) for name, command in commands.items()}
+        print("serve: waiting for the model", flush=True)
         _wait(f"{address}/readyz", processes)
+        yield address
+
+
+@contextlib.contextmanager
+def page(api_url: str) -> Iterator[str]:
+    """Start the page before a transformer, wait until it answers, and stop it at the end.
+
+    Yields:
+        The page's address.
+
+    Raises:
+        RuntimeError: it ended, or did not answer in time; what it said is on stdout.
+    """
+    address = f"http://localhost:{_port('PAGE_PORT', 8501)}"
+    with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
+        _wait(f"{address}/_stcore/health", {"the page": process})
         yield address
 
 
@@ -85,7 +102,6 @@ def _process(command: Sequence[str], environment: dict[str, str]) -> Iterator[su
 
 
 def _wait(url: str, processes: Mapping[str, subprocess.Popen]) -> None:
-    print("serve: waiting for the model", flush=True)
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         for name, process in processes.items():
@@ -114,6 +130,7 @@ def main() -> int:
     parser.add_argument(
         "--examples", type=int, default=0, metavar="N", help="first classify N held-out pictures of the last run; default: 0"
     )
+    parser.add_argument("--page", action="store_true", help="also start the page")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -121,10 +138,14 @@ def main() -> int:
         if registered is None:
             print("there is no champion: no model has passed the gate yet")
             return 2
-        with local_copy(registered) as model_dir, service(model_dir) as address:
+        with contextlib.ExitStack() as stack:
+            model_dir = stack.enter_context(local_copy(registered))
+            address = stack.enter_context(service(model_dir))
             print(f"serve: {registered.name} version {registered.version} at {address}, its documentation at {address}/docs")
             if options.examples:
                 classify_held_out(options.runs / "latest", options.examples, model_dir=model_dir, address=address)
+            if options.page:
+                print(f"serve: the page at {stack.enter_context(page(address))}")
             print(f"\n  {NOTICE}\n\nserve: until Ctrl-C", flush=True)
             signal.pause()
     except (InputError, RuntimeError) as error:

@@ -33,7 +33,12 @@ COLOUR_MAPS = {"inferno": _colour_table(INFERNO), "viridis": _colour_table(VIRID
 
 
 def render_overlay(
-    pixels: np.ndarray, heatmap: np.ndarray, *, colour_map: str = "inferno", max_side_px: int = MAX_SIDE_PX
+    pixels: np.ndarray,
+    heatmap: np.ndarray,
+    *,
+    colour_map: str = "inferno",
+    max_side_px: int = MAX_SIDE_PX,
+    opacity: float = OPACITY,
 ) -> np.ndarray:
     """Blend a heatmap over a picture: hotter is brighter and less transparent; a line surrounds what is above half of the peak.
 
@@ -42,6 +47,7 @@ def render_overlay(
         heatmap: Grad-CAM at low resolution, float [h, w], 0-1; all 0 leaves the picture as it is.
         colour_map: a name of `COLOUR_MAPS`.
         max_side_px: a larger picture is scaled down to this longest side.
+        opacity: of a place where the heatmap is 1, 0-1; at 0 the picture stays as it is, without the line.
 
     Returns:
         uint8 [height, width, 3], 0-255.
@@ -51,10 +57,10 @@ def render_overlay(
     heat = levels.resize(picture.size, Image.Resampling.BILINEAR)
     colours = heat.copy()
     colours.putpalette(COLOUR_MAPS[colour_map].tobytes())
-    opacity = heat.point([round(level * OPACITY) for level in range(256)])
-    overlay = np.array(Image.composite(colours.convert("RGB"), picture, opacity))
+    share = heat.point([round(level * opacity) for level in range(256)])
+    overlay = np.array(Image.composite(colours.convert("RGB"), picture, share))
     hot = np.asarray(heat)
-    if hot.any():
+    if hot.any() and opacity > 0:
         overlay[outline(hot >= OUTLINE_LEVEL * hot.max())] = OUTLINE_RGB
     return overlay
 

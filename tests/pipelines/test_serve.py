@@ -16,13 +16,13 @@ from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT
 from tests.serving.processes import free_ports
 
-PORTS = ("HTTP_PORT", "GRPC_PORT", "PREDICTOR_HTTP_PORT", "PREDICTOR_GRPC_PORT")
+PORTS = ("HTTP_PORT", "GRPC_PORT", "PREDICTOR_HTTP_PORT", "PREDICTOR_GRPC_PORT", "PAGE_PORT", "METRICS_PORT")
 
 
 @contextmanager
 def serving(runs: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """Run `python -m pipelines.serve` on free ports; yield it with the lines it wrote until it was ready or ended."""
-    ports = dict(zip(PORTS, map(str, free_ports(4)), strict=True))
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     command = [sys.executable, "-m", "pipelines.serve", "--runs", str(runs), *options]
     with subprocess.Popen(
         command, cwd=ROOT, env=ENVIRONMENT | ports | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -39,10 +39,13 @@ def serving(runs: Path, *options: str, **environment: str) -> Iterator[tuple[sub
             process.terminate()
 
 
-def test_the_champion_is_served_with_three_examples_until_it_is_stopped(runs: Path, passed: object) -> None:
-    with serving(runs, "--examples", "3") as (process, said):
+def test_the_champion_is_served_with_three_examples_and_the_page_until_it_is_stopped(runs: Path, passed: object) -> None:
+    with serving(runs, "--examples", "3", "--page") as (process, said):
         (address,) = [line.split()[5].rstrip(",") for line in said if line.startswith("serve: brain-tumor version 1 at ")]
         assert httpx.get(f"{address}/readyz").status_code == 200
+        (page,) = [line.split()[-1] for line in said if line.startswith("serve: the page at ")]
+        assert httpx.get(f"{page}/_stcore/health").text == "ok"
+        assert f"page: {page}, asking {address}" in said
         assert httpx.get(f"{address}/model").json()["version"] == 1
         examples = runs / "latest" / "examples"
         assert sorted(path.name for path in examples.iterdir()) == [
@@ -60,6 +63,8 @@ def test_the_champion_is_served_with_three_examples_until_it_is_stopped(runs: Pa
         assert process.wait(timeout=40) == 0
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{address}/healthz")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(page)
 
 
 def test_serve_runtime_starts_tensorflow_serving(runs: Path, passed: object, tmp_path: Path) -> None:

@@ -148,6 +148,15 @@ def test_another_colour_map_colours_otherwise() -> None:
     assert len(set(overlays.values())) == len(COLOUR_MAPS)
 
 
+def test_opacity_is_the_share_of_the_colour_at_the_peak() -> None:
+    picture, heatmap = grey(40, 40, 100), np.ones((4, 4), np.float32)
+    hottest = COLOUR_MAPS["inferno"][255].astype(int)
+    for opacity in (0.25, 0.6, 1.0):
+        middle = render_overlay(picture, heatmap, opacity=opacity)[20, 20].astype(int)
+        assert middle == pytest.approx(100 + opacity * (hottest - 100), abs=1)
+    assert np.array_equal(render_overlay(picture, heatmap, opacity=0), picture)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (64, 48), (333, 1024)])
 def test_the_png_holds_exactly_the_pixels(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)

@@ -1,0 +1,78 @@
+"""The real page as a process of its own, before the real service, in a real browser."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.serving.conftest import Pair
+from tests.serving.conftest import service as service
+from tests.serving.processes import Service, free_ports, running
+from tests.tools import tool
+
+PATIENCE_MS = 60_000  # a slow machine; nothing waits longer than it has to
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@dataclass(frozen=True)
+class Ui:
+    """The process and its addresses."""
+
+    process: Service
+    url: str
+    metrics_url: str
+
+
+@contextmanager
+def ui(api_url: str, *, module: str = "ui", health: str = "/_stcore/health", **settings: object) -> Iterator[Ui]:
+    """Start a page that asks `api_url`, and wait until it is healthy."""
+    page_port, metrics_port = free_ports(2)
+    url = f"http://localhost:{page_port}"
+    environment = {"API_URL": api_url, "PAGE_PORT": page_port, "METRICS_PORT": metrics_port} | settings
+    with running(module, environment, url + health) as process:
+        yield Ui(process, url, f"http://localhost:{metrics_port}/metrics")
+
+
+@pytest.fixture(scope="module")
+def page_process(service: Pair) -> Iterator[Ui]:
+    with ui(service.url) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Of one module: while it runs, this thread has an event loop."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, page_process: Ui) -> Iterator[Page]:
+    """The page in a tab of a desktop's width, the service ready."""
+    with tab(browser, page_process.url) as page:
+        yield page
+
+
+@contextmanager
+def tab(browser: Browser, url: str, **options: object) -> Iterator[Page]:
+    """Open an address in a browser without a past; wait until the page says that the service is ready."""
+    context = browser.new_context(**({"viewport": DESKTOP, "accept_downloads": True} | options))  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator(".state.ready")).to_be_visible()
+    yield page
+    context.close()
+
+
+def upload(page: Page, files: dict[str, bytes]) -> None:
+    """Give the page files by name, and wait until it shows a table with as many."""
+    payloads = [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in files.items()]
+    page.locator("input[type=file]").set_input_files(payloads)  # type: ignore[arg-type]
+    expect(page.get_by_role("region", name="All slices").locator("tbody tr")).to_have_count(len(files))

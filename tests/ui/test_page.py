@@ -1,0 +1,170 @@
+"""A reader's way through the page."""
+
+import csv
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from components.train.export import phantom_pngs
+from tests.serving import clients
+from tests.serving.conftest import Pair
+from tests.serving.processes import free_ports, running
+from tests.ui.conftest import PHONE, Ui, tab, ui, upload
+from ui.words import NOTICE, class_words
+
+PNG = phantom_pngs(1)[0]
+PATIENT = "=Mueller_Anna_1950"
+
+
+def ask(service: Pair, data: bytes) -> dict:
+    return dict(httpx.post(f"{service.url}/predict?explain=true", files=clients.form(data)).raise_for_status().json())
+
+
+def test_a_slice_is_shown_with_its_answer(opened: Page, service: Pair) -> None:
+    answer = ask(service, PNG)
+    upload(opened, {"slice.png": PNG})
+    verdict = opened.get_by_role("region", name="Result")
+    expect(verdict.locator(".label b")).to_have_text(class_words(answer["label"]))
+    expect(verdict).to_contain_text(NOTICE)
+    expect(verdict).to_contain_text("trained on drawn phantoms")
+    side = "at or above" if answer["label"] == "tumor" else "below"
+    bar = verdict.get_by_role("img", name=re.compile(f"^Probability of a tumour .* of 1, {side} the threshold 0.5$"))
+    width = bar.locator("div").evaluate("bar => bar.style.width")
+    assert float(width.rstrip("%")) == pytest.approx(answer["probability"] * 100, abs=0.01)
+    assert bar.locator("i").evaluate("mark => mark.style.left") == "50%"
+
+
+def test_a_batch_with_a_corrupt_file_gives_a_csv_of_the_services_numbers(opened: Page, service: Pair, tmp_path: Path) -> None:
+    files = {f"{PATIENT}_{index}.png": data for index, data in enumerate(phantom_pngs(19))}
+    files["broken.png"] = PNG[: len(PNG) // 2]
+    upload(opened, files)
+    choices = opened.get_by_role("radiogroup", name="20 slices").get_by_role("radio")
+    expect(choices).to_have_count(20)
+    choices.first.press("ArrowUp")  # round to the last
+    expect(opened.get_by_role("alert")).to_contain_text("This picture is damaged or breaks off. Export the slice again")
+    expect(opened.get_by_role("button", name="Try again")).to_have_count(0)
+
+    with opened.expect_download() as download:
+        opened.get_by_role("button", name="Save as CSV").click()
+    download.value.save_as(tmp_path / "slices.csv")
+    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    by_name = {row["file"].removeprefix("'"): row for row in rows}
+    assert by_name.keys() == files.keys()
+    for name, data in files.items():
+        row = by_name[name]
+        if name == "broken.png":
+            assert row["label"] == row["probability"] == ""
+            assert row["error"].startswith("This picture is damaged")
+            continue
+        answer = ask(service, data)
+        assert row["file"] == f"'{name}"
+        assert (row["label"], row["threshold"], row["model_version"]) == (answer["label"], "0.5", answer["model"]["version"])
+        assert row["warnings"] == "; ".join(answer["warnings"])
+        assert float(row["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
+        assert float(row["confidence"]) == pytest.approx(answer["confidence"], abs=1e-6)
+
+
+def test_the_report_opens_by_itself_and_prints_on_one_page(opened: Page, browser: Browser, tmp_path: Path) -> None:
+    upload(opened, {"a <b> & c.png": PNG})
+    label = opened.locator(".verdict .label b").inner_text()
+    with opened.expect_download() as download:
+        opened.get_by_role("button", name="Save report").click()
+    download.value.save_as(tmp_path / "report.html")
+    page = browser.new_page()
+    outside: list[str] = []
+    page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
+    page.goto((tmp_path / "report.html").as_uri())
+    expect(page.locator(".picture img")).to_have_count(2)
+    assert page.locator(".picture img").evaluate_all("pictures => pictures.every(each => each.naturalWidth > 0)")
+    expect(page.locator("body")).to_contain_text(NOTICE)
+    expect(page.locator("dl")).to_contain_text("a <b> & c.png")
+    expect(page.locator("dl")).to_contain_text(
+        re.compile(r"brain-tumor, version \d+\s*Written\s*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+    )
+    expect(page.locator(".label b")).to_have_text(label)
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True, print_background=True))) == 1
+    assert outside == []
+    page.close()
+
+
+def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser, service: Pair, tiny_model: Path) -> None:
+    http, grpc = free_ports(2)
+    settings = {"MODEL_DIR": tiny_model, "HTTP_PORT": http, "GRPC_PORT": grpc}
+    settings |= {"PREDICTOR_HOST": service.predictor_url.removeprefix("http://")}
+    url = f"http://127.0.0.1:{http}"
+    with ui(url) as started, ExitStack() as stack:
+        with running("serving", settings, f"{url}/readyz"):
+            page = stack.enter_context(tab(browser, started.url))
+            upload(page, {"first.png": PNG})
+            expect(page.locator(".picture img")).to_have_count(2)
+        expect(page.locator(".state.away")).to_contain_text("The service cannot be reached. Try again in a moment")
+        page.get_by_text("Bright lesion").click()
+        expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
+        with running("serving", settings, f"{url}/readyz"):
+            expect(page.locator(".state.ready")).to_be_visible()
+            page.get_by_role("button", name="Try again").click()
+            expect(page.get_by_role("heading", name="phantom-bright.png")).to_be_visible()
+            expect(page.locator(".picture img")).to_have_count(2)
+            expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_phone_needs_no_scrolling_aside(browser: Browser, page_process: Ui) -> None:
+    with tab(browser, page_process.url, viewport=PHONE) as page:
+        upload(page, {f"{PATIENT}_with_a_very_long_name_that_no_line_holds_{index}.png": PNG for index in range(2)})
+        expect(page.locator(".picture img")).to_have_count(2)
+        for view in ("Read slices", "The model"):
+            page.get_by_role("tab", name=view).click()
+            expect(page.get_by_role("tabpanel").locator("h2").first).to_be_visible()
+            widths = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('.stMain').scrollWidth]")
+            assert widths == [PHONE["width"]] * 2
+
+
+def test_the_models_page_holds_what_the_card_holds(browser: Browser, page_process: Ui, service: Pair) -> None:
+    card = httpx.get(f"{service.url}/model").json()
+    with tab(browser, f"{page_process.url}/?view=The+model") as page:
+        expect(page.get_by_text(card["dataset"]["fingerprint"])).to_be_visible()
+        expect(page.get_by_text("The card of this model holds none.")).to_have_count(4)  # trained, never evaluated
+        expect(page.get_by_text("Training: loss")).to_be_visible()
+        expect(page.locator("[data-testid=stVegaLiteChart]")).to_have_count(2)
+
+
+def test_the_page_asks_nothing_of_anyone_else(browser: Browser, page_process: Ui) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(page_process.url)
+    page.get_by_text("Bright lesion").click()
+    expect(page.locator(".picture img")).to_have_count(2)
+    context.close()
+    assert {url for url in asked if not url.startswith((page_process.url, "data:", "blob:"))} == set()
+
+
+def test_metrics_count_and_neither_they_nor_the_log_hold_a_name(browser: Browser, service: Pair) -> None:
+    with ui(service.url) as started:
+        with tab(browser, started.url) as page:
+            upload(page, {f"{PATIENT}.png": PNG, f"{PATIENT}2.png": b"no picture", f"{PATIENT}3.dcm": bytes(128) + b"DICM"})
+            page.get_by_role("slider").press("ArrowLeft")  # another run of the page must count nothing again
+            expect(page.get_by_role("slider")).to_have_value("55")
+            samples = scrape(started)
+            assert samples["brain_tumor_ui_sessions"] == 1
+            assert samples['brain_tumor_ui_uploads_total{outcome="answered"}'] == 1
+            assert samples['brain_tumor_ui_uploads_total{outcome="refused"}'] == 2
+            assert samples['brain_tumor_ui_uploads_total{outcome="failed"}'] == 0
+            assert samples["brain_tumor_ui_request_seconds_count"] == 1
+        log = started.process.output.read_text()
+        metrics = httpx.get(started.metrics_url).text
+    assert "asking" in log
+    for text in (log, metrics):
+        assert "Mueller" not in text
+
+
+def scrape(started: Ui) -> dict[str, float]:
+    lines = [line for line in httpx.get(started.metrics_url).text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}

@@ -1,0 +1,95 @@
+"""What the page shows of an answer, to the pixel: before a predictor that answers what a test wants."""
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from components.train.export import phantom_pngs
+from serving.overlay import render_overlay
+from tests.serving import clients
+from tests.serving.conftest import transformer
+from tests.serving.scripted import ROW, Script, scripted
+from tests.ui.conftest import Ui, tab, ui, upload
+from ui.result import viewed
+
+PNG = phantom_pngs(1)[0]
+
+
+def shown(page: Page, index: int) -> np.ndarray:
+    """The pixels of the slice (0) or its overlay (1), uint8 [h, w, 3]."""
+    source = page.locator(".picture img").nth(index).get_attribute("src")
+    assert source is not None
+    return clients.pixels(base64.b64decode(source.removeprefix("data:image/png;base64,")))
+
+
+@pytest.fixture(scope="module")
+def scripted_page(tiny_model: Path) -> Iterator[tuple[Ui, Script]]:
+    """The page before a transformer whose predictor answers what a test wants: the tiny model's heatmaps may be empty."""
+    with scripted() as script, transformer(tiny_model, script.host) as front, ui(front.url) as started:
+        yield started, script
+
+
+def test_the_overlay_is_the_answers_heatmap_over_the_slice(browser: Browser, scripted_page: tuple[Ui, Script]) -> None:
+    with tab(browser, scripted_page[0].url) as page:
+        upload(page, {"slice.png": PNG})
+        expect(page.get_by_role("img", name="It is strongest in the upper right of the picture.")).to_be_visible()
+        expect(page.locator(".bar")).to_contain_text("0.750")
+        with Image.open(io.BytesIO(PNG)) as image:
+            pixels = viewed(image)
+        overlay = render_overlay(pixels, np.array(ROW["heatmap"]))
+        assert (overlay != pixels).any()
+        assert np.array_equal(shown(page, 0), pixels)
+        assert np.array_equal(shown(page, 1), overlay)
+
+
+def test_a_probability_just_below_the_threshold_does_not_read_as_the_threshold(
+    browser: Browser, scripted_page: tuple[Ui, Script]
+) -> None:
+    started, script = scripted_page
+    script.rows = [ROW | {"probability": [0.49996], "label": "no_tumor"}]
+    with tab(browser, started.url) as page:
+        upload(page, {"slice.png": PNG})
+        expect(page.locator(".label b")).to_have_text("no tumour")
+        expect(page.locator(".bar > p b").first).to_have_text("0.49996")
+        expect(page.locator(".bar")).to_contain_text("Below the threshold: no tumour")
+    script.rows = [ROW]
+
+
+def test_a_batch_says_how_far_it_is(browser: Browser, scripted_page: tuple[Ui, Script]) -> None:
+    started, script = scripted_page
+    script.seconds = 0.5
+    with tab(browser, started.url) as page:
+        files = [{"name": str(index), "mimeType": "image/png", "buffer": PNG} for index in range(4)]
+        page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
+        expect(page.get_by_text("Asking for slice 3 of 4")).to_be_visible()
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        expect(page.get_by_role("radiogroup", name="4 slices")).to_be_visible()
+        expect(page.get_by_role("progressbar")).to_have_count(0)
+    script.seconds = 0
+
+
+def test_the_slider_changes_the_overlay_and_what_is_saved_is_what_is_seen(
+    browser: Browser, scripted_page: tuple[Ui, Script], tmp_path: Path
+) -> None:
+    with tab(browser, scripted_page[0].url) as page:
+        page.get_by_text("Ring-shaped lesion").click()
+        expect(page.locator(".picture img")).to_have_count(2)
+        source = page.locator(".picture img").nth(1).get_attribute("src")
+        page.get_by_role("slider").focus()
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(".picture img").nth(1)).not_to_have_attribute("src", str(source))
+        expect(page.get_by_role("slider")).to_have_value("55")
+        overlay = render_overlay(shown(page, 0), np.array(ROW["heatmap"]), opacity=0.55)
+        assert np.array_equal(shown(page, 1), overlay)
+
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save overlay").click()
+        assert download.value.suggested_filename == "phantom-ring-overlay.png"
+        download.value.save_as(tmp_path / "overlay.png")
+        assert np.array_equal(clients.pixels((tmp_path / "overlay.png").read_bytes()), overlay)
