@@ -238,3 +238,23 @@ def test_metrics_count_what_happened(served: Transformer) -> None:
     assert {key: after[key] - before[key] for key in names} == names
     assert value("brain_tumor_model_info", version="1") == 1
     assert value("brain_tumor_in_flight_requests") == 0
+
+
+def test_the_last_probe_or_call_says_whether_the_predictor_is_available(served: Transformer, script: Script) -> None:
+    def available() -> float:
+        families = text_string_to_metric_families(httpx.get(f"{served.url}/metrics").text)
+        return next(family.samples[0].value for family in families if family.name == "brain_tumor_predictor_available")
+
+    assert predict(served).status_code == 200
+    assert available() == 1
+    script.state = "LOADING"
+    assert httpx.get(f"{served.url}/readyz").status_code == 503
+    assert available() == 0
+    assert predict(served).status_code == 200
+    assert available() == 1
+    script.hang_up = True
+    assert predict(served).status_code == 502
+    assert available() == 0
+    script.state, script.hang_up = "AVAILABLE", False
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert available() == 1
