@@ -8,7 +8,7 @@ TOOLS := $(VENV)/.tools
 EXTRAS := train serving ui
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock clean help
+.PHONY: run pipeline serve monitor verify test tools fuzz bench lint compile lock clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -19,6 +19,9 @@ pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an add
 
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 	$(BIN)/python -m pipelines.serve
+
+monitor: $(TOOLS) ## Prometheus over the service and the page, with the alerts, at http://localhost:9090 until Ctrl-C
+	$(BIN)/python -m pipelines.monitor
 
 verify: $(READY) ## check that the model folder MODEL keeps the contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }

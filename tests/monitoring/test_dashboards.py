@@ -39,8 +39,8 @@ def test_panels_lie_side_by_side_below_their_rows(path: Path) -> None:
     assert len({panel["id"] for panel in everything}) == len(everything)
     assert all(not panel["panels"] for panel in everything if panel["type"] == "row")
     for panel in everything:
-        place = panel["gridPos"]
-        assert 0 <= place["x"] and place["x"] + place["w"] <= COLUMNS, panel["title"]
+        assert panel["gridPos"]["x"] >= 0
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= COLUMNS, panel["title"]
     for one, other in itertools.combinations(everything, 2):
         assert not overlap(one["gridPos"], other["gridPos"]), (one["title"], other["title"])
     starts = [panel["gridPos"]["y"] for panel in everything]
