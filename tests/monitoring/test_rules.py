@@ -10,7 +10,18 @@ import pytest
 
 from serving.errors import CODES
 from tests.conftest import ROOT
-from tests.monitoring.promql import RULES, UNIT_TESTS, alerts, dashboard_queries, parse, rule_name, rules, unit_tests
+from tests.monitoring.promql import (
+    DASHBOARDS,
+    RULES,
+    UNIT_TESTS,
+    alerts,
+    dashboard_queries,
+    panels,
+    parse,
+    rule_name,
+    rules,
+    unit_tests,
+)
 from tests.tools import tool
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
@@ -71,6 +82,13 @@ def test_an_alert_says_how_urgent_it_is_what_it_means_and_what_to_do(alert: dict
 
 def test_the_runbook_has_no_section_for_an_alert_that_is_gone() -> None:
     assert {anchor for anchor in headings() if anchor.startswith("braintumor")} == {alert["alert"].lower() for alert in alerts()}
+
+
+def test_the_runbook_names_panels_that_are_there() -> None:
+    titles = {panel["title"] for path in DASHBOARDS for panel in panels(path)}
+    named = {" ".join(title.split()) for title in re.findall(r'"([^"]+\?)"', RUNBOOK.read_text(encoding="utf-8"))}
+    assert len(named) > 10
+    assert named <= titles
 
 
 def test_failures_are_the_statuses_that_the_service_gives_for_5xx() -> None:
