@@ -68,7 +68,7 @@ def main() -> None:
     (folder / "prometheus.yml").write_text(configuration(targets))
     watched = ", ".join(f"the {job} at {target}" for job, target in targets.items())
     print(f"monitor: watching {watched}; it keeps what it sees in {folder}")
-    print(f"monitor: http://localhost:{port}/alerts has the alerts, /graph takes queries\nmonitor: until Ctrl-C", flush=True)
+    print(f"monitor: http://localhost:{port} takes queries, its page Alerts has the alerts\nmonitor: until Ctrl-C", flush=True)
     os.execv(start[0], start)
 
 

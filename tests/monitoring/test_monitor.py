@@ -32,7 +32,7 @@ def test_it_watches_what_runs_here_until_it_is_stopped(tmp_path: Path) -> None:
         process = subprocess.Popen([*COMMAND, str(tmp_path)], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
     try:
         wait_for(f"http://127.0.0.1:{port}/-/ready", Service(process, output))
-        assert f"http://localhost:{port}/alerts" in output.read_text()
+        assert f"http://localhost:{port} takes queries" in output.read_text()
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         deadline = time.monotonic() + SCRAPED_SECONDS
         while len(up := {series["metric"]["job"]: series["value"][1] for series in prometheus.query("up")}) < 2:
