@@ -120,6 +120,7 @@ def test_the_burn_rates_are_those_of_the_objective(kind: str, budget: float) -> 
     """Chapter 5 of the Site Reliability Workbook: rate, long window, short window."""
     for speed, expected in (("Fast", [(14.4, "1h", "5m"), (6, "6h", "30m")]), ("Slow", [(3, "1d", "2h"), (1, "3d", "6h")])):
         (alert,) = [alert for alert in alerts() if alert["alert"] == f"BrainTumor{kind}{speed}Burn"]
+        assert re.findall(r"\b(?:and|or)\b", alert["expr"]) == ["and", "or", "and", "and"]
         found = re.findall(r"ratio_rate(\w+) > (?:([\d.]+) \* )?([\d.]+)", alert["expr"])
         pairs = list(zip(found[::2], found[1::2], strict=True))
         assert [(float(long[1] or 1), long[0], short[0]) for long, short in pairs] == expected
