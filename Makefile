@@ -15,7 +15,7 @@ BASE ?= python:3.11-slim
 DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve page verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
+.PHONY: run pipeline serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -29,6 +29,9 @@ serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 
 page: $(READY) ## the page alone (8501), before the service at API_URL (default http://localhost:8080)
 	$(BIN)/python -m ui
+
+monitor: $(TOOLS) ## Prometheus over the service and the page, with the alerts, at http://localhost:9090 until Ctrl-C
+	$(BIN)/python -m pipelines.monitor
 
 verify: $(READY) ## check that the model folder MODEL keeps the contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }

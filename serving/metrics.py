@@ -33,6 +33,8 @@ class Metrics:
         self.rejected = counter("rejected", "Requests without an answer, by the error's code.", "reason")
         self.warnings = counter("warnings", "Pictures answered with a warning.", "reason")
         self.in_flight = Gauge("brain_tumor_in_flight_requests", "Requests at work.", registry=registry)
+        available = "Whether the predictor answered the last probe or call: 1 or 0."
+        self.predictor_available = Gauge("brain_tumor_predictor_available", available, registry=registry)
         self.confidence = histogram("confidence", "The called class's probability.", _bounds(card, "confidence", SHARES))
         self.brightness = histogram("input_brightness", "Mean grey level, 0-1.", _bounds(card, "brightness", SHARES))
         self.side_pixels = histogram("input_side_pixels", "Longest side.", _bounds(card, "side_pixels", SIDES))

@@ -56,7 +56,9 @@ class Transformer(Model):
 
     async def is_available(self) -> bool:
         """Tell whether the predictor has loaded the version that model.json describes."""
-        return await self.predictor.is_available(self.card.version)
+        available = await self.predictor.is_available(self.card.version)
+        self._metrics.predictor_available.set(available)
+        return available
 
     def get_input_types(self) -> list[dict[str, Any]]:
         return [{"name": v2.TENSOR, "datatype": "BYTES", "shape": [-1]}]
@@ -105,8 +107,13 @@ class Transformer(Model):
             return Prepared(picture.data, scaled, picture.brightness, max(picture.width_px, picture.height_px))
 
     async def _ask(self, signature: str, call: Call, headers: Mapping[str, str]) -> Call:
-        with self._metrics.stage("predictor"):
-            rows = await self.predictor.ask(signature, [picture.data for picture in call.pictures], headers)
+        try:
+            with self._metrics.stage("predictor"):
+                rows = await self.predictor.ask(signature, [picture.data for picture in call.pictures], headers)
+        except ServiceError:
+            self._metrics.predictor_available.set(0)
+            raise
+        self._metrics.predictor_available.set(1)
         return replace(call, answers=tuple(self._answer(row) for row in rows))
 
     def _answer(self, row: dict[str, Any]) -> Answer:

@@ -252,3 +252,23 @@ def test_bytes_beside_the_picture_of_a_message(message: Any, picture: bytes) -> 
     assert bytes_beside_pictures(memoryview(message.SerializeToString())) > MAX_BESIDE_BYTES
     with pytest.raises(IndexError):
         bytes_beside_pictures(memoryview(encoded[:1]))
+
+
+def test_the_last_probe_or_call_says_whether_the_predictor_is_available(served: Transformer, script: Script) -> None:
+    def available() -> float:
+        families = text_string_to_metric_families(httpx.get(f"{served.url}/metrics").text)
+        return next(family.samples[0].value for family in families if family.name == "brain_tumor_predictor_available")
+
+    assert predict(served).status_code == 200
+    assert available() == 1
+    script.state = "LOADING"
+    assert httpx.get(f"{served.url}/readyz").status_code == 503
+    assert available() == 0
+    assert predict(served).status_code == 200
+    assert available() == 1
+    script.hang_up = True
+    assert predict(served).status_code == 502
+    assert available() == 0
+    script.state, script.hang_up = "AVAILABLE", False
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert available() == 1

@@ -1,0 +1,130 @@
+"""A real Prometheus that has watched the real service and page through load, refusals and an outage."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+
+from components.evaluate.reference import summarise
+from components.train.export import phantom_pngs
+from pipelines.monitor import command, configuration
+from tests.serving import clients
+from tests.serving.conftest import Transformer, predictor, transformer
+from tests.serving.processes import Service, free_ports, running, wait_for
+from tests.tools import tool
+
+LOAD_SECONDS = 4
+ANSWER_SECONDS = 30
+PICTURES = phantom_pngs(3)
+ROUND = (5, 4, 3)  # how often each of them is sent in one round of `load`
+HELD_OUT = (np.array([0.04, 0.15, 0.17, 0.45]), np.array([100, 200, 300, 400]), np.array([0.52, 0.58, 0.7, 0.9]))
+"""Brightness, longest side in pixels, and confidence of the pictures that the model is said to have been measured on."""
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """Its address, and what can be asked of it."""
+
+    url: str
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query; fail with Prometheus's words where it is none."""
+        return self._get("query", query=expression)["result"]
+
+    def labels(self, metric: str) -> set[str]:
+        """Return the names of all labels that the series of a metric bear; empty where there are none."""
+        return {label for series in self._get("series", **{"match[]": metric}) for label in series}
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Return the rules with their state."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
+    def _get(self, what: str, **parameters: str) -> Any:
+        answer = httpx.get(f"{self.url}/api/v1/{what}", params=parameters, timeout=30).json()
+        assert answer["status"] == "success", f"{answer['error']}: {parameters}"
+        return answer["data"]
+
+
+@pytest.fixture(scope="session")
+def measured_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with what evaluate would write into its model.json: here the reference of `HELD_OUT`."""
+    folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("measured") / "model")
+    card = folder / "assets.extra" / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"reference": summarise(*HELD_OUT)}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prometheus(measured_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    tool("prometheus")
+    http, grpc, page, page_metrics = free_ports(4)
+    with contextlib.ExitStack() as stack:
+        front = stack.enter_context(transformer(measured_model, f"127.0.0.1:{http}"))
+        environment = {"API_URL": front.url, "PAGE_PORT": page, "METRICS_PORT": page_metrics}
+        stack.enter_context(running("ui", environment, f"http://127.0.0.1:{page_metrics}/metrics"))
+        targets = {"transformer": front.url.removeprefix("http://"), "page": f"127.0.0.1:{page_metrics}"}
+        watcher = stack.enter_context(watching(targets, tmp_path_factory.mktemp("prometheus")))
+        with predictor(measured_model, http, grpc):
+            read_slice(f"http://127.0.0.1:{page}", f"http://127.0.0.1:{page_metrics}/metrics")
+            load(front, LOAD_SECONDS)
+        load(front, LOAD_SECONDS)
+        time.sleep(2.5)  # until both the last scrape and the rules that follow it are there
+        yield watcher
+
+
+@contextlib.contextmanager
+def watching(targets: dict[str, str], folder: Path) -> Iterator[Prometheus]:
+    """Start Prometheus on the chart's rules and scrape the targets every second."""
+    (port,) = free_ports(1)
+    (folder / "prometheus.yml").write_text(configuration(targets, scrape_seconds=1))
+    output = folder / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(command(folder, port=port), stdout=file, stderr=subprocess.STDOUT)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/-/ready", Service(process, output))
+        yield Prometheus(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def read_slice(page_url: str, metrics_url: str) -> None:
+    """Upload a picture to the page, as a reader does, and wait until the page has counted its answer."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(page_url)
+        page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PICTURES[0]})
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while 'brain_tumor_ui_uploads_total{outcome="answered"} 1.0' not in httpx.get(metrics_url).text:
+            assert time.monotonic() < deadline, "the page counted no answer"
+            time.sleep(0.2)
+        browser.close()
+
+
+def load(front: Transformer, seconds: float) -> None:
+    """Ask in every protocol, with and without explanation, and also what is refused; the answers do not matter here."""
+    request = clients.infer_request(PICTURES[:1], explain=True)
+    deadline = time.monotonic() + seconds
+    with httpx.Client(base_url=front.url, timeout=30) as client:
+        while time.monotonic() < deadline:
+            client.post("/predict", files=clients.form(PICTURES[0]))
+            client.post("/predict?explain=true", files=clients.form(PICTURES[1]))
+            client.post("/predict", files=clients.form(b"no picture"))
+            for verb in ("predict", "explain"):
+                client.post(f"{clients.V1}:{verb}", json=clients.instances(PICTURES))
+            client.post(clients.INFER, json=clients.tensors(PICTURES))
+            client.get("/nowhere")
+            client.get("/readyz")
+            with contextlib.suppress(Exception):
+                clients.infer(front.grpc, request)

@@ -1,0 +1,127 @@
+"""The rules: promtool runs the files beside this one on them, and none of them may go untested."""
+
+import http
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.errors import CODES
+from tests.conftest import ROOT
+from tests.monitoring.promql import (
+    DASHBOARDS,
+    RULES,
+    UNIT_TESTS,
+    alerts,
+    dashboard_queries,
+    panels,
+    parse,
+    rule_name,
+    rules,
+    unit_tests,
+)
+from tests.tools import tool
+
+RUNBOOK = ROOT / "docs" / "runbook.md"
+ADDRESS = "https://github.com/brain-tumor/brain-tumor/blob/main/docs/runbook.md"
+CLIENTS_FAULT = {"not_an_image", "corrupt", "unsupported_type", "too_large", "wrong_shape", "bad_request"}
+
+
+def promtool(*arguments: str | Path) -> str:
+    ended = subprocess.run([tool("promtool"), *map(str, arguments)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def headings() -> dict[str, str]:
+    """Return anchor -> the text below it, of the runbook's second-level headings."""
+    sections = re.split(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {title.lower().replace(" ", "-"): text for title, text in zip(sections[::2], sections[1::2], strict=True)}
+
+
+def test_prometheus_accepts_the_rules() -> None:
+    assert f"SUCCESS: {len(rules())} rules found" in promtool("check", "rules", RULES)
+
+
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
+def test_the_rules_do_what_the_unit_tests_say(path: Path) -> None:
+    assert "SUCCESS" in promtool("test", "rules", path)
+
+
+def test_every_alert_is_tested_firing_and_silent() -> None:
+    states = {(case["alertname"], bool(case["exp_alerts"])) for test in unit_tests() for case in test.get("alert_rule_test", [])}
+    assert states == {(alert["alert"], firing) for alert in alerts() for firing in (True, False)}
+
+
+def test_every_recording_rule_is_tested_by_its_value() -> None:
+    cases = [case for test in unit_tests() for case in test.get("promql_expr_test", []) if case["exp_samples"]]
+    tested = {metric for case in cases for metric in parse(case["expr"]).metrics}
+    assert {rule["record"] for rule in rules() if "record" in rule} <= tested
+
+
+def test_every_recording_rule_has_a_reader() -> None:
+    expressions = [rule["expr"] for rule in rules()] + list(dashboard_queries().values())
+    read = {metric for expression in expressions for metric in parse(expression).metrics}
+    assert {rule["record"] for rule in rules() if "record" in rule} <= read
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=rule_name)
+def test_an_alert_says_how_urgent_it_is_what_it_means_and_what_to_do(alert: dict[str, Any]) -> None:
+    assert alert["labels"] == {"severity": alert["labels"]["severity"]}
+    assert alert["labels"]["severity"] in {"page", "ticket"}
+    assert set(alert["annotations"]) == {"summary", "runbook_url"}
+    address, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert (address, anchor) == (ADDRESS, alert["alert"].lower())
+    section = headings()[anchor]
+    assert f"**{alert['labels']['severity'].capitalize()}.**" in section
+    for part in ("**Users notice:**", "**Look:**", "**Do:**"):
+        assert part in section
+
+
+def test_the_runbook_has_no_section_for_an_alert_that_is_gone() -> None:
+    assert {anchor for anchor in headings() if anchor.startswith("braintumor")} == {alert["alert"].lower() for alert in alerts()}
+
+
+def test_the_runbook_names_panels_that_are_there() -> None:
+    titles = {panel["title"] for path in DASHBOARDS for panel in panels(path)}
+    named = {" ".join(title.split()) for title in re.findall(r'"([^"]+\?)"', RUNBOOK.read_text(encoding="utf-8"))}
+    assert len(named) > 10
+    assert named <= titles
+
+
+def test_failures_are_the_statuses_that_the_service_gives_for_5xx() -> None:
+    in_grpc = {rpc.name for status, rpc in CODES.values() if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR}
+    compared = [
+        parse(rule["expr"]).metrics["brain_tumor_requests_total"]["code"]
+        for rule in rules()
+        if rule_name(rule).startswith("namespace:brain_tumor_errors")
+    ]
+    assert len(compared) == 7
+    assert all(codes == {"5..", "404", "405", *in_grpc} for codes in compared)
+
+
+def test_reasons_are_codes_of_the_service() -> None:
+    expressions = [rule["expr"] for rule in rules()] + list(dashboard_queries().values())
+    named = [
+        labels["reason"]
+        for expression in expressions
+        for metric, labels in parse(expression).metrics.items()
+        if "rejected" in metric and "reason" in labels
+    ]
+    assert set().union(*named) <= set(CODES)
+    refused = next(alert for alert in alerts() if alert["alert"] == "BrainTumorPicturesRefused")
+    assert parse(refused["expr"]).metrics["brain_tumor_rejected_total"]["reason"] == CLIENTS_FAULT
+
+
+@pytest.mark.parametrize(("kind", "budget"), [("Errors", 1 - 0.995), ("Latency", 1 - 0.95)])
+def test_the_burn_rates_are_those_of_the_objective(kind: str, budget: float) -> None:
+    """Chapter 5 of the Site Reliability Workbook: rate, long window, short window."""
+    for speed, expected in (("Fast", [(14.4, "1h", "5m"), (6, "6h", "30m")]), ("Slow", [(3, "1d", "2h"), (1, "3d", "6h")])):
+        (alert,) = [alert for alert in alerts() if alert["alert"] == f"BrainTumor{kind}{speed}Burn"]
+        assert re.findall(r"\b(?:and|or)\b", alert["expr"]) == ["and", "or", "and", "and"]
+        found = re.findall(r"ratio_rate(\w+) > (?:([\d.]+) \* )?([\d.]+)", alert["expr"])
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        assert [(float(long[1] or 1), long[0], short[0]) for long, short in pairs] == expected
+        assert [float(each[2]) for each in found] == pytest.approx([budget] * 4)
