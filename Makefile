@@ -41,8 +41,9 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
+compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ for Kubeflow
 	$(BIN)/python -m pipelines.compile
+	$(BIN)/python -m pipelines.compile --manifest
 
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt
