@@ -1,6 +1,7 @@
 # Python 3.11 and make are all that is needed; everything else comes from the locks.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= synthetic://
+TRIALS ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -8,7 +9,7 @@ TOOLS := $(VENV)/.tools
 EXTRAS := train serving ui
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock clean help
+.PHONY: run pipeline tune serve verify test tools fuzz bench lint compile lock clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -16,6 +17,9 @@ run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl
 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
+
+tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hyper-parameters
+	$(BIN)/python -m pipelines.tune --source "$(DATA)" --trials $(TRIALS)
 
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 	$(BIN)/python -m pipelines.serve
