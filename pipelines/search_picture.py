@@ -50,8 +50,8 @@ def _paint_history(axes: "Axes", trials: Sequence[FrozenTrial], title: str) -> N
     if pruned:
         axes.scatter([trial.number for trial in pruned], last, s=36, marker="x", color=SERIES[1], label="ended early", zorder=3)
     best = values.index(max(values))
-    ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.4}
-    axes.scatter(numbers[best], values[best], s=150, label="the best", zorder=4, **ring)
+    ring = axes.scatter(numbers[best], values[best], s=150, facecolors="none", edgecolors=INK, label="the best", zorder=4)
+    ring.set_linewidth(1.4)
     axes.set(xlabel="trial (0 has the default parameters)", ylabel="ROC-AUC on the validation part")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=28)
     axes.locator_params(axis="x", integer=True)
