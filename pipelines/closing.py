@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from components.dataset import SPLITS, read_splits
 from components.report import NOTICE
@@ -22,6 +23,7 @@ def closing_table(folder: Path) -> str:
         ("held out", f"{result['images']} pictures in {result['groups']} groups"),
         ("accuracy", f"{_figure(metrics['accuracy'])}, 95 % interval {interval}"),
         *((name, _figure(metrics[key])) for name, key in FIGURES.items()),
+        ("champion", _champion(result.get("champion"))),
         *_verdict(folder, result["verdict"]["reasons"]),
         ("report", str(folder / "report.html")),
         ("run", str(folder)),
@@ -36,6 +38,15 @@ def _verdict(folder: Path, reasons: list[str]) -> list[tuple[str, str]]:
         return [("verdict", "refused"), *(("", reason) for reason in reasons), ("model", str(folder / "refused-model"))]
     version = json.loads(registered.read_text())
     return [("verdict", f"passed: {version['name']} version {version['version']} is the champion"), ("model", version["uri"])]
+
+
+def _champion(champion: dict[str, Any] | None) -> str:
+    if not champion:
+        return "none to compare with"
+    if champion["reason"]:
+        return f"version {champion['version']} not compared: {champion['reason']}"
+    before, now = _figure(champion["champion_accuracy"]), _figure(champion["accuracy"])
+    return f"accuracy {now}, where version {champion['version']} has {before}, on {champion['images']} pictures new to both"
 
 
 def _figure(value: float | None) -> str:

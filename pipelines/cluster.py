@@ -48,8 +48,10 @@ NEEDS = {
     "preprocess": Needs(cpu=("1", "2"), memory=("1Gi", "4Gi"), minutes=60),
     # A node that is taken away ends an attempt, too: with checkpoints the next one goes on from there.
     "train": Needs(cpu=("2", "8"), memory=("4Gi", "16Gi"), minutes=24 * 60, retries=3),
-    "evaluate": Needs(cpu=("1", "4"), memory=("1Gi", "8Gi"), minutes=120),
+    "evaluate": Needs(cpu=("1", "4"), memory=("1Gi", "8Gi"), minutes=120, secrets=(STORE_SECRET, MLFLOW_SECRET)),
     "register": Needs(cpu=("500m", "2"), memory=("1Gi", "4Gi"), minutes=60, secrets=(STORE_SECRET, MLFLOW_SECRET)),
+    # It waits for the service; a version that does not answer is no better at the second attempt.
+    "deploy": Needs(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=60, retries=1),
 }
 
 

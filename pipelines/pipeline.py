@@ -83,7 +83,8 @@ def brain_tumor(
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
     """
-    # Not answered from a cache: exit task and registration act on the world, and behind one address the data may change.
+    # Not answered from a cache: exit task and registration act on the world, behind one address the data may change, and the
+    # champion that evaluate compares with changes.
     exit_task = summary(source=source)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task):
@@ -126,8 +127,10 @@ def brain_tumor(
             splits=split.outputs["splits"],
             min_auc=min_auc,
             min_recall=min_recall,
+            tracking_uri=tracking_uri,
             seed=seed,
         )
+        evaluated.set_caching_options(False)
         verdict = gate(evaluation=evaluated.outputs["evaluation"])
         with dsl.If(verdict.output == True, name="passed"):  # noqa: E712
             registered = register(

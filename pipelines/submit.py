@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-file", type=Path, help="holds a bearer token, read again at every request")
     parser.add_argument("--experiment", default=EXPERIMENT, help="has to be there; default: %(default)s, made if it is not")
     add_parameter_options(parser, source_help="an address that the cluster reaches")
-    parser.add_argument("--service-account", help="that the steps run as; default: Kubeflow's own")
+    parser.add_argument("--service-account", help="that the steps run as, such as brain-tumor-pipeline; default: Kubeflow's own")
     parser.add_argument("--cron", type=_cron, help="run by the clock instead of now, in UTC")
     parser.add_argument("--no-wait", dest="wait", action="store_false", help="return once the run is started")
     parser.add_argument("--timeout", type=float, metavar="MINUTES", help="of waiting; the run itself goes on. default: none")

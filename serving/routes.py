@@ -30,8 +30,9 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
         came = len((await request.form()).getlist("file"))
         if came != 1:
             raise ServiceError("wrong_shape", f"{came} files came, wanted one: lists go to /v1 or /v2")
-        call = Call([await file.read()], explain)
-        answered, _ = await transformer(call, dict(request.headers))
+        data = await file.read()
+        await file.close()  # a second copy of it, in memory
+        answered, _ = await transformer(Call([data], explain), dict(request.headers))
         return Response(orjson.dumps(answered["predictions"][0]), media_type="application/json")
 
     @app.post("/v2/models/{model_name}/infer", tags=["V2"])

@@ -12,6 +12,7 @@ def evaluate(
     splits: dsl.Input[dsl.Dataset],
     min_auc: float,
     min_recall: float,
+    tracking_uri: str,
     seed: int,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -26,6 +27,7 @@ def evaluate(
         splits: which of them are held out.
         min_auc: the ROC-AUC below which the model is refused.
         min_recall: the recall of a tumour below which the model is refused.
+        tracking_uri: of MLflow, whose champion is scored on the same pictures; empty takes MLFLOW_TRACKING_URI.
         seed: of the bootstrap.
         evaluation: everything measured, and the verdict, as JSON.
         metrics: the scalars.
@@ -46,6 +48,7 @@ def evaluate(
             evaluation_json=Path(evaluation.path),
             min_auc=min_auc,
             min_recall=min_recall,
+            tracking_uri=tracking_uri,
             seed=seed,
         )
     for name, value in result["metrics"].items():

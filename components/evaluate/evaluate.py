@@ -6,6 +6,7 @@ from typing import Any
 
 from components.dataset import HELD_OUT, ImagesZip, count_splits, read_splits
 from components.errors import InputError
+from components.evaluate.champion import compare_with_champion
 from components.evaluate.metrics import measure, rounded
 from components.evaluate.pointing import play_pointing_game
 from components.evaluate.predict import Findings, examine
@@ -25,6 +26,7 @@ def evaluate(
     evaluation_json: Path,
     min_auc: float = 0.70,
     min_recall: float = 0.70,
+    tracking_uri: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Score a model on the held-out pictures, judge it, and write evaluation.json and the report, both whole or not at all.
@@ -37,13 +39,15 @@ def evaluate(
         evaluation_json: where the figures go.
         min_auc: the gate's least ROC-AUC, 0-1.
         min_recall: the gate's least recall of any tumour, 0-1.
+        tracking_uri: of the registry whose champion is compared; empty takes MLFLOW_TRACKING_URI, None compares with none.
         seed: of the bootstrap.
 
     Returns:
         What evaluation.json holds.
 
     Raises:
-        InputError: a file is missing or does not belong to the others, or a minimum is outside 0-1.
+        InputError: a file is missing or does not belong to the others, a minimum is outside 0-1, or the registry does not
+            answer.
     """
     for name, least in (("min_auc", min_auc), ("min_recall", min_recall)):
         if not 0 <= least <= 1:
@@ -53,7 +57,10 @@ def evaluate(
     with ImagesZip(images_zip) as archive:
         findings = examine(SavedModel(model_dir), archive, held_out, card)
         evaluation = {"classes": card["classes"], "threshold": card["threshold"], **_figures(findings, archive, seed)}
-        reasons = decide(evaluation["metrics"], min_auc=min_auc, min_recall=min_recall)
+        if tracking_uri is not None:
+            champion = compare_with_champion(findings, archive, tracking_uri=tracking_uri, seed=seed)
+            evaluation["champion"] = rounded(champion)
+        reasons = decide(evaluation["metrics"], evaluation.get("champion"), min_auc=min_auc, min_recall=min_recall)
         evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
         wanted = {"ROC-AUC": min_auc, "recall of any tumour": min_recall}
         page = render_report(evaluation, findings, archive, card=card, splits=count_splits(splits), wanted=wanted)

@@ -45,10 +45,6 @@ def confusion_matrix(predictions: Predictions) -> np.ndarray:
 def accuracy_interval(are_right: np.ndarray, groups: np.ndarray, *, seed: int, draws: int = DRAWS) -> list[float] | None:
     """Return the 95 % interval of the accuracy, by the percentile bootstrap over groups.
 
-    Whole groups are drawn with replacement (the cluster bootstrap: Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x),
-    since near copies are right or wrong together. Groups of the same size with the same number right are alike, so
-    one multinomial draw over these kinds is a resample of all groups.
-
     Args:
         are_right: bool [n].
         groups: int [n].
@@ -58,14 +54,46 @@ def accuracy_interval(are_right: np.ndarray, groups: np.ndarray, *, seed: int, d
     Returns:
         The 2.5th and the 97.5th percentile; None with fewer than two groups.
     """
-    _, members = np.unique(groups, return_inverse=True)
-    sizes, rights = np.bincount(members), np.bincount(members, weights=are_right)
-    if len(sizes) < 2:
+    if len(np.unique(groups)) < 2:
         return None
-    kinds, counts = np.unique(np.stack([sizes, rights]), axis=1, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(sizes), counts / len(sizes), size=draws)  # [draws, kinds]
-    accuracies = (drawn @ kinds[1]) / (drawn @ kinds[0])
-    return np.percentile(accuracies, [2.5, 97.5]).tolist()
+    sizes, rights = draw_groups(groups, are_right, seed=seed, draws=draws)
+    return np.percentile(rights / sizes, [2.5, 97.5]).tolist()
+
+
+def share_below(ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray, *, seed: int, draws: int = DRAWS) -> float:
+    """Return how often our accuracy is below theirs, by the paired bootstrap over groups, 0-1.
+
+    Args:
+        ours: whether our model is right, bool [n].
+        theirs: whether theirs is right about the same pictures, bool [n].
+        groups: int [n].
+        seed: of the draws.
+        draws: how many resamples.
+    """
+    _, our_rights, their_rights = draw_groups(groups, ours, theirs, seed=seed, draws=draws)
+    return float((our_rights < their_rights).mean())
+
+
+def draw_groups(groups: np.ndarray, *values: np.ndarray, seed: int, draws: int) -> np.ndarray:
+    """Draw whole groups with replacement and sum their sizes and each of their values.
+
+    This is the cluster bootstrap (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x): near copies are right or wrong
+    together. Groups of the same size and sums are alike, so one multinomial draw over these kinds is a resample of all groups.
+
+    Args:
+        groups: int [n].
+        values: each [n].
+        seed: of the draws.
+        draws: how many resamples.
+
+    Returns:
+        float64 [1 + number of values, draws].
+    """
+    _, members = np.unique(groups, return_inverse=True)
+    sums = np.stack([np.bincount(members, weights=each) for each in (np.ones(len(groups)), *values)])
+    kinds, counts = np.unique(sums, axis=1, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(sums.shape[1], counts / sums.shape[1], size=draws)
+    return kinds @ drawn.T
 
 
 def class_report(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, Any]]:

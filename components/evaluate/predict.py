@@ -33,7 +33,7 @@ class Findings:
     side_pixels: np.ndarray
 
 
-def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: dict[str, Any]) -> Findings:
+def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: dict[str, Any], *, note: str = "") -> Findings:
     """Ask about every sample, `BATCH` pictures at a time; only heatmaps and figures are kept.
 
     Raises:
@@ -52,7 +52,7 @@ def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: 
         heatmaps += list(answers["heatmap"])
         brightness += [picture.brightness for picture in pictures]
         sides += [max(picture.width_px, picture.height_px) for picture in pictures]
-        print(f"evaluate: {len(called)} of {len(samples)} held-out pictures", flush=True)
+        print(f"evaluate: {len(called)} of {len(samples)} held-out pictures{note}", flush=True)
     predictions = Predictions(
         classes=classes,
         tumor_classes=card["tumor_classes"],

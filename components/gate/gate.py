@@ -2,13 +2,23 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
+
+CONFIDENCE = 0.95
 
 
-def decide(metrics: Mapping[str, float | list[float] | None], *, min_auc: float, min_recall: float) -> list[str]:
+def decide(
+    metrics: Mapping[str, float | list[float] | None],
+    champion: Mapping[str, Any] | None = None,
+    *,
+    min_auc: float,
+    min_recall: float,
+) -> list[str]:
     """Return the reasons for refusing a model, one sentence each; empty when it passes.
 
     Args:
         metrics: the `metrics` of evaluation.json; of them `roc_auc` and `tumor_recall` are judged, 0-1 or None.
+        champion: its `version`, and `accuracy`, `champion_accuracy` and `share_below` where the two were compared.
         min_auc: the least ROC-AUC wanted, 0-1.
         min_recall: the least recall wanted, of any tumour against no tumour, 0-1.
     """
@@ -16,7 +26,13 @@ def decide(metrics: Mapping[str, float | list[float] | None], *, min_auc: float,
         ("ROC-AUC", metrics["roc_auc"], min_auc, "the held-out part needs pictures of every class"),
         ("Tumour recall", metrics["tumor_recall"], min_recall, "the held-out part needs pictures with a tumour"),
     ]
-    return [reason for name, value, least, need in wanted if (reason := _refusal(name, value, least, need))]
+    reasons = [reason for name, value, least, need in wanted if (reason := _refusal(name, value, least, need))]
+    if champion and champion.get("share_below", 0) >= CONFIDENCE:
+        reasons.append(
+            f"Accuracy is {champion['accuracy']:.3f} where version {champion['version']}, the champion, has "
+            f"{champion['champion_accuracy']:.3f}: lower in {champion['share_below']:.0%} of the bootstrap's draws."
+        )
+    return reasons
 
 
 def _refusal(name: str, value: float | list[float] | None, least: float, need: str) -> str:

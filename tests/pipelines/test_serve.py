@@ -33,13 +33,15 @@ def serving(runs: Path, *options: str, **environment: str) -> Iterator[tuple[sub
             said.append(line.rstrip("\n"))
             if line.startswith("serve: until"):
                 break
-        yield process, said
-        process.kill()
+        try:
+            yield process, said
+        finally:
+            process.terminate()
 
 
 def test_the_champion_is_served_with_three_examples_until_it_is_stopped(runs: Path, passed: object) -> None:
     with serving(runs, "--examples", "3") as (process, said):
-        (address,) = [line.split()[6].rstrip(",") for line in said if line.startswith("serve: brain-tumor version 1 at ")]
+        (address,) = [line.split()[5].rstrip(",") for line in said if line.startswith("serve: brain-tumor version 1 at ")]
         assert httpx.get(f"{address}/readyz").status_code == 200
         assert httpx.get(f"{address}/model").json()["version"] == 1
         examples = runs / "latest" / "examples"

@@ -57,13 +57,13 @@ def flat(level: float, label: str, group: int, **more: Any) -> Shown:
 @pytest.fixture(scope="session")
 def binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The probability of a tumour is the mean brightness, the heatmap the picture itself; a black picture makes it fail."""
-    return _export(tmp_path_factory.mktemp("binary"), BINARY, 0.5)
+    return export(tmp_path_factory.mktemp("binary"), BINARY, 0.5)
 
 
 @pytest.fixture(scope="session")
 def four_class_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Red is glioma, green meningioma, blue pituitary, dark no tumour."""
-    return _export(tmp_path_factory.mktemp("four"), FOUR, None)
+    return export(tmp_path_factory.mktemp("four"), FOUR, None)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _export(folder: Path, classes: list[str], threshold: float | None) -> Path:
+def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
     import tensorflow as tf
 
     def look(image_bytes: Any) -> Any:

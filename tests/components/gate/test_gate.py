@@ -40,3 +40,14 @@ def test_every_reason_is_given() -> None:
 
 def test_minima_of_zero_let_anything_defined_pass() -> None:
     assert decide(metrics(0.0, 0.0), min_auc=0, min_recall=0) == []
+
+
+@pytest.mark.parametrize(("share_below", "refused"), [(0.94, False), (0.95, True), (1.0, True)])
+def test_a_model_surely_below_the_champion_is_refused(share_below: float, refused: bool) -> None:
+    champion = {"version": 3, "images": 40, "accuracy": 0.8, "champion_accuracy": 0.9, "share_below": share_below}
+    assert bool(decide(metrics(), champion, min_auc=0.7, min_recall=0.7)) is refused
+
+
+def test_without_a_comparison_the_minima_alone_decide() -> None:
+    for champion in (None, {"version": 3, "images": 4, "reason": "too few"}):
+        assert decide(metrics(), champion, min_auc=0.7, min_recall=0.7) == []

@@ -1,0 +1,71 @@
+"""Set a candidate beside the champion, on the held-out pictures that the champion was not trained on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.dataset import ImagesZip
+from components.errors import InputError
+from components.evaluate.metrics import share_below
+from components.evaluate.predict import Findings, examine
+from components.evaluate.predictions import Predictions
+from components.register.register import champion, connect, local_copy
+from components.saved_model import TRAINING_HASHES, SavedModel, read_model_card
+
+MIN_IMAGES = 30
+
+
+def compare_with_champion(findings: Findings, archive: ImagesZip, *, tracking_uri: str, seed: int) -> dict[str, Any] | None:
+    """Score the champion on the pictures that the candidate was scored on.
+
+    Args:
+        findings: the candidate's answers.
+        archive: the pictures.
+        tracking_uri: of the registry; empty takes MLFLOW_TRACKING_URI.
+        seed: of the bootstrap.
+
+    Returns:
+        `version`; `images`, those that the champion was not trained on; `reason`, why there is no comparison; and where there
+        is one `accuracy`, `champion_accuracy` and `share_below`. None where there is no champion.
+
+    Raises:
+        InputError: there is no registry, or it does not answer.
+    """
+    registered = champion(connect(tracking_uri))
+    if registered is None:
+        return None
+    comparison: dict[str, Any] = {"version": registered.version, "images": 0}
+    try:
+        with local_copy(registered) as folder:
+            card, seen = read_model_card(folder), set((folder / TRAINING_HASHES).read_text().split())
+            unseen = np.array([sample.sha256 not in seen for sample in findings.samples], dtype=bool)
+            comparison["images"] = int(unseen.sum())
+            reason = _why_not(findings.predictions, unseen, card)
+            figures = {} if reason else _compare(findings, unseen, archive, folder, seed=seed)
+            return comparison | {"reason": reason, **figures}
+    except OSError as error:
+        return comparison | {"reason": f"its files cannot be read: {error.strerror}"}
+    except InputError as error:
+        return comparison | {"reason": f"it cannot be asked: {error}"}
+
+
+def _compare(findings: Findings, unseen: np.ndarray, archive: ImagesZip, folder: Path, *, seed: int) -> dict[str, float]:
+    samples = [sample for sample, is_unseen in zip(findings.samples, unseen, strict=True) if is_unseen]
+    theirs = examine(SavedModel(folder), archive, samples, read_model_card(folder), note=", for the champion").predictions
+    ours = findings.predictions.are_right[unseen]
+    return {
+        "accuracy": float(ours.mean()),
+        "champion_accuracy": float(theirs.are_right.mean()),
+        "share_below": share_below(ours, theirs.are_right, theirs.groups, seed=seed),
+    }
+
+
+def _why_not(predictions: Predictions, unseen: np.ndarray, card: dict[str, Any]) -> str:
+    if list(card["classes"]) != list(predictions.classes):
+        return f"it knows the classes {', '.join(card['classes'])}"
+    if unseen.sum() < MIN_IMAGES:
+        return f"it was not trained on {unseen.sum()} of the held-out pictures, wanted {MIN_IMAGES}"
+    if len(np.unique(predictions.labels[unseen])) < 2 or len(np.unique(predictions.groups[unseen])) < 2:
+        return "the held-out pictures that it was not trained on are of one class or one group"
+    return ""

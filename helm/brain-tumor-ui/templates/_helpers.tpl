@@ -1,0 +1,76 @@
+{{- define "brain-tumor-ui.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "brain-tumor-ui.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- default $full .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "brain-tumor-ui.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "brain-tumor-ui.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The pods of `helm test` have a name of their own: the Service must not send readers to them. */}}
+{{- define "brain-tumor-ui.testLabels" -}}
+app.kubernetes.io/name: {{ include "brain-tumor-ui.name" . | trunc 58 }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "brain-tumor-ui.commonLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: brain-tumor
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "brain-tumor-ui.labels" -}}
+{{ include "brain-tumor-ui.selectorLabels" . }}
+{{ include "brain-tumor-ui.commonLabels" . }}
+{{- end }}
+
+{{- define "brain-tumor-ui.serviceAccountName" -}}
+{{- default (ternary (include "brain-tumor-ui.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "brain-tumor-ui.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "brain-tumor-ui.apiEnv" -}}
+- name: API_URL
+  value: {{ .Values.api.url | quote }}
+{{- with .Values.api.tokenSecret }}
+{{- if .name }}
+- name: API_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "brain-tumor-ui.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "brain-tumor-ui.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "brain-tumor-ui.probe" -}}
+httpGet:
+  path: /_stcore/health
+  port: http
+timeoutSeconds: 5
+{{- end }}

@@ -1,0 +1,142 @@
+"""The chart as a whole: Helm takes it, Kubernetes would, and its documents agree with it."""
+
+import json
+import re
+import statistics
+import tarfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from tests.crds import crd_errors, require_crds
+from tests.helm.charts import API_URL, CHART, CI_VALUES, DEFAULT, helm, refusal, render
+
+OLDEST = "1.30"
+NEWEST = kubernetes_validate.latest_version()
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+every_values_file = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
+
+
+@every_values_file
+def test_helm_finds_no_fault(values: Path) -> None:
+    done = helm("lint", "--strict", CHART, "--values", values)
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout
+    assert "[ERROR]" not in done.stdout
+
+
+@pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
+@every_values_file
+def test_objects_keep_the_schemas_of_kubernetes(values: Path, kubernetes: str) -> None:
+    objects = [each for each in render(values=values, options=["--kube-version", kubernetes]) if each["kind"] not in CUSTOM]
+    assert {"Deployment", "Service", "Pod"} <= {each["kind"] for each in objects}
+    for each in objects:
+        kubernetes_validate.validate(each, kubernetes, strict=True)
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("monitoring", {"ServiceMonitor", "PrometheusRule"}), ("httproute", {"HTTPRoute"})])
+def test_custom_resources_keep_the_schemas_of_their_crds(name: str, kinds: set[str]) -> None:
+    require_crds()
+    objects = [each for each in render(values=CHART / "ci" / f"{name}-values.yaml") if each["kind"] in CUSTOM]
+    assert {each["kind"] for each in objects} == kinds
+    assert [error for each in objects for error in crd_errors(each)] == []
+
+
+def test_an_older_kubernetes_is_refused() -> None:
+    assert "kubeVersion: >=1.30" in refusal(options=["--kube-version", "1.29.9"])
+    assert render(options=["--kube-version", "v1.30.4-eks-a1b2c3"])
+
+
+def test_the_package_renders_what_the_folder_renders(tmp_path: Path) -> None:
+    done = helm("package", CHART, "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        names = set(archive.getnames())
+    assert {"brain-tumor-ui/README.md", "brain-tumor-ui/values.schema.json", "brain-tumor-ui/rules/brain-tumor.yaml"} <= names
+    assert not [name for name in names if name.startswith("brain-tumor-ui/ci/")]
+    monitoring = CHART / "ci" / "monitoring-values.yaml"
+    assert render(values=monitoring, chart=package) == render(values=monitoring)
+
+
+def test_the_versions_are_the_projects() -> None:
+    project = tomllib.loads((CHART.parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (project, project)
+
+
+@every_values_file
+def test_every_object_carries_the_recommended_labels(values: Path) -> None:
+    for each in render(values=values):
+        labels = each["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "page"
+        assert labels["app.kubernetes.io/version"] == "0.1.0"
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert labels["helm.sh/chart"] == "brain-tumor-ui-0.1.0"
+
+
+def test_a_template_holds_one_kind_and_is_short() -> None:
+    templates = list((CHART / "templates").rglob("*.yaml"))
+    assert {path: len(re.findall("^kind:", path.read_text(), re.MULTILINE)) for path in templates} == dict.fromkeys(templates, 1)
+    assert statistics.median(len(path.read_text().splitlines()) for path in templates) < 30
+
+
+def test_a_long_release_name_is_cut_to_what_dns_takes() -> None:
+    done = helm("template", "r" * 53, CHART, "--values", DEFAULT)
+    names = {each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout) if each["kind"] == "Service"}
+    assert names == {f"{'r' * 53}-brain-tum"}
+
+
+def test_a_parent_chart_can_hold_this_one(tmp_path: Path) -> None:
+    """Helm gives a subchart the key `global`, which a strict schema must know."""
+    (tmp_path / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: parent\nversion: 0.1.0\n"
+        f"dependencies: [{{name: brain-tumor-ui, version: 0.1.0, repository: 'file://{CHART}'}}]\n"
+    )
+    assert helm("dependency", "build", tmp_path).returncode == 0
+    done = helm("template", "page", tmp_path, "--set", f"brain-tumor-ui.api.url={API_URL},global.region=eu")
+    assert done.returncode == 0, done.stderr
+    assert "kind: Deployment" in done.stdout
+
+
+def test_readme_values_and_schema_name_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    schema["properties"].pop("global")
+    values = _flat_values(yaml.safe_load((CHART / "values.yaml").read_text()), schema)
+    table = _readme_table()
+    assert list(table) == list(values)
+    assert set(values) == set(_flat_schema(schema))
+    assert {key: default for key, default in table.items() if default != values[key] and default != "see values.yaml"} == {}
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(# values.*?)```", (CHART / "README.md").read_text(), re.DOTALL))
+def test_the_readmes_examples_render(block: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(block)
+    assert render(f"api.url={API_URL}", values=values)
+
+
+def _readme_table() -> dict[str, Any]:
+    """Return the keys of the README's table with their defaults, read as YAML."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.*?) \| .+ \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    return {key: yaml.safe_load(default.strip("`")) for key, default in rows}
+
+
+def _flat_schema(schema: dict[str, Any], prefix: str = "") -> list[str]:
+    return [
+        leaf
+        for name, each in schema["properties"].items()
+        for leaf in (_flat_schema(each, f"{prefix}{name}.") if "properties" in each else [f"{prefix}{name}"])
+    ]
+
+
+def _flat_values(values: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        each = schema["properties"].get(name, {})
+        flat |= _flat_values(value, each, f"{prefix}{name}.") if "properties" in each else {f"{prefix}{name}": value}
+    return flat

@@ -1,0 +1,104 @@
+"""Who reaches the page and whom it reaches, with a reader's requests all in one pod."""
+
+from typing import Any
+
+from tests.crds import crd_errors, require_crds
+from tests.helm.charts import CHART, render, the
+
+SELECTOR = {"app.kubernetes.io/name": "brain-tumor-ui", "app.kubernetes.io/instance": "page"}
+MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+
+
+def policy(*sets: str) -> dict[str, Any]:
+    return the("NetworkPolicy", render("networkPolicy.enabled=true", *sets))["spec"]
+
+
+def test_nothing_leads_in_from_outside_by_default() -> None:
+    objects = render()
+    assert {each["kind"] for each in objects} == {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "Pod"}
+    assert the("Service", objects)["spec"]["type"] == "ClusterIP"
+
+
+def test_the_service_leads_to_the_pods_and_keeps_a_client_with_one() -> None:
+    objects = render("service.port=8080", "service.annotations.sticky=yes")
+    service = the("Service", objects)
+    template = the("Deployment", objects)["spec"]["template"]
+    assert service["spec"]["selector"] == SELECTOR
+    assert SELECTOR.items() <= template["metadata"]["labels"].items()
+    assert the("Deployment", objects)["spec"]["selector"]["matchLabels"] == SELECTOR
+    assert service["spec"]["sessionAffinity"] == "ClientIP"
+    assert {each["targetPort"]: each["port"] for each in service["spec"]["ports"]} == {"http": 8080, "metrics": 9464}
+    assert {each["targetPort"] for each in service["spec"]["ports"]} == {
+        each["name"] for each in template["spec"]["containers"][0]["ports"]
+    }
+    assert service["metadata"]["annotations"] == {"sticky": "yes"}
+
+
+def test_the_ingress_leads_to_the_service_with_a_sticky_cookie() -> None:
+    objects = render(values=CHART / "ci" / "ingress-values.yaml")
+    ingress = the("Ingress", objects)
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    assert ingress["spec"]["tls"] == [{"hosts": ["brain-tumor.example"], "secretName": "brain-tumor-tls"}]
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert (rule["host"], path["path"], path["pathType"]) == ("brain-tumor.example", "/", "Prefix")
+    assert path["backend"]["service"] == {"name": the("Service", objects)["metadata"]["name"], "port": {"name": "http"}}
+    assert ingress["metadata"]["annotations"] == {
+        "nginx.ingress.kubernetes.io/affinity": "cookie",
+        "nginx.ingress.kubernetes.io/affinity-mode": "persistent",
+        "nginx.ingress.kubernetes.io/session-cookie-name": "brain-tumor-ui",
+        "nginx.ingress.kubernetes.io/proxy-body-size": "12m",
+    }
+
+
+def test_authentication_is_added_to_the_sticky_cookie() -> None:
+    annotations = the("Ingress", render(values=CHART / "ci" / "authentication-values.yaml"))["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/auth-url"] == "https://$host/oauth2/auth"
+    assert annotations["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+
+
+def test_the_route_leads_to_the_service() -> None:
+    objects = render(values=CHART / "ci" / "httproute-values.yaml")
+    route = the("HTTPRoute", objects)
+    assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert route["spec"] == {
+        "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+        "hostnames": ["brain-tumor.example"],
+        "rules": [{"backendRefs": [{"name": the("Service", objects)["metadata"]["name"], "port": 80}]}],
+    }
+
+
+def test_session_persistence_is_all_that_the_standard_channel_refuses() -> None:
+    require_crds()
+    route = the("HTTPRoute", render("httpRoute.sessionPersistence=true", values=CHART / "ci" / "httproute-values.yaml"))
+    assert route["spec"]["rules"][0]["sessionPersistence"] == {"type": "Cookie", "sessionName": "brain-tumor-ui"}
+    (error,) = crd_errors(route)
+    assert error.startswith("spec.rules[0]: Additional properties are not allowed ('sessionPersistence' was unexpected)")
+
+
+def test_the_policy_lets_everyone_to_the_page_and_monitoring_to_the_metrics() -> None:
+    spec = policy()
+    assert spec["podSelector"]["matchLabels"] == SELECTOR
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"ports": [{"port": 8501}]}, {"ports": [{"port": 9464}], "from": [MONITORING]}]
+
+
+def test_the_policy_lets_the_page_to_dns_and_the_api() -> None:
+    dns, api = policy("networkPolicy.apiTo[0].namespaceSelector.matchLabels.team=models", "networkPolicy.apiPort=8443")["egress"]
+    assert dns == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    assert api == {"ports": [{"port": 8443}], "to": [{"namespaceSelector": {"matchLabels": {"team": "models"}}}]}
+    assert policy()["egress"][1] == {"ports": [{"port": 8080}], "to": [{"namespaceSelector": {}}]}
+
+
+def test_the_policy_can_admit_the_ingress_controller_alone_and_still_helm_test() -> None:
+    objects = render(values=CHART / "ci" / "authentication-values.yaml")
+    page, _ = the("NetworkPolicy", objects)["spec"]["ingress"]
+    controller, test = page["from"]
+    assert controller == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}
+    assert test["podSelector"]["matchLabels"].items() <= the("Pod", objects)["metadata"]["labels"].items()
+
+
+def test_nobody_need_read_the_metrics() -> None:
+    options = ["--set-json=networkPolicy.metricsFrom=[]"]
+    (page,) = the("NetworkPolicy", render("networkPolicy.enabled=true", options=options))["spec"]["ingress"]
+    assert page == {"ports": [{"port": 8501}]}

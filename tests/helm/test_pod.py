@@ -1,0 +1,181 @@
+"""The page's pod and the one of `helm test`: what runs, as whom, and what it is told."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from tests.helm.charts import API_URL, CHART, CI_VALUES, pods, render, the
+from tests.pod_security import violations
+from tests.serving.processes import free_ports, running
+
+TOKEN = CHART / "ci" / "token-values.yaml"
+SCHEDULING = CHART / "ci" / "scheduling-values.yaml"
+
+
+def container(objects: list[dict[str, Any]], pod: str = "page") -> dict[str, Any]:
+    (found,) = pods(objects)[pod]["containers"]
+    return found
+
+
+def environment(objects: list[dict[str, Any]], pod: str = "page") -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container(objects, pod)["env"]}
+
+
+@pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
+def test_pods_meet_pod_security_restricted(values: Path) -> None:
+    for spec in pods(render(values=values)).values():
+        assert violations(spec) == []
+        assert spec["securityContext"]["runAsUser"] == 65532
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_a_pod_that_is_not_restricted_is_found_out() -> None:
+    spec = pods(render())["page"] | {"hostNetwork": True, "volumes": [{"name": "node", "hostPath": {"path": "/"}}]}
+    spec["containers"][0]["securityContext"] = {"capabilities": {"add": ["SYS_ADMIN"]}}
+    assert [found.split(": ")[1].split(",")[0] for found in violations(spec)] == [
+        "hostNetwork",
+        "not of configMap",
+        "allowPrivilegeEscalation is not false",
+        "capabilities do not drop ALL",
+        "capabilities add",
+    ]
+
+
+def test_the_container_is_the_page() -> None:
+    page = container(render())
+    assert (page["image"], page["command"]) == ("brain-tumor-ui:0.1.0", ["python", "-m", "ui"])
+    assert {port["name"]: port["containerPort"] for port in page["ports"]} == {"http": 8501, "metrics": 9464}
+    assert environment(render()) == {
+        "API_URL": API_URL,
+        "PAGE_PORT": "8501",
+        "METRICS_PORT": "9464",
+        "COLOUR_MAP": "inferno",
+        "HOME": "/tmp",
+    }
+
+
+def test_the_page_starts_as_the_container_does_and_answers_its_probes(tmp_path: Path) -> None:
+    page = container(render())
+    page_port, metrics_port = free_ports(2)
+    env = environment(render()) | {"PAGE_PORT": page_port, "METRICS_PORT": metrics_port, "HOME": tmp_path}
+    health = f"http://127.0.0.1:{page_port}{page['livenessProbe']['httpGet']['path']}"
+    with running(page["command"][-1], env, health), urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+        assert b"brain_tumor_ui_sessions" in answer.read()
+
+
+def test_what_is_written_stays_in_memory() -> None:
+    """A picture that is spooled to a file must not reach the node's disk."""
+    spec = pods(render())["page"]
+    assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}]
+    assert spec["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+
+
+def test_three_probes_ask_for_health_and_a_slow_start_is_no_death() -> None:
+    page = container(render())
+    for kind in ("startup", "liveness", "readiness"):
+        assert page[f"{kind}Probe"]["httpGet"] == {"path": "/_stcore/health", "port": "http"}
+    assert page["startupProbe"]["periodSeconds"] * page["startupProbe"]["failureThreshold"] == 120
+    assert page["livenessProbe"]["periodSeconds"] * page["livenessProbe"]["failureThreshold"] == 60
+
+
+def test_a_pod_that_stops_first_waits_for_the_proxies() -> None:
+    spec = pods(render())["page"]
+    assert spec["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
+    assert spec["terminationGracePeriodSeconds"] == 30
+
+
+def test_the_token_comes_from_an_existing_secret_and_nothing_else_does() -> None:
+    objects = render(values=TOKEN)
+    for pod in ("page", "test"):
+        assert environment(objects, pod)["API_TOKEN"] == {"secretKeyRef": {"name": "brain-tumor-api", "key": "bearer"}}
+    assert "API_TOKEN" not in environment(render())
+    assert "Secret" not in {each["kind"] for each in objects}
+
+
+def test_other_services_do_not_set_the_pages_environment() -> None:
+    assert pods(render())["page"]["enableServiceLinks"] is False
+
+
+def test_a_new_chart_alone_restarts_no_pod() -> None:
+    assert the("Deployment", render())["spec"]["template"]["metadata"]["labels"] == {
+        "app.kubernetes.io/name": "brain-tumor-ui",
+        "app.kubernetes.io/instance": "page",
+    }
+
+
+def test_image_and_scheduling_reach_both_pods() -> None:
+    objects = render(values=SCHEDULING)
+    for name, spec in pods(objects).items():
+        assert spec["containers"][0]["image"] == "registry.example/brain-tumor-ui:0.1.0-rc.1"
+        assert spec["containers"][0]["imagePullPolicy"] == "Always"
+        assert spec["imagePullSecrets"] == [{"name": "registry"}], name
+        assert spec["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+        assert spec["tolerations"] == [{"key": "example.com/web", "operator": "Exists", "effect": "NoSchedule"}]
+    template = the("Deployment", objects)["spec"]["template"]
+    assert template["metadata"]["annotations"] == {"example.com/team": "neuro"}
+    assert list(template["spec"]["affinity"]) == ["podAntiAffinity"]
+    assert [each["maxSkew"] for each in template["spec"]["topologySpreadConstraints"]] == [1]
+    assert environment(objects)["HTTPS_PROXY"] == "http://proxy.example:3128"
+    assert environment(objects)["COLOUR_MAP"] == "cividis"
+
+
+def test_service_account() -> None:
+    created = render()
+    assert the("ServiceAccount", created)["automountServiceAccountToken"] is False
+    assert pods(created)["page"]["serviceAccountName"] == the("ServiceAccount", created)["metadata"]["name"]
+    named = render("serviceAccount.create=false", "serviceAccount.name=reader")
+    assert "ServiceAccount" not in {each["kind"] for each in named}
+    assert {spec["serviceAccountName"] for spec in pods(named).values()} == {"reader"}
+    assert pods(render("serviceAccount.create=false"))["page"]["serviceAccountName"] == "default"
+
+
+def test_the_service_sends_no_reader_to_the_test_pod() -> None:
+    objects = render()
+    selector = the("Service", objects)["spec"]["selector"].items()
+    assert not selector <= the("Pod", objects)["metadata"]["labels"].items()
+    assert the("Pod", objects)["metadata"]["annotations"]["helm.sh/hook"] == "test"
+
+
+@contextmanager
+def answering(statuses: dict[str, int], token: str | None = None) -> Iterator[str]:
+    """Serve a status a path, 401 where a token is wanted and does not come; yield the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            admitted = not (self.path == "/readyz" and token) or self.headers["Authorization"] == f"Bearer {token}"
+            self.send_response(statuses.get(self.path, 404) if admitted else 401)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("readyz", "sent_token", "passes"),
+    [(200, "bearer-1", True), (200, "bearer-1\n", True), (503, "bearer-1", False), (200, "wrong", False)],
+)
+def test_helm_test_asks_the_page_and_the_api(readyz: int, sent_token: str, passes: bool) -> None:
+    objects = render(values=TOKEN)
+    assert environment(objects, "test")["PAGE_URL"] == "http://page-brain-tumor-ui:80"
+    command = [sys.executable, *container(objects, "test")["command"][1:], *container(objects, "test")["args"]]
+    with answering({"/_stcore/health": 200, "/readyz": readyz}, token="bearer-1") as url:
+        env = {"PATH": os.environ["PATH"], "PAGE_URL": url, "API_URL": f"{url}/", "API_TOKEN": sent_token}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    assert (done.returncode == 0) is passes, done.stderr
+    assert done.stdout.splitlines()[:3] == [f"GET {url}/_stcore/health", "200", f"GET {url}/readyz"]
+    assert sent_token.strip() not in done.stdout + done.stderr
