@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from components.addresses import is_local, without_credentials
 from components.errors import InputError
-from pipelines.cluster import CHECKPOINT_PVC, CHECKPOINTS
+from pipelines.cluster import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET
 from pipelines.compile import PIPELINE, compile_pipeline, version_name
 from pipelines.kubeflow import Kubeflow, failures
 from pipelines.parameters import add_parameter_options, parse_parameters
@@ -65,7 +65,8 @@ def cluster_arguments(source: str, settings: list[str]) -> dict[str, Any]:
     """Return the pipeline's arguments for a cluster.
 
     Raises:
-        InputError: see `parse_parameters`; or source, model store or MLflow's address means something on this machine only.
+        InputError: see `parse_parameters`; or source, model store or MLflow's address means something on this machine only, or
+            holds a password.
     """
     arguments = {"source": source} | parse_parameters(settings)
     arguments.setdefault("tracking_uri", os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -80,6 +81,8 @@ def cluster_arguments(source: str, settings: list[str]) -> dict[str, Any]:
     for name, what in wanted.items():
         if _is_of_this_machine(arguments[name]):
             raise InputError(f"{name} is {without_credentials(arguments[name])}, on this machine only: wanted {what}")
+    if urlsplit(arguments["tracking_uri"]).password:
+        raise InputError(f"tracking_uri holds a password, which Kubeflow's page would show: the Secret {MLFLOW_SECRET} is for it")
     if not arguments["model_store"].startswith(STORES):
         raise InputError(f"model_store is {without_credentials(arguments['model_store'])}, wanted {wanted['model_store']}")
     return arguments

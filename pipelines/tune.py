@@ -2,7 +2,7 @@
 
 import argparse
 import datetime
-import os
+import signal
 import sys
 import tempfile
 from dataclasses import asdict, fields
@@ -17,6 +17,7 @@ from components.errors import InputError
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
 from components.report import NOTICE
+from components.saved_model import start_tensorflow
 from components.train.config import TrainConfig
 from pipelines.parameters import add_parameter_options, parse_parameters
 from pipelines.search import EPOCH, ERROR, SPACE, as_text, run_trial
@@ -74,6 +75,7 @@ def _bring_in(source: str, folder: Path, **split: Any) -> Path:
     """Ingest and preprocess into a folder; return the shards."""
     images, manifest, shards = folder / "images.zip", folder / "manifest.csv", folder / "shards"
     ingest(source, images_zip=images, manifest_csv=manifest, report_html=folder / "ingest.html")
+    start_tensorflow()
     preprocess(images, manifest, shards=shards, splits_csv=folder / "splits.csv", **split)
     return shards
 
@@ -123,7 +125,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     parser.add_argument("--trials", type=int, default=20, help="default: %(default)s")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the pictures go and the training ends with it, as at Ctrl-C
     folder = options.runs / "tune" / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         if options.trials < 1:
@@ -135,6 +137,8 @@ def main() -> int:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or folder}: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     best = ranking(study)
     if not best:
         sys.exit(f"no trial was trained to its end: what they said is in {folder}")

@@ -93,6 +93,7 @@ def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
     assert (runs / "latest").resolve() == before
     (left,) = runs.glob("*-failed")
     assert [path.name for path in left.iterdir()] == ["run.log"]
+    assert "Retrying" not in (left / "run.log").read_text()
     assert [path.name for path in runs.glob(".*")] == [".lock"]
 
 

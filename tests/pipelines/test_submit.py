@@ -265,6 +265,10 @@ def test_experiment_that_is_not_there_is_not_made(submit: Submit, kubeflow: Kube
             ["--set", "tracking_uri=http://me:word@localhost:5000"],
             "error: tracking_uri is http://localhost:5000, on this machine",
         ),
+        (
+            ["--set", "tracking_uri=https://me:word@mlflow"],
+            "error: tracking_uri holds a password, which Kubeflow's page would show",
+        ),
         (["--set", "epoch=3"], "error: no such parameter: epoch, wanted one of "),
         (["--set", "tolerations={}"], "error: tolerations is '{}', wanted a JSON list"),
         (["--cron", "0 3 * * *"], "has 5 fields, wanted 6, seconds first, as '0 0 3 * * *'"),

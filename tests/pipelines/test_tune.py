@@ -1,8 +1,10 @@
 """The search: real trainings, tiny."""
 
+import contextlib
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -19,6 +21,14 @@ FIXED = {"image_size_px": 32, "filters": 4, "dense_units": 8, "batch_size": 8}
 def tune(runs: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines.tune", "--runs", str(runs), "--source", "synthetic://?n=40", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def commands_that_run() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended since
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
 
 
 def test_two_trials_end_with_a_best_one_and_a_picture(tmp_path: Path) -> None:
@@ -45,9 +55,31 @@ def test_two_trials_end_with_a_best_one_and_a_picture(tmp_path: Path) -> None:
     searched = " ".join(f"--set {name}={as_text(value)}" for name, value in best.params.items())
     assert f"  the best: {' '.join(f'--set {setting}' for setting in TINY)} {searched}\n" in done.stdout
     assert f"-m pipelines.run --source 'synthetic://?n=40' --set {TINY[0]} " in done.stdout
+    assert done.stderr == ""
     assert done.stdout.endswith("Assists a reader and does not replace one. Not for diagnosis.\n")
     with Image.open(folder / "search.png") as picture:
         assert picture.width > 1000
+
+
+def test_search_that_is_ended_tells_what_it_found_and_leaves_no_picture_and_no_training(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.tune", "--runs", str(tmp_path), "--source", "synthetic://?n=40"]
+    command += [word for setting in TINY for word in ("--set", setting)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("tune: trial 1 of 20"):
+                break
+        (folder,) = (tmp_path / "tune").iterdir()
+        while not any(f"{folder}/trial-1.metrics" in line for line in commands_that_run()):
+            time.sleep(0.05)
+        process.terminate()
+        said, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert errors == "\ntune: interrupted\n"
+    assert "  the best: --set epochs=2 " in said
+    left = {path.name for path in folder.iterdir()} - {"trial-1.metrics"}
+    assert left == {"search.png", "study.db", "trial-0.log", "trial-0.metrics", "trial-1.log"}
+    assert not any(str(folder) in line for line in commands_that_run())
 
 
 def test_trial_that_falls_behind_is_ended(phantoms: DataSet, tmp_path: Path) -> None:
