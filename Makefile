@@ -1,6 +1,7 @@
 # Python 3.11 and make are all that is needed; everything else comes from the locks.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= synthetic://
+TRIALS ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -15,7 +16,7 @@ BASE ?= python:3.11-slim
 DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
+.PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -23,6 +24,9 @@ run: $(READY) ## the whole pipeline on DATA, then the champion and the page (850
 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
+
+tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hyper-parameters
+	$(BIN)/python -m pipelines.tune --source "$(DATA)" --trials $(TRIALS)
 
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 	$(BIN)/python -m pipelines.serve
@@ -64,8 +68,9 @@ lint-deployment: $(TOOLS) $(LINTERS)
 	$(BIN)/python -m tests.manifests.render $(LINT)/pods
 	$(LINT)/bin/checkov --config-file .checkov.yaml --directory $(LINT)/pods
 
-compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
+compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ for Kubeflow
 	$(BIN)/python -m pipelines.compile
+	$(BIN)/python -m pipelines.compile --manifest
 
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt

@@ -1,29 +1,23 @@
-"""Turn `name=value` settings into arguments of the pipeline."""
+"""The pipeline's parameters on a command line: `--source ADDRESS --set NAME=VALUE ...`."""
 
-import math
-from collections.abc import Callable
+import argparse
 from dataclasses import fields
 from typing import Any
 
 from components.errors import InputError
 from components.train.config import TrainConfig
+from components.values import parse_value
 from pipelines.pipeline import brain_tumor
 
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
+TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool, "Dict": dict, "List": list}
 
 
-TRUTH = {"true": True, "false": False}
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "String": str,
-    "Integer": int,
-    "Float": _finite,
-    "Boolean": lambda text: TRUTH[text.lower()],
-}
+def add_parameter_options(parser: argparse.ArgumentParser, *, source_help: str) -> None:
+    """Add `--source` and `--set`, whose values `parse_parameters` takes."""
+    parser.add_argument("--source", default="synthetic://", help=f"{source_help}; default: %(default)s")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the pipeline; may be repeated"
+    )
 
 
 def parse_parameters(settings: list[str]) -> dict[str, Any]:
@@ -40,10 +34,6 @@ def parse_parameters(settings: list[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting} has no value, wanted NAME=VALUE")
         if name not in declared:
             raise InputError(f"no such parameter: {name}, wanted one of {', '.join(sorted(declared))}")
-        kind = declared[name].type
-        try:
-            arguments[name] = PARSERS[kind](text)
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{name} is {text!r}, wanted {kind.lower()}") from error
+        arguments[name] = parse_value(name, text, TYPES[declared[name].type])
     TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig) if field.name in arguments})
     return arguments

@@ -10,6 +10,7 @@ from components.register.component import register
 from components.summary.component import summary
 from components.train.component import train
 from components.train.config import TrainConfig
+from pipelines.cluster import place_on_gpu_node, set_needs
 
 DEFAULTS = TrainConfig()
 
@@ -21,6 +22,9 @@ def brain_tumor(
     tracking_uri: str = "",
     checkpoint_dir: str = "",
     gpus: int = 1,
+    accelerator: str = "nvidia.com/gpu",
+    node_selector: dict = {},  # noqa: B006 - the compiler wants a value, and nothing changes it
+    tolerations: list = [],  # noqa: B006
     test_share: float = 0.2,
     validation_share: float = 0.15,
     min_auc: float = 0.70,
@@ -52,6 +56,9 @@ def brain_tumor(
         tracking_uri: of MLflow; empty takes MLFLOW_TRACKING_URI.
         checkpoint_dir: a folder that outlives the pod, where a killed training resumes; empty for none.
         gpus: that the train step asks the cluster for; 0 trains on processors.
+        accelerator: what the nodes call a GPU, such as nvidia.com/gpu or nvidia.com/mig-1g.10gb.
+        node_selector: labels of the nodes to train on, as JSON; {} for any.
+        tolerations: of their taints beside nvidia.com/gpu, as a JSON list.
         test_share: held out, as a share of every label's pictures.
         validation_share: steers early stopping, as a share of what is not held out.
         min_auc: the ROC-AUC below which the model is refused.
@@ -76,7 +83,8 @@ def brain_tumor(
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
     """
-    # Not answered from a cache: exit task and registration act on the world, and behind one address the data may change.
+    # Not answered from a cache: exit task and registration act on the world, behind one address the data may change, and the
+    # champion that evaluate compares with changes.
     exit_task = summary(source=source)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task):
@@ -112,7 +120,7 @@ def brain_tumor(
             threshold=threshold,
             seed=seed,
         )
-        trained.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+        place_on_gpu_node(trained, gpus=gpus, accelerator=accelerator, node_selector=node_selector, tolerations=tolerations)
         evaluated = evaluate(
             model=trained.outputs["model"],
             images=ingested.outputs["images"],
@@ -122,6 +130,7 @@ def brain_tumor(
             tracking_uri=tracking_uri,
             seed=seed,
         )
+        evaluated.set_caching_options(False)
         verdict = gate(evaluation=evaluated.outputs["evaluation"])
         with dsl.If(verdict.output == True, name="passed"):  # noqa: E712
             registered = register(
@@ -132,4 +141,5 @@ def brain_tumor(
             )
             registered.set_caching_options(False)
         with dsl.Else(name="refused"):
-            refuse(evaluation=evaluated.outputs["evaluation"])
+            refused = refuse(evaluation=evaluated.outputs["evaluation"])
+        set_needs(exit_task, ingested, split, trained, evaluated, verdict, registered, refused)

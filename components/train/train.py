@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +33,22 @@ class Trained:
 def train(
     shards_dir: Path,
     *,
-    model_dir: Path,
+    model_dir: Path | None,
     config: TrainConfig,
     logs_dir: Path | None = None,
     checkpoint_dir: Path | None = None,
+    metrics_file: Path | None = None,
     gpus: int = 0,
 ) -> Trained:
     """Train on what preprocess wrote and export the SavedModel.
 
     Args:
         shards_dir: the folder of shards.
-        model_dir: the SavedModel to write, whole or not at all.
+        model_dir: the SavedModel to write, whole or not at all; None exports none.
         config: the hyper-parameters.
         logs_dir: for TensorBoard.
         checkpoint_dir: where a training that is killed is taken up again.
+        metrics_file: see `MetricsFile`.
         gpus: how many were asked for; a training on fewer says so.
 
     Raises:
@@ -53,21 +56,28 @@ def train(
     """
     shards = open_shards(shards_dir)
     if checkpoint_dir:
-        try:
-            checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"checkpoint_dir {checkpoint_dir} cannot be made: {error.strerror}") from error
+        _make_folder("checkpoint_dir", checkpoint_dir)
+    if metrics_file:
+        _make_folder("the metrics file's folder", metrics_file.parent)
     import tensorflow as tf
 
     found = len(tf.config.list_logical_devices("GPU"))
     if found < gpus:
         print(f"train: {gpus} GPU asked for, {found} found", flush=True)
-    trained = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir)
-    export(trained.model, shards, config, history=trained.history, model_dir=model_dir)
+    trained = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file)
+    if model_dir:
+        export(trained.model, shards, config, history=trained.history, model_dir=model_dir)
     return trained
 
 
-def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, checkpoint_dir: Path | None = None) -> Trained:
+def fit(
+    shards: Shards,
+    config: TrainConfig,
+    *,
+    logs_dir: Path | None = None,
+    checkpoint_dir: Path | None = None,
+    metrics_file: Path | None = None,
+) -> Trained:
     """Train on all local GPUs, in mixed precision where there is one, and return the best epoch in float32.
 
     Best is the lowest validation loss. With `checkpoint_dir` the state is kept after every epoch, that of the callbacks
@@ -76,7 +86,7 @@ def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, ch
     import keras
     import tensorflow as tf
 
-    from components.train.callbacks import Progress, Resume
+    from components.train.callbacks import MetricsFile, Progress, Resume
 
     keras.utils.set_random_seed(config.seed)
     gpus = tf.config.list_logical_devices("GPU")
@@ -96,6 +106,8 @@ def fit(shards: Shards, config: TrainConfig, *, logs_dir: Path | None = None, ch
         resume = Resume(checkpoint_dir or Path(scratch), watchers, best_weights=best_weights, identity=identity)
         first_epoch = resume.restore(model)
         callbacks = [*watchers, resume, Progress(config.epochs)]
+        if metrics_file:
+            callbacks.append(MetricsFile(metrics_file, resume.history))
         if logs_dir:
             callbacks.append(keras.callbacks.TensorBoard(str(logs_dir), write_graph=False))
         if not resume.finished and first_epoch < config.epochs:
@@ -137,6 +149,13 @@ def compile_model(model: "keras.Model", config: TrainConfig, classes: int) -> No
     model.compile(keras.optimizers.Adam(config.learning_rate), loss=loss, metrics=metrics)
 
 
+def _make_folder(name: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{name} {folder} cannot be made: {error.strerror}") from error
+
+
 def _devices(gpus: list) -> str:
     return f"on {len(gpus)} GPU in mixed precision" if gpus else "on the processor"
 
@@ -161,3 +180,9 @@ def _precision(policy: str):  # type: ignore[no-untyped-def]
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+if __name__ == "__main__":
+    from components.train.command import run
+
+    run(sys.argv[1:])

@@ -1,6 +1,8 @@
 import dataclasses
 import inspect
 import itertools
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,36 @@ import yaml
 from components import IMAGE
 from components.train.component import train
 from components.train.config import TrainConfig
-from pipelines.compile import COMPILED, compile_pipeline
+from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline, version_name
 from pipelines.pipeline import brain_tumor
+from tests.crds import crd_errors, require_crds
+
+STORE = {
+    "brain-tumor-store": [
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+        *("KAGGLE_USERNAME", "KAGGLE_KEY"),
+    ]
+}
+MLFLOW = {"brain-tumor-mlflow": ["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"]}
 
 
 @pytest.fixture(scope="module")
 def spec() -> dict:
     return next(yaml.safe_load_all(COMPILED.read_text()))
+
+
+@pytest.fixture(scope="module")
+def on_kubernetes() -> dict:
+    """What each executor asks of Kubernetes."""
+    _, platform = yaml.safe_load_all(COMPILED.read_text())
+    return platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks(spec: dict) -> Iterator[tuple[str, str, dict]]:
+    """Every task with the name of the DAG that holds it."""
+    for name, component in [*spec["components"].items(), ("root", spec["root"])]:
+        for task, declared in component.get("dag", {}).get("tasks", {}).items():
+            yield name, task, declared
 
 
 def test_committed_pipeline_is_what_the_code_compiles_to(tmp_path: Path) -> None:
@@ -42,21 +67,116 @@ def test_steps_run_one_after_the_other(spec: dict) -> None:
 
 
 def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> None:
-    found = {}
-    for name, component in [*spec["components"].items(), ("root", spec["root"])]:
-        for task, declared in component.get("dag", {}).get("tasks", {}).items():
-            found[task] = declared["cachingOptions"].get("enableCache", False) if "cachingOptions" in declared else name
-    assert found["ingest"] is False
-    assert found["register"] is False
-    assert found["summary"] is False
-    assert found["train"] is True
+    cached = {
+        task: declared["cachingOptions"].get("enableCache", False)
+        for _, task, declared in tasks(spec)
+        if "cachingOptions" in declared
+    }
+    names = ("ingest", "preprocess", "train", "evaluate", "gate", "register", "refuse", "summary")
+    assert {name: cached[name] for name in names} == {
+        "ingest": False,
+        "preprocess": True,
+        "train": True,
+        "evaluate": False,
+        "gate": True,
+        "register": False,
+        "refuse": True,
+        "summary": False,
+    }
 
 
-def test_train_asks_for_a_gpu_and_the_exit_handler_runs_last(spec: dict) -> None:
+def test_train_asks_for_gpus_of_a_kind_that_parameters_name(spec: dict, on_kubernetes: dict) -> None:
     executors = spec["deploymentSpec"]["executors"]
-    assert executors["exec-train"]["container"]["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
-    assert all("resources" not in executors[name]["container"] for name in executors if name != "exec-train")
+    assert executors["exec-train"]["container"]["resources"]["accelerator"] == {
+        "resourceCount": "{{$.inputs.parameters['pipelinechannel--gpus']}}",
+        "resourceType": "{{$.inputs.parameters['pipelinechannel--accelerator']}}",
+    }
+    assert all("accelerator" not in executors[name]["container"]["resources"] for name in executors if name != "exec-train")
+    train = on_kubernetes["exec-train"]
+    assert train["nodeSelector"] == {"nodeSelectorJson": {"componentInputParameter": "pipelinechannel--node_selector"}}
+    assert train["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"tolerationJson": {"componentInputParameter": "pipelinechannel--tolerations"}},
+    ]
+    assert train["emptyDirMounts"] == [
+        {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "2Gi"},
+    ]
+    assert "pvcMount" not in train
+    defaults = spec["root"]["inputDefinitions"]["parameters"]
+    placing = {name: defaults[name]["defaultValue"] for name in ("gpus", "accelerator", "node_selector", "tolerations")}
+    assert placing == {"gpus": 1, "accelerator": "nvidia.com/gpu", "node_selector": {}, "tolerations": []}
+
+
+def test_every_parameter_that_a_task_refers_to_is_an_input_of_its_dag(spec: dict, on_kubernetes: dict) -> None:
+    for dag, task, declared in tasks(spec):
+        component = spec["root"] if dag == "root" else spec["components"][dag]
+        has = set(component["inputDefinitions"]["parameters"])
+        wanted = {
+            value["componentInputParameter"]
+            for value in declared.get("inputs", {}).get("parameters", {}).values()
+            if "componentInputParameter" in value
+        }
+        if task == "train":
+            wanted |= {"pipelinechannel--node_selector", "pipelinechannel--tolerations"}
+        assert wanted <= has, (dag, task)
+
+
+@pytest.mark.parametrize(
+    ("step", "cpu", "memory", "minutes", "retries", "secrets"),
+    [
+        ("ingest", ("1", "4"), ("512Mi", "4Gi"), 240, 2, STORE),
+        ("preprocess", ("1", "2"), ("1Gi", "4Gi"), 60, 2, {}),
+        ("train", ("2", "8"), ("4Gi", "16Gi"), 1440, 3, {}),
+        ("evaluate", ("1", "4"), ("1Gi", "8Gi"), 120, 2, STORE | MLFLOW),
+        ("gate", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
+        ("register", ("500m", "2"), ("1Gi", "4Gi"), 60, 2, STORE | MLFLOW),
+        ("refuse", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
+        ("summary", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
+    ],
+)
+def test_each_step_asks_for_what_it_needs(
+    spec: dict,
+    on_kubernetes: dict,
+    step: str,
+    cpu: tuple[str, str],
+    memory: tuple[str, str],
+    minutes: int,
+    retries: int,
+    secrets: dict[str, list[str]],
+) -> None:
+    resources = spec["deploymentSpec"]["executors"][f"exec-{step}"]["container"]["resources"]
+    assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == cpu
+    assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == memory
+    asked = on_kubernetes[f"exec-{step}"]
+    assert asked["activeDeadlineSeconds"] == str(minutes * 60)
+    assert asked["imagePullPolicy"] == "IfNotPresent"
+    (policy,) = [declared["retryPolicy"] for _, task, declared in tasks(spec) if task == step]
+    waiting = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
+    assert policy == {"maxRetryCount": retries} | waiting
+    from_secrets = asked.get("secretAsEnv", [])
+    assert all(secret["optional"] for secret in from_secrets)
+    assert {secret["secretName"]: [key["envVar"] for key in secret["keyToEnv"]] for secret in from_secrets} == secrets
+    assert all(key["secretKey"] == key["envVar"] for secret in from_secrets for key in secret["keyToEnv"])
+
+
+def test_exit_handler_runs_last(spec: dict) -> None:
     assert spec["root"]["dag"]["tasks"]["summary"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+def test_manifest_is_what_the_code_compiles_to_and_holds_the_same_pipeline(tmp_path: Path, spec: dict) -> None:
+    assert compile_manifest(tmp_path / "manifest.yaml").read_text() == MANIFEST.read_text(), "run `make compile` and commit"
+    pipeline, version = yaml.safe_load_all(MANIFEST.read_text())
+    assert (pipeline["kind"], pipeline["metadata"]["name"]) == ("Pipeline", "brain-tumor")
+    assert (version["kind"], version["spec"]["pipelineName"]) == ("PipelineVersion", "brain-tumor")
+    assert version["metadata"]["name"] == version["spec"]["displayName"] == version_name(COMPILED)
+    assert [version["spec"]["pipelineSpec"], version["spec"]["platformSpec"]] == list(yaml.safe_load_all(COMPILED.read_text()))
+    assert len(json.dumps(version)) < 256 * 1024, "kubectl apply keeps a copy in an annotation, which holds no more"
+
+
+def test_manifest_keeps_the_schemas_of_its_kinds() -> None:
+    require_crds()
+    for document in yaml.safe_load_all(MANIFEST.read_text()):
+        assert crd_errors(document) == [], document["kind"]
 
 
 def test_steps_run_in_our_image_and_install_nothing(spec: dict) -> None:

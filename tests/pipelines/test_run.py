@@ -93,6 +93,7 @@ def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
     assert (runs / "latest").resolve() == before
     (left,) = runs.glob("*-failed")
     assert [path.name for path in left.iterdir()] == ["run.log"]
+    assert "Retrying" not in (left / "run.log").read_text()
     assert [path.name for path in runs.glob(".*")] == [".lock"]
 
 
@@ -126,12 +127,13 @@ def test_second_run_in_the_same_folder_waits_for_no_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("epoch=3", "no such parameter: epoch, wanted one of batch_norm_momentum, "),
+        ("epoch=3", "no such parameter: epoch, wanted one of accelerator, "),
         ("epochs", "--set epochs has no value, wanted NAME=VALUE"),
         ("epochs=0", "epochs is 0, wanted 1 or more"),
         ("min_auc=nan", "min_auc is 'nan', wanted float"),
         ("epochs=many", "epochs is 'many', wanted integer"),
         ("horizontal_flip=maybe", "horizontal_flip is 'maybe', wanted boolean"),
+        ("node_selector=a100", "node_selector is 'a100', wanted a JSON object"),
     ],
 )
 def test_parameter_that_does_not_fit_is_named(setting: str, message: str) -> None:
@@ -140,11 +142,21 @@ def test_parameter_that_does_not_fit_is_named(setting: str, message: str) -> Non
 
 
 def test_parameters_take_the_declared_type() -> None:
-    assert parse_parameters(["epochs=3", "l2=1e-3", "horizontal_flip=False", "head=pool"]) == {
+    settings = [
+        "epochs=3",
+        "l2=1e-3",
+        "horizontal_flip=False",
+        "head=pool",
+        'node_selector={"a": "b"}',
+        'tolerations=[{"key": "c"}]',
+    ]
+    assert parse_parameters(settings) == {
         "epochs": 3,
         "l2": 0.001,
         "horizontal_flip": False,
         "head": "pool",
+        "node_selector": {"a": "b"},
+        "tolerations": [{"key": "c"}],
     }
 
 
