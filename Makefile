@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
 EXTRAS := train serving ui
+DEPLOY = @test -n "$(NAMESPACE)" || { echo "give the namespace: make $@ NAMESPACE=clinic"; exit 2; }; $(BIN)/python -m components.deploy
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline serve verify test tools fuzz bench lint compile lock clean help
+.PHONY: run pipeline serve verify test tools fuzz bench lint compile deploy promote rollback lock clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -43,6 +44,15 @@ lint: $(READY) ## ruff and mypy
 
 compile: $(READY) ## write pipelines/brain_tumor.yaml for Kubeflow
 	$(BIN)/python -m pipelines.compile
+
+deploy: $(READY) ## the champion, or MODEL_URI, to KServe in NAMESPACE, at CANARY percent (default 10)
+	$(DEPLOY) deploy --namespace "$(NAMESPACE)" $(if $(CANARY),--canary-percent $(CANARY)) $(if $(MODEL_URI),--model-uri "$(MODEL_URI)")
+
+promote: $(READY) ## the canary in NAMESPACE gets everything
+	$(DEPLOY) promote --namespace "$(NAMESPACE)"
+
+rollback: $(READY) ## without the canary in NAMESPACE, or back to the version before
+	$(DEPLOY) rollback --namespace "$(NAMESPACE)"
 
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt

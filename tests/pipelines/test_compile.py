@@ -47,6 +47,7 @@ def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> No
             found[task] = declared["cachingOptions"].get("enableCache", False) if "cachingOptions" in declared else name
     assert found["ingest"] is False
     assert found["register"] is False
+    assert found["deploy"] is False
     assert found["summary"] is False
     assert found["train"] is True
 
