@@ -14,9 +14,10 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REGISTRY ?=
 BASE ?= python:3.11-slim
 DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
+DEPLOY = @test -n "$(NAMESPACE)" || { echo "give the namespace: make $@ NAMESPACE=clinic"; exit 2; }; $(BIN)/python -m components.deploy
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile lock images version-set clean help
+.PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile deploy promote rollback lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
 	$(BIN)/python -m pipelines.run --source "$(DATA)"
@@ -71,6 +72,15 @@ lint-deployment: $(TOOLS) $(LINTERS)
 compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ for Kubeflow
 	$(BIN)/python -m pipelines.compile
 	$(BIN)/python -m pipelines.compile --manifest
+
+deploy: $(READY) ## the champion, or MODEL_URI, to KServe in NAMESPACE, at CANARY percent (default 10)
+	$(DEPLOY) deploy --namespace "$(NAMESPACE)" $(if $(CANARY),--canary-percent $(CANARY)) $(if $(MODEL_URI),--model-uri "$(MODEL_URI)")
+
+promote: $(READY) ## the canary in NAMESPACE gets everything
+	$(DEPLOY) promote --namespace "$(NAMESPACE)"
+
+rollback: $(READY) ## without the canary in NAMESPACE, or back to the version before
+	$(DEPLOY) rollback --namespace "$(NAMESPACE)"
 
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt

@@ -2,6 +2,8 @@
 
 from kfp import dsl
 
+from components import SERVING_IMAGE
+from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.gate.component import gate, refuse
 from components.ingest.component import ingest
@@ -21,6 +23,10 @@ def brain_tumor(
     model_store: str = "runs/models",
     tracking_uri: str = "",
     checkpoint_dir: str = "",
+    namespace: str = "",
+    canary_percent: int = 10,
+    deployment_mode: str = "Standard",
+    serving_store: str = "",
     gpus: int = 1,
     accelerator: str = "nvidia.com/gpu",
     node_selector: dict = {},  # noqa: B006 - the compiler wants a value, and nothing changes it
@@ -48,13 +54,17 @@ def brain_tumor(
     threshold: float = DEFAULTS.threshold,
     seed: int = DEFAULTS.seed,
 ) -> None:
-    """Ingest, preprocess, train, evaluate, and register what passes the gate.
+    """Ingest, preprocess, train, evaluate, and register and deploy what passes the gate.
 
     Args:
         source: a folder, an archive, or an address (s3, gs, https, kaggle, synthetic).
         model_store: a folder or an address (s3, gs); versions are put below brain-tumor/.
         tracking_uri: of MLflow; empty takes MLFLOW_TRACKING_URI.
         checkpoint_dir: a folder that outlives the pod, where a killed training resumes; empty for none.
+        namespace: where the model is served by KServe; empty deploys nothing.
+        canary_percent: the new version's share, 1 to 100; the first version gets everything.
+        deployment_mode: of a service that is not there yet, `Standard` or `Knative`.
+        serving_store: the model store as KServe reads it, where that is another address: pvc://claim/path for a mounted PVC.
         gpus: that the train step asks the cluster for; 0 trains on processors.
         accelerator: what the nodes call a GPU, such as nvidia.com/gpu or nvidia.com/mig-1g.10gb.
         node_selector: labels of the nodes to train on, as JSON; {} for any.
@@ -83,8 +93,8 @@ def brain_tumor(
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
     """
-    # Not answered from a cache: exit task and registration act on the world, behind one address the data may change, and the
-    # champion that evaluate compares with changes.
+    # Not answered from a cache: exit task, register and deploy act on the world, behind one address the data may change, and so
+    # does the champion that evaluate compares with.
     exit_task = summary(source=source)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task):
@@ -140,6 +150,15 @@ def brain_tumor(
                 tracking_uri=tracking_uri,
             )
             registered.set_caching_options(False)
+            deployed = deploy(
+                registered=registered.outputs["registered"],
+                namespace=namespace,
+                canary_percent=canary_percent,
+                deployment_mode=deployment_mode,
+                serving_store=serving_store,
+                serving_image=SERVING_IMAGE,
+            )
+            deployed.set_caching_options(False)
         with dsl.Else(name="refused"):
             refused = refuse(evaluation=evaluated.outputs["evaluation"])
-        set_needs(exit_task, ingested, split, trained, evaluated, verdict, registered, refused)
+        set_needs(exit_task, ingested, split, trained, evaluated, verdict, registered, deployed, refused)

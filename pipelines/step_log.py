@@ -8,7 +8,7 @@ from typing import TextIO
 
 from components.addresses import without_credentials
 
-SAID_BY_A_STEP = re.compile(r"^\s*((?:ingest|preprocess|train|evaluate|gate|register|refuse|summary): .*)$")
+SAID_BY_A_STEP = re.compile(r"^\s*((?:ingest|preprocess|train|evaluate|gate|register|deploy|refuse|summary): .*)$")
 TRACEBACK = "Traceback (most recent call last):"
 
 

@@ -72,7 +72,7 @@ def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> No
         for _, task, declared in tasks(spec)
         if "cachingOptions" in declared
     }
-    names = ("ingest", "preprocess", "train", "evaluate", "gate", "register", "refuse", "summary")
+    names = ("ingest", "preprocess", "train", "evaluate", "gate", "register", "deploy", "refuse", "summary")
     assert {name: cached[name] for name in names} == {
         "ingest": False,
         "preprocess": True,
@@ -80,6 +80,7 @@ def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> No
         "evaluate": False,
         "gate": True,
         "register": False,
+        "deploy": False,
         "refuse": True,
         "summary": False,
     }
@@ -130,6 +131,7 @@ def test_every_parameter_that_a_task_refers_to_is_an_input_of_its_dag(spec: dict
         ("evaluate", ("1", "4"), ("1Gi", "8Gi"), 120, 2, STORE | MLFLOW),
         ("gate", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
         ("register", ("500m", "2"), ("1Gi", "4Gi"), 60, 2, STORE | MLFLOW),
+        ("deploy", ("100m", "1"), ("256Mi", "1Gi"), 60, 1, {}),
         ("refuse", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
         ("summary", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
     ],

@@ -25,6 +25,7 @@ def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subpr
     log = next(runs.glob("2*/run.log")).read_text()
     assert "register: brain-tumor version 1 is the champion, trained on synthetic://?n=40&seed=0" in passed.stdout
     assert "Task 'register'" in strip_colour(log)
+    assert "deploy: no namespace is given, nothing is deployed\n" in passed.stdout
     assert "refuse" not in {line.split(":")[0] for line in passed.stdout.splitlines()}
     assert "Task 'refuse'" not in strip_colour(log)
     registered = champion(connect(f"sqlite:///{runs}/mlflow.db"))
@@ -64,6 +65,7 @@ def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
     log = strip_colour((folder / "run.log").read_text())
     assert "Task 'refuse'" in log
     assert "Task 'register'" not in log
+    assert "Task 'deploy'" not in log
     assert "refuse: " in refused.stdout
     assert "  verdict      refused\n" in refused.stdout
     assert "refused" in (folder / "report.html").read_text().lower()

@@ -1,0 +1,79 @@
+"""Decide by hand which version is served: `python -m components.deploy {deploy,promote,rollback} --namespace NAME`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from components.deploy.cluster import Cluster
+from components.deploy.deploy import READY_SECONDS, deploy, promote, roll_back
+from components.deploy.inferenceservice import KNATIVE, STANDARD
+from components.deploy.rollout import Rollout, served_address
+from components.errors import InputError, exit_clearly
+from components.saved_model import MODEL_NAME
+
+
+def champion_address(runs: Path, serving_store: str) -> str:
+    """Return where KServe reads the champion of the registry in MLFLOW_TRACKING_URI, else of that in a folder of runs.
+
+    Raises:
+        InputError: there is none.
+    """
+    from components.register.register import champion, connect, registry_address
+
+    registered = champion(connect(registry_address(runs)))
+    if registered is None:
+        raise InputError("there is no champion: no model has passed the gate yet; or give --model-uri")
+    return served_address(vars(registered), serving_store)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the three commands."""
+    top = argparse.ArgumentParser(
+        prog="python -m components.deploy",
+        description="Decide which version of the model KServe serves, and at which share.",
+        epilog="In a pod its ServiceAccount is used, elsewhere KUBECONFIG. Each command ends with one line of what is served.",
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--namespace", required=True, help="that holds the InferenceService")
+    shared.add_argument("--force", action="store_true", help="take fields over from another field manager, such as kubectl")
+    shared.add_argument(
+        "--ready-seconds", type=float, default=READY_SECONDS, metavar="S", help="how long to wait; default: %(default)s"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="{deploy,promote,rollback}")
+    first = commands.add_parser("deploy", parents=[shared], help="serve a version at a share; the first version gets all")
+    first.add_argument("--model-uri", metavar="URI", help="s3://, gs:// or pvc://CLAIM/PATH of one version; else the champion")
+    first.add_argument("--canary-percent", type=int, default=10, metavar="N", help="its share, 1 to 100; default: %(default)s")
+    first.add_argument(
+        "--serving-store", default="", metavar="URI", help="the champion's store as KServe reads it, such as pvc://CLAIM/models"
+    )
+    first.add_argument("--mode", choices=[STANDARD, KNATIVE], default=STANDARD, help="of a new service; default: %(default)s")
+    first.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
+    commands.add_parser("promote", parents=[shared], help="give the canary everything")
+    commands.add_parser("rollback", parents=[shared], help="remove the canary; without one, serve the version before")
+    return top
+
+
+def run(options: argparse.Namespace) -> Rollout:
+    """Run one command and return what is served after it."""
+    cluster = Cluster(options.namespace, force=options.force)
+    if options.command == "promote":
+        return promote(cluster, ready_seconds=options.ready_seconds)
+    if options.command == "rollback":
+        return roll_back(cluster, ready_seconds=options.ready_seconds)
+    uri = options.model_uri or champion_address(options.runs, options.serving_store)
+    return deploy(cluster, uri, canary_percent=options.canary_percent, mode=options.mode, ready_seconds=options.ready_seconds)
+
+
+def main() -> None:
+    """Run one command, and print what is served after it."""
+    options = parser().parse_args()
+    try:
+        with exit_clearly(options.command):
+            rollout = run(options)
+    except KeyboardInterrupt:
+        sys.exit(f"\n{options.command}: interrupted; `kubectl get inferenceservice {MODEL_NAME}` says where it stands")
+    print(f"{options.command}: {MODEL_NAME} in namespace {options.namespace} serves {rollout}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""A cluster: an API server with KServe's controller, and real transformers in the place of its pods."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.deploy import deploy as module
+from components.deploy.cluster import Cluster
+from components.saved_model import CARD
+from tests.components.deploy.api_server import NAMESPACE, TOKEN, ApiServer, api_server
+from tests.crds import require_crds
+from tests.serving.conftest import Pair, service, transformer
+
+__all__ = ["service"]
+VERSIONS = ("1", "2", "3")
+
+
+@pytest.fixture(scope="session")
+def backends(tiny_model: Path, service: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Version -> address of a transformer that serves it; they share one predictor."""
+    host = service.predictor_url.removeprefix("http://")
+    with ExitStack() as stack:
+        addresses = {}
+        for version in VERSIONS:
+            folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("store") / version))
+            card = json.loads((folder / CARD).read_text()) | {"version": int(version)}
+            (folder / CARD).write_text(json.dumps(card))
+            addresses[version] = stack.enter_context(transformer(folder, host)).url
+        yield addresses
+
+
+@pytest.fixture
+def server(backends: dict[str, str]) -> Iterator[ApiServer]:
+    """An API server whose Services lead to the transformers."""
+    require_crds()
+    with api_server() as server:
+        server.backends = dict(backends)
+        yield server
+
+
+@pytest.fixture
+def kubeconfig(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubeconfig of the server, in KUBECONFIG."""
+    path = tmp_path / "kubeconfig"
+    context = {"cluster": "test", "user": "test"}
+    content = {
+        "clusters": [{"name": "test", "cluster": {"server": server.host}}],
+        "users": [{"name": "test", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "test", "context": context}],
+        "current-context": "test",
+    }
+    path.write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return path
+
+
+@pytest.fixture
+def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The step's view of the server, looking often."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
+    return Cluster(NAMESPACE)

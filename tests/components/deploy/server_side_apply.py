@@ -1,0 +1,126 @@
+"""Server-side apply as an API server does it: fields by manager, conflicts, and removal of what nobody applies any more.
+
+A field is a path; an item of a list with map keys is told apart by its keys, any other list is one value.
+"""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+Path = tuple[Any, ...]
+
+
+class Conflict(Exception):
+    """Another manager owns fields that the applied document changes.
+
+    Attributes:
+        owners: path -> manager.
+    """
+
+    def __init__(self, owners: dict[Path, str]):
+        super().__init__(str(owners))
+        self.owners = owners
+
+
+class Applied:
+    """One object, and which manager applied which of its fields."""
+
+    def __init__(self, schema: dict[str, Any]):
+        self.schema = schema
+        self.document: dict[str, Any] = {}
+        self.managers: dict[str, set[Path]] = {}
+
+    def apply(self, document: dict[str, Any], manager: str, *, force: bool) -> None:
+        """Merge a document.
+
+        Raises:
+            Conflict: without force, where another manager owns a field and its value differs.
+        """
+        fields = dict(_fields(document, self.schema))
+        owners = {
+            path: other
+            for path, value in fields.items()
+            for other, owned in self.managers.items()
+            if other != manager and path in owned and _value(self.document, path) != value
+        }
+        if owners and not force:
+            raise Conflict(owners)
+        for path, other in owners.items():
+            self.managers[other].discard(path)
+        given_up = self.managers.get(manager, set()) - set(fields)
+        self.managers[manager] = set(fields)
+        kept = set().union(*self.managers.values())
+        merged = copy.deepcopy(self.document)
+        for path in given_up - kept:
+            _remove(merged, path)
+        for path, value in fields.items():
+            _set(merged, path, value)
+        self.document = merged
+
+
+def dotted(path: Path) -> str:
+    """Return a path as the API server writes it."""
+    return "".join(f".{part}" if isinstance(part, str) else f"[{_keys(part)}]" for part in path)
+
+
+def _keys(item: tuple[tuple[str, Any], ...]) -> str:
+    return ",".join(f"{key}={json.dumps(value)}" for key, value in item)
+
+
+def _fields(value: Any, schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    keys = schema.get("x-kubernetes-list-map-keys")
+    if isinstance(value, dict) and value:
+        for key, child in value.items():
+            inner = schema.get("properties", {}).get(key) or schema.get("additionalProperties") or {}
+            yield from _fields(child, inner if isinstance(inner, dict) else {}, (*path, key))
+    elif isinstance(value, list) and keys:
+        for item in value:
+            defaults = {key: schema["items"]["properties"][key].get("default") for key in keys}
+            identity = tuple((key, item.get(key, defaults[key])) for key in keys)
+            yield from _fields(item, schema["items"], (*path, identity))
+    else:
+        yield path, value
+
+
+def _step(value: Any, part: Any) -> Any:
+    if isinstance(part, tuple):
+        return next((item for item in value or [] if all(item.get(key, default) == default for key, default in part)), None)
+    return (value or {}).get(part)
+
+
+def _value(document: Any, path: Path) -> Any:
+    for part in path:
+        document = _step(document, part)
+    return document
+
+
+def _set(document: dict[str, Any], path: Path, value: Any) -> None:
+    here: Any = document
+    for part, following in zip(path, [*path[1:], None], strict=True):
+        if following is None:
+            here[part] = copy.deepcopy(value)
+            return
+        child = _step(here, part)
+        if child is None:
+            child = [] if isinstance(following, tuple) else {}
+            if isinstance(part, tuple):
+                here.append(child)
+            else:
+                here[part] = child
+        here = child
+
+
+def _remove(document: dict[str, Any], path: Path) -> None:
+    """Remove a field, and with it what is empty without it."""
+    parents = [document]
+    for part in path[:-1]:
+        parents.append(_step(parents[-1], part))
+    for parent, part in zip(reversed(parents), reversed(path), strict=True):
+        child = _step(parent, part)
+        if parent is None or (part != path[-1] and child):
+            return
+        if isinstance(part, tuple):
+            parent.remove(child)
+        else:
+            parent.pop(part, None)

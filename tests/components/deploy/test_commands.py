@@ -1,0 +1,154 @@
+"""The commands as a person and as the pipeline give them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.deploy.__main__ import champion_address
+from components.deploy.cluster import Cluster
+from components.deploy.component import deploy as component
+from components.deploy.deploy import deploy
+from components.deploy.rollout import served_address
+from components.errors import InputError
+from components.register.register import connect
+from tests.components.deploy.api_server import ApiServer
+from tests.components.deploy.test_deploy import STORE, V1, V2, settle
+from tests.conftest import ROOT
+from tests.serving.processes import free_ports
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "components.deploy", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_each_command_says_what_is_served(server: ApiServer, kubeconfig: Path) -> None:
+    said = []
+    for arguments in (
+        ("deploy", "--model-uri", V1),
+        ("deploy", "--model-uri", V2, "--canary-percent", "30"),
+        ("promote",),
+        ("rollback",),
+    ):
+        done = command(*arguments, "--namespace", "clinic")
+        assert (done.returncode, done.stderr) == (0, "")
+        said.append(done.stdout.splitlines())
+    assert [lines[-1] for lines in said] == [
+        "deploy: brain-tumor in namespace clinic serves version 1 at 100 %",
+        "deploy: brain-tumor in namespace clinic serves version 1 at 70 %, version 2 at 30 %",
+        "promote: brain-tumor in namespace clinic serves version 2 at 100 %",
+        "rollback: brain-tumor in namespace clinic serves version 1 at 100 %",
+    ]
+    assert said[1][:-1] == [
+        "deploy: waiting for version 2 in namespace clinic",
+        "deploy: version 2 answers a phantom as it should",
+    ]
+    assert settle(server) == [{"1": 100}, {"1": 70, "2": 30}, {"2": 100}, {"1": 100}]
+
+
+def test_failure_is_one_line_and_status_1(server: ApiServer, kubeconfig: Path) -> None:
+    done = command("promote", "--namespace", "clinic")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "promote: error: nothing is served in namespace clinic: no InferenceService brain-tumor with a model\n"
+    )
+
+
+def test_api_server_that_is_away_is_one_line_too(server: ApiServer, kubeconfig: Path) -> None:
+    (port,) = free_ports(1)
+    kubeconfig.write_text(kubeconfig.read_text().replace(server.host, f"http://127.0.0.1:{port}"))
+    done = command("promote", "--namespace", "clinic")
+    assert done.returncode == 1
+    assert done.stderr == f"promote: error: the API server at http://127.0.0.1:{port} does not answer: MaxRetryError\n"
+
+
+def test_force_of_the_command_takes_over(server: ApiServer, kubeconfig: Path, cluster: Cluster) -> None:
+    deploy(cluster, V1, canary_percent=10)
+    server.apply(server.applied.document, "kubectl")
+    done = command("deploy", "--model-uri", V2, "--canary-percent", "100", "--namespace", "clinic")
+    assert done.returncode == 1
+    assert "`kubectl` owns .spec.predictor.model.storageUri" in done.stderr
+    assert command("promote", "--force", "--namespace", "clinic").returncode == 0
+    assert settle(server)[-1] == {"2": 100}
+
+
+def test_champion_of_the_registry_is_what_is_deployed_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(InputError, match=r"there is no champion: no model has passed the gate yet; or give --model-uri"):
+        champion_address(tmp_path, "")
+    client = connect(f"sqlite:///{tmp_path}/mlflow.db")
+    client.create_registered_model("brain-tumor")
+    client.create_model_version("brain-tumor", source=V1)
+    client.set_registered_model_alias("brain-tumor", "champion", "1")
+    assert champion_address(tmp_path, "") == V1
+    assert champion_address(tmp_path, "pvc://claim") == "pvc://claim/brain-tumor/1"
+
+
+def registered(folder: Path, uri: str) -> Any:
+    from kfp import dsl
+
+    path = folder / "registered"
+    path.write_text(json.dumps({"name": "brain-tumor", "version": int(uri.rpartition("/")[2]), "uri": uri}))
+    return dsl.Artifact(uri=str(path))
+
+
+def test_step_deploys_what_was_registered(
+    server: ApiServer, kubeconfig: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    component.python_func(
+        registered(tmp_path, "/mnt/store/brain-tumor/1"),
+        namespace="clinic",
+        canary_percent=10,
+        deployment_mode="Knative",
+        serving_store="pvc://models/store",
+        serving_image="registry/serving:1",
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == "deploy: brain-tumor in namespace clinic serves version 1 at 100 %"
+    assert server.service()["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/store/brain-tumor/1"
+    with pytest.raises(SystemExit, match=r"deploy: error: KServe cannot read /mnt/store/brain-tumor/1: wanted s3://"):
+        component.python_func(
+            registered(tmp_path, "/mnt/store/brain-tumor/1"),
+            namespace="clinic",
+            canary_percent=10,
+            deployment_mode="Standard",
+            serving_store="",
+            serving_image="registry/serving:1",
+        )
+
+
+def test_step_without_a_namespace_says_so_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    component.python_func(
+        registered(tmp_path, V1),
+        namespace="",
+        canary_percent=10,
+        deployment_mode="Standard",
+        serving_store="",
+        serving_image="registry/serving:1",
+    )
+    assert capsys.readouterr().out == "deploy: no namespace is given, nothing is deployed\n"
+
+
+def test_address_is_that_of_the_registry_or_below_the_store_that_kserve_sees() -> None:
+    version = {"name": "brain-tumor", "version": 3, "uri": f"{STORE}/3"}
+    assert served_address(version, "") == "s3://models/brain-tumor/3"
+    assert served_address(version, "pvc://claim/models/") == "pvc://claim/models/brain-tumor/3"
+
+
+def test_step_starts_fast_and_without_tensorflow() -> None:
+    code = """
+import sys, time
+import components.deploy.component, components.deploy.deploy
+print("tensorflow" in sys.modules, time.process_time() < 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
