@@ -35,7 +35,8 @@ def new_service(uri: str, *, mode: str, image: str) -> dict[str, Any]:
     (transformer,) = predictor["containers"]
     transformer["image"] = image
     if mode == KNATIVE:  # it takes one port a pod, drains by itself, and refuses the rest
-        del transformer["ports"][1:], transformer["lifecycle"], predictor["terminationGracePeriodSeconds"]
+        del transformer["ports"][1:], transformer["lifecycle"], transformer["startupProbe"]
+        del predictor["terminationGracePeriodSeconds"]
     return service
 
 

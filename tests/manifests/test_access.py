@@ -18,7 +18,7 @@ def test_pipeline_may_deploy_and_ask_what_it_deployed_and_nothing_else(name: str
         {
             "apiGroups": ["serving.kserve.io"],
             "resources": ["inferenceservices"],
-            "verbs": ["get", "list", "watch", "create", "patch"],
+            "verbs": ["get", "create", "patch"],
         },
         {"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get", "create"]},
     ]
