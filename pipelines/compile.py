@@ -16,6 +16,7 @@ MANIFEST = Path(__file__).parent.parent / "manifests" / "pipelines" / "brain-tum
 PIPELINE = "brain-tumor"
 EPILOG = """environment, read when the pipeline is compiled:
   COMPONENTS_IMAGE  the image that every step runs in
+  SERVING_IMAGE     the transformer's, of a service that the deploy step creates
   CHECKPOINT_PVC    a PersistentVolumeClaim to mount at /checkpoints in the train step; with checkpoint_dir=/checkpoints/NAME
                     a training whose node is taken away goes on from its last epoch
 """

@@ -53,6 +53,7 @@ environment:
   KF_PIPELINES_UI_ENDPOINT  where people open the page, if that is not the host
   MLFLOW_TRACKING_URI       the registry, where --set tracking_uri is not given
   COMPONENTS_IMAGE          the image that every step runs in
+  SERVING_IMAGE             the transformer's, of a service that the deploy step creates
   CHECKPOINT_PVC            a PersistentVolumeClaim for checkpoints
 
 Keys of the store and of MLflow are no parameters: the Secrets brain-tumor-store and brain-tumor-mlflow hold them, if they exist.
