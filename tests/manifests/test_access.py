@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.helm.charts import render
 from tests.manifests.render import MANIFESTS, OVERLAYS, Document, overlay, pod_labels, predictor_pod, the
 
 SECRET_NAMES = {"brain-tumor-store", "brain-tumor-mlflow"}
@@ -67,6 +68,17 @@ def test_only_prometheus_reaches_the_model_past_the_transformer() -> None:
     (reaching,) = (rule for rule in rules if 8090 in {port["port"] for port in rule["ports"]})
     assert reaching["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     assert not any(8091 in {port["port"] for port in rule["ports"]} for rule in rules)
+
+
+def test_page_and_its_helm_test_may_ask() -> None:
+    (requests,) = (each["spec"] for each in overlay("standard") if each["metadata"]["name"] == "brain-tumor-requests")
+    (rule,) = requests["ingress"]
+    page = rule["from"][0]
+    assert page["namespaceSelector"] == {}
+    (expression,) = page["podSelector"]["matchExpressions"]
+    chart = render()
+    pods = (the("Deployment", chart)["spec"]["template"], the("Pod", chart))
+    assert set(expression["values"]) == {pod["metadata"]["labels"][expression["key"]] for pod in pods}
 
 
 def test_every_port_of_the_network_policies_is_a_port_of_the_pod() -> None:
