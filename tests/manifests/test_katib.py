@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from components.train.command import parse_flags
 from components.train.config import TrainConfig
 from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
@@ -34,6 +35,8 @@ def test_every_parameter_reaches_the_command_as_a_flag_of_its_field() -> None:
         assert found, value
         reached[flag.removeprefix("--").replace("-", "_")] = references[found[1]]
     assert reached == {name: name for name in parameters}
+    parsed = parse_flags(container["command"][3:])  # ends the process where it does not know a flag
+    assert all(getattr(parsed, name) == substituted[f"--{name.replace('_', '-')}"] for name in parameters)
 
 
 def test_every_value_that_is_tried_is_allowed() -> None:
