@@ -15,6 +15,7 @@ REGISTRY ?=
 BASE ?= python:3.11-slim
 DOCKER_BUILD = docker build --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 DEPLOY = @test -n "$(NAMESPACE)" || { echo "give the namespace: make $@ NAMESPACE=clinic"; exit 2; }; $(BIN)/python -m components.deploy
+TAKE_OVER = $(if $(FORCE),--force)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
 .PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile deploy promote rollback lock images version-set clean help
@@ -74,13 +75,13 @@ compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ f
 	$(BIN)/python -m pipelines.compile --manifest
 
 deploy: $(READY) ## the champion, or MODEL_URI, to KServe in NAMESPACE, at CANARY percent (default 10)
-	$(DEPLOY) deploy --namespace "$(NAMESPACE)" $(if $(CANARY),--canary-percent $(CANARY)) $(if $(MODEL_URI),--model-uri "$(MODEL_URI)")
+	$(DEPLOY) deploy --namespace "$(NAMESPACE)" $(if $(CANARY),--canary-percent $(CANARY)) $(if $(MODEL_URI),--model-uri "$(MODEL_URI)") $(TAKE_OVER)
 
 promote: $(READY) ## the canary in NAMESPACE gets everything
-	$(DEPLOY) promote --namespace "$(NAMESPACE)"
+	$(DEPLOY) promote --namespace "$(NAMESPACE)" $(TAKE_OVER)
 
 rollback: $(READY) ## without the canary in NAMESPACE, or back to the version before
-	$(DEPLOY) rollback --namespace "$(NAMESPACE)"
+	$(DEPLOY) rollback --namespace "$(NAMESPACE)" $(TAKE_OVER)
 
 lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt

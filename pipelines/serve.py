@@ -60,7 +60,7 @@ def page(api_url: str) -> Iterator[str]:
     Raises:
         RuntimeError: it ended, or did not answer in time; what it said is on stdout.
     """
-    address = f"http://localhost:{_port('PAGE_PORT', 8501)}"
+    address = f"http://localhost:{_port('PAGE_PORT', 8501)}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
     with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
         _wait(f"{address}/_stcore/health", {"the page": process})
         yield address

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from components.addresses import is_local, without_credentials
 from components.errors import InputError
-from pipelines.cluster import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET
+from pipelines.cluster import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET, STORE_SECRET
 from pipelines.compile import PIPELINE, compile_pipeline, version_name
 from pipelines.kubeflow import Kubeflow, failures
 from pipelines.parameters import add_parameter_options, parse_parameters
@@ -82,8 +82,9 @@ def cluster_arguments(source: str, settings: list[str]) -> dict[str, Any]:
     for name, what in wanted.items():
         if _is_of_this_machine(arguments[name]):
             raise InputError(f"{name} is {without_credentials(arguments[name])}, on this machine only: wanted {what}")
-    if urlsplit(arguments["tracking_uri"]).password:
-        raise InputError(f"tracking_uri holds a password, which Kubeflow's page would show: the Secret {MLFLOW_SECRET} is for it")
+        if urlsplit(arguments[name]).password:
+            secret = MLFLOW_SECRET if name == "tracking_uri" else STORE_SECRET
+            raise InputError(f"{name} holds a password, which Kubeflow's page would show: the Secret {secret} is for it")
     if not arguments["model_store"].startswith(STORES):
         raise InputError(f"model_store is {without_credentials(arguments['model_store'])}, wanted {wanted['model_store']}")
     return arguments
@@ -185,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-file", type=Path, help="holds a bearer token, read again at every request")
     parser.add_argument("--experiment", default=EXPERIMENT, help="has to be there; default: %(default)s, made if it is not")
     add_parameter_options(parser, source_help="an address that the cluster reaches")
-    parser.add_argument("--service-account", help="that the steps run as, such as brain-tumor-pipeline; default: Kubeflow's own")
+    parser.add_argument("--service-account", help="that the steps run as, such as pipeline-runner; default: Kubeflow's own")
     parser.add_argument("--cron", type=_cron, help="run by the clock instead of now, in UTC")
     parser.add_argument("--no-wait", dest="wait", action="store_false", help="return once the run is started")
     parser.add_argument("--timeout", type=float, metavar="MINUTES", help="of waiting; the run itself goes on. default: none")

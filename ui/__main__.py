@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ui.settings import SettingError, Settings
 
+MAX_UPLOAD_BYTES = 11 * 1024 * 1024
 logger = logging.getLogger("ui")
 
 
@@ -20,10 +21,12 @@ def main() -> None:
     _quieten()
     import streamlit
     from prometheus_client import start_http_server
+    from starlette.formparsers import MultiPartParser
 
     from ui import sessions
 
     logging.getLogger("streamlit.error_util").disabled = True  # `_note` writes instead
+    MultiPartParser.spool_max_size = MAX_UPLOAD_BYTES  # above this size Starlette would write a picture to the disk
     try:
         start_http_server(settings.metrics_port)
     except OSError as error:

@@ -16,6 +16,7 @@ METRICS = {
     "roc_auc": ("ROC-AUC", "how well the probabilities rank, whatever the threshold"),
     "pr_auc": ("PR-AUC", "the same, of precision and recall"),
     "recall": ("Recall", "of what is there, the share that was found"),
+    "tumor_recall": ("Recall of any tumour", "of the slices with a tumour, the share called any"),
     "specificity": ("Specificity", "of what has no tumour, the share called so"),
     "precision": ("Precision", "of what was called, the share that is there"),
     "f1": ("F1", "harmonic mean of precision and recall"),
@@ -80,12 +81,12 @@ def _metrics(metrics: dict[str, Any], *, binary: bool) -> str:
         return f"<h2>How well it did</h2>{NONE}"
     rows = []
     for key, (name, meaning) in METRICS.items():
-        if isinstance(metrics.get(key), int | float):
+        if isinstance(metrics.get(key), int | float) and not (binary and key == "tumor_recall"):  # the recall
             rows.append([name, share(float(metrics[key])), meaning])
     if rows and (interval := metrics.get("accuracy_interval")):
         rows[0][2] += f"; 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
     groups = f" in {metrics['groups']} groups" if metrics.get("groups") else ""
-    mean = "" if binary else "; recall, precision and F1 are means over the classes"
+    mean = "" if binary else "; ROC-AUC, PR-AUC, recall, precision and F1 are means over the classes, one against the rest"
     note = f'<p class="soft">On {metrics.get("images", "?")} held-out slices{groups}{mean}.</p>'
     return f"<h2>How well it did</h2>{_table(['Metric', 'Value', 'Meaning'], rows)}{note}"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from streamlit import runtime
@@ -12,6 +13,7 @@ from ui.metrics import SESSIONS
 
 FORGET_SECONDS = 60  # in which a page that lost its connection finds its pictures again; slices.py says "about a minute"
 SWEEP_SECONDS = 5
+logger = logging.getLogger("ui")
 
 
 @contextlib.asynccontextmanager
@@ -37,4 +39,7 @@ async def _sweep(manager: WebsocketSessionManager) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         for _, info in storage._cache.expire():  # type: ignore[attr-defined]
-            info.session.shutdown()
+            try:
+                info.session.shutdown()
+            except Exception as error:  # whatever one session does, the others are forgotten in time
+                logger.error("a closed page could not be forgotten: %s", type(error).__name__)

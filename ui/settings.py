@@ -40,7 +40,7 @@ class Settings:
             raise SettingError(f"COLOUR_MAP is {colour_map!r}, wanted one of {', '.join(COLOUR_MAPS)}")
         return cls(
             api_url=_address(environment.get("API_URL", cls.api_url)),
-            api_token=environment.get("API_TOKEN", cls.api_token).strip(),
+            api_token=_token(environment.get("API_TOKEN", cls.api_token)),
             page_path=_path(environment.get("PAGE_PATH", cls.page_path)),
             page_port=_port("PAGE_PORT", environment.get("PAGE_PORT", str(cls.page_port))),
             metrics_port=_port("METRICS_PORT", environment.get("METRICS_PORT", str(cls.metrics_port))),
@@ -50,9 +50,18 @@ class Settings:
 
 def _address(text: str) -> str:
     parts = urlsplit(text)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingError("API_URL holds a user, a password or a query, wanted only an address: API_TOKEN is for a secret")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError(f"API_URL is {text!r}, wanted an address such as http://localhost:8080")
     return text.rstrip("/")
+
+
+def _token(text: str) -> str:
+    token = text.strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", token):
+        raise SettingError("API_TOKEN holds a blank or a letter outside ASCII, which no header can carry")
+    return token
 
 
 def _path(text: str) -> str:

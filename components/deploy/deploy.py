@@ -57,6 +57,8 @@ def deploy(
     if before is None:
         return _serve_first(cluster, service, Rollout(uri), ready_seconds)
     if uri == before.stable:
+        if before.canary is None:  # an attempt before this one may have left it before it answered
+            _await_answer(cluster, before, ready_seconds)
         return before
     trial = replace(before, canary=uri, canary_percent=before.canary_percent if uri == before.canary else 0)
     service = _move(cluster, service, trial, ready_seconds)

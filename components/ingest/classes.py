@@ -146,6 +146,10 @@ def _refuse_mixture(labels: set[str]) -> None:
     subtypes = sorted(labels & set(SUBTYPES))
     if TUMOR in labels and subtypes:
         raise InputError(f"a set holds either `{TUMOR}` or its subtypes, this one holds both: {TUMOR}, {', '.join(subtypes)}")
+    if len(subtypes) == len(labels) == 2:
+        raise InputError(
+            f"a set of two classes holds `{NO_TUMOR}`, this one holds {' and '.join(subtypes)}: add it, or a third class"
+        )
 
 
 def _without_nested_copy(class_folders: ClassFolders) -> ClassFolders:

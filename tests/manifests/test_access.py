@@ -29,9 +29,9 @@ def test_pipeline_may_deploy_and_ask_what_it_deployed_and_nothing_else(name: str
         "name": role["metadata"]["name"],
     }
     # An account without a namespace is refused by the API server.
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "brain-tumor-pipeline", "namespace": "brain-tumor"}]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
     accounts = {each["metadata"]["name"]: each for each in documents if each["kind"] == "ServiceAccount"}
-    assert set(accounts) == {"brain-tumor-pipeline", "brain-tumor-serving"}
+    assert set(accounts) == {"brain-tumor-serving"}
     assert accounts["brain-tumor-serving"]["automountServiceAccountToken"] is False
 
 
@@ -74,7 +74,7 @@ def test_page_and_its_helm_test_may_ask() -> None:
     (requests,) = (each["spec"] for each in overlay("standard") if each["metadata"]["name"] == "brain-tumor-requests")
     (rule,) = requests["ingress"]
     page = rule["from"][0]
-    assert page["namespaceSelector"] == {}
+    assert page["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "brain-tumor-ui"}}
     (expression,) = page["podSelector"]["matchExpressions"]
     chart = render()
     pods = (the("Deployment", chart)["spec"]["template"], the("Pod", chart))

@@ -29,7 +29,7 @@ def on_deployments(request: pytest.FixtureRequest) -> list[Document]:
 def test_one_version_of_the_model_is_pinned_by_its_address(documents: list[Document]) -> None:
     model = predictor(documents)["model"]
     (version,) = (each["value"] for each in model["env"] if each["name"] == "MODEL_VERSION")
-    assert re.fullmatch(rf"(s3|gs|pvc)://[a-z0-9./-]+/{MODEL_NAME}/{version}", model["storageUri"])
+    assert re.fullmatch(rf"(s3|gs|pvc)://[A-Za-z0-9./-]+/{MODEL_NAME}/{version}", model["storageUri"])
     assert version.isdigit()
     container = containers(documents)[MODEL]
     assert f"--model_name={MODEL_NAME}" in container["args"]
@@ -184,9 +184,11 @@ def test_budget_and_monitors_select_the_pod(documents: list[Document]) -> None:
 def test_monitors_scrape_each_process_on_its_port(documents: list[Document]) -> None:
     found = {}
     declared = {port["name"]: port["containerPort"] for each in containers(documents).values() for port in each.get("ports", [])}
+    declared["user-port"] = declared["http1"]  # what Knative calls the only port
     for monitor in (each for each in documents if each["kind"] == "PodMonitor"):
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        port = declared[endpoint["port"]] if "port" in endpoint else int(endpoint["relabelings"][1]["replacement"].split(":")[1])
+        address = "port" not in endpoint and endpoint["relabelings"][1]["replacement"]
+        port = int(address.split(":")[1]) if address else declared[endpoint["port"]]
         found[monitor["metadata"]["name"]] = port, endpoint["path"]
     assert found == {
         "brain-tumor-transformer": (8080, "/metrics"),

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from serving.images import encode_png
 from tests.conftest import ROOT
 from tests.serving.conftest import Pair
 from tests.serving.processes import Service, free_ports, wait_for
@@ -27,6 +30,7 @@ NOBODY = 65534
 # May read all of this machine, where Python may lie in root's home, and write nowhere but where everybody may.
 AS_NOBODY = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --bounding-set=-all,+dac_read_search".split()
 AS_NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+NO_FILE = ("prlimit", "--fsize=0")  # a write to any file fails, to one that is deleted already, too
 WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 PNG = (FOLDER / "phantoms" / "ring.png").read_bytes()
 HEAVY = ("tensorflow", "keras", "kserve", "kfp", "fastapi", "grpc")
@@ -61,6 +65,11 @@ def test_the_page_imports_of_the_project_only_the_rule_for_pictures_and_the_over
     ("setting", "said"),
     [
         ({"API_URL": "localhost:8080"}, "API_URL is 'localhost:8080', wanted an address such as http://localhost:8080"),
+        (
+            {"API_URL": "http://me:secret@gateway"},
+            "API_URL holds a user, a password or a query, wanted only an address: API_TOKEN is for a secret",
+        ),
+        ({"API_TOKEN": "a b"}, "API_TOKEN holds a blank or a letter outside ASCII, which no header can carry"),
         ({"PAGE_PORT": "x"}, "PAGE_PORT is 'x', wanted a port, 1 to 65535"),
         ({"METRICS_PORT": "70000"}, "METRICS_PORT is '70000', wanted a port, 1 to 65535"),
         ({"COLOUR_MAP": "jet"}, "COLOUR_MAP is 'jet', wanted one of inferno, viridis, cividis"),
@@ -101,23 +110,27 @@ def test_it_needs_neither_root_nor_a_home_and_writes_nothing(browser: Browser, s
     ports = {"PAGE_PORT": str(port), "METRICS_PORT": str(metrics_port), "API_URL": service.url}
     environment = os.environ | ports | {"HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     output = tmp_path / "output.txt"
-    with (
-        output.open("wb") as file,
-        subprocess.Popen(
-            [*AS_NOBODY, sys.executable, "-m", "ui"], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
-        ) as process,
-    ):
+    output.touch()
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)  # 1.9 MB as a PNG
+    with subprocess.Popen(
+        [*AS_NOBODY, *NO_FILE, sys.executable, "-m", "ui"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
         try:
             url = f"http://localhost:{port}"
             wait_for(f"{url}/_stcore/health", Service(process, output))
             with tab(browser, url) as page:
-                upload(page, {"slice.png": PNG})
+                upload(page, {"slice.png": encode_png(Image.fromarray(noise))})
                 expect(page.locator(".picture img")).to_have_count(2)
             assert [path for folder in WRITABLE for path in Path(folder).rglob("*") if path.lstat().st_uid == NOBODY] == []
         finally:
             process.terminate()
+        assert b"Traceback" not in process.stdout.read()
     assert process.returncode in (0, -signal.SIGTERM)
-    assert "Traceback" not in output.read_text()
 
 
 @pytest.mark.parametrize(("origin", "status"), [("https://brain.example.org", 101), ("https://elsewhere.example.net", 403)])

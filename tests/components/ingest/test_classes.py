@@ -74,6 +74,11 @@ def test_tumor_and_a_subtype_exclude_each_other(make_set: MakeSet) -> None:
         find_files(make_set(yes=1, no=1, glioma=1, pituitary_tumor=1))
 
 
+def test_two_subtypes_alone_are_refused(make_set: MakeSet) -> None:
+    with pytest.raises(InputError, match="a set of two classes holds `no_tumor`, this one holds glioma and meningioma"):
+        find_files(make_set(glioma=1, meningioma=1))
+
+
 def test_an_empty_subtype_folder_does_no_harm(make_set: MakeSet) -> None:
     found = find_files(make_set(yes=1, no=1, glioma=0))
     assert [item.label for item in found.files] == ["no_tumor", "tumor"]
