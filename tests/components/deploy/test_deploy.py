@@ -158,7 +158,7 @@ def test_first_version_that_never_gets_ready_is_left_to_be_looked_at(server: Api
     server.controller.broken.add("1")
     with pytest.raises(RolloutError, match="Ready: MinimumReplicasUnavailable; it is left as it is, for nothing was served"):
         deploy(cluster, V1, canary_percent=10, ready_seconds=1)
-    with pytest.raises(RolloutError, match="version 1 is not ready after 1 s: .*Ready: MinimumReplicasUnavailable$"):
+    with pytest.raises(RolloutError, match=r"version 1 is not ready after 1 s: .*Ready: MinimumReplicasUnavailable$"):
         deploy(cluster, V1, canary_percent=10, ready_seconds=1)
     assert predictor(server)["model"]["storageUri"] == V1
 
