@@ -42,7 +42,7 @@ def compare_with_champion(findings: Findings, archive: ImagesZip, *, tracking_ur
             unseen = np.array([sample.sha256 not in seen for sample in findings.samples], dtype=bool)
             comparison["images"] = int(unseen.sum())
             reason = _why_not(findings.predictions, unseen, card)
-            figures = {} if reason else _compare(findings, unseen, archive, folder, seed=seed)
+            figures = {} if reason else _compare(findings, unseen, archive, folder, card, seed=seed)
             return comparison | {"reason": reason, **figures}
     except OSError as error:
         return comparison | {"reason": f"its files cannot be read: {error.strerror}"}
@@ -50,9 +50,11 @@ def compare_with_champion(findings: Findings, archive: ImagesZip, *, tracking_ur
         return comparison | {"reason": f"it cannot be asked: {error}"}
 
 
-def _compare(findings: Findings, unseen: np.ndarray, archive: ImagesZip, folder: Path, *, seed: int) -> dict[str, float]:
+def _compare(
+    findings: Findings, unseen: np.ndarray, archive: ImagesZip, folder: Path, card: dict[str, Any], *, seed: int
+) -> dict[str, float]:
     samples = [sample for sample, is_unseen in zip(findings.samples, unseen, strict=True) if is_unseen]
-    theirs = examine(SavedModel(folder), archive, samples, read_model_card(folder), note=", for the champion").predictions
+    theirs = examine(SavedModel(folder), archive, samples, card, note=", for the champion").predictions
     ours = findings.predictions.are_right[unseen]
     return {
         "accuracy": float(ours.mean()),
