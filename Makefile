@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
 LINT := .venv-lint
 LINTERS := $(LINT)/.ready
+DOCS := .venv-docs
 EXTRAS := train serving ui
 IMAGES := components serving ui
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -21,27 +22,27 @@ PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-ha
 .PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile deploy promote rollback lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
-	$(BIN)/python -m pipelines.run --source "$(DATA)"
-	$(BIN)/python -m pipelines.serve --examples 3 --page
+	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
+	$(BIN)/python -m pipelines.local.serve --examples 3 --page
 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
-	$(BIN)/python -m pipelines.run --source "$(DATA)"
+	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
 
 tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hyper-parameters
-	$(BIN)/python -m pipelines.tune --source "$(DATA)" --trials $(TRIALS)
+	$(BIN)/python -m pipelines.tuning.tune --source "$(DATA)" --trials $(TRIALS)
 
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
-	$(BIN)/python -m pipelines.serve
+	$(BIN)/python -m pipelines.local.serve
 
 page: $(READY) ## the page alone (8501), before the service at API_URL (default http://localhost:8080)
 	$(BIN)/python -m ui
 
 monitor: $(TOOLS) ## Prometheus over the service and the page, with the alerts, at http://localhost:9090 until Ctrl-C
-	$(BIN)/python -m pipelines.monitor
+	$(BIN)/python -m pipelines.local.monitor
 
 verify: $(READY) ## check that the model folder MODEL keeps the contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }
-	@$(BIN)/python -m components.train.verify "$(MODEL)"
+	@$(BIN)/python -m components.verify "$(MODEL)"
 
 test: $(TOOLS) ## every test that needs no cluster, GPU or network
 	$(BIN)/python -m pytest
@@ -61,6 +62,7 @@ lint-code: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 lint-deployment: $(TOOLS) $(LINTERS)
 	$(LINT)/bin/hadolint $(IMAGES:%=%/Dockerfile)
@@ -90,6 +92,8 @@ lock: $(READY) ## resolve the locks anew: the environment's first, then each ima
 	$(PIP_COMPILE) --extra serving -c requirements-dev.txt pyproject.toml -o serving/requirements.txt
 	$(PIP_COMPILE) --extra ui -c requirements-dev.txt pyproject.toml -o ui/requirements.txt
 	$(PIP_COMPILE) --extra lint pyproject.toml -o requirements-lint.txt
+	$(PIP_COMPILE) --extra docs pyproject.toml -o requirements-docs.txt
+	$(PIP_COMPILE) --extra uv -c requirements-dev.txt pyproject.toml -o requirements-uv.txt
 
 images: $(IMAGES:%=image-%) ## build the three images, by REGISTRY=registry.example/team and BASE=python:3.11-slim
 
@@ -110,15 +114,17 @@ clean: ## remove the environment and all runs, models and registry included
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(READY): requirements-dev.txt
-	@echo "setting up $(VENV): 3 GB, a minute or two"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+$(READY): requirements-uv.txt requirements-dev.txt pyproject.toml
+	@echo "setting up $(VENV): 3 GB, half a minute"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(LINTERS): requirements-lint.txt
-	$(PYTHON) -m venv $(LINT)
-	$(LINT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.txt
+$(LINTERS): requirements-lint.txt | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LINT)
+	$(BIN)/uv pip sync --quiet --python $(LINT)/bin/python --require-hashes requirements-lint.txt
 	touch $@
 
 $(TOOLS): $(READY) requirements-tools.txt tests/tools.py

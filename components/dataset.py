@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.files import written_whole
 
 SPLITS = ("train", "validation", "test")

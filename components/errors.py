@@ -1,12 +1,10 @@
-"""The one error a step raises for what its user gave it."""
+"""How a step ends on input that cannot be used."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
 
-
-class InputError(ValueError):
-    """What was given cannot be used. The message says what came, what was wanted, and where."""
+from brain_tumor.errors import InputError
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from brain_tumor.model_card import NOTICE
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTICE = "Assists a reader and does not replace one. Not for diagnosis."
 COMPONENTS = Path(__file__).parent
 
 

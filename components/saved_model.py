@@ -1,19 +1,12 @@
-"""A model in its folder: what model.json says of it, and what it answers."""
+"""A SavedModel, loaded from disk."""
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from components.errors import InputError
-
-MODEL_NAME = "brain-tumor"
-CARD = Path("assets.extra") / "model.json"
-TRAINING_HASHES = Path("assets.extra") / "train.sha256"
-WARMUP_REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"  # the name that TF Serving looks for
+from brain_tumor.errors import InputError
 
 
 class SavedModel:
@@ -45,25 +38,6 @@ class SavedModel:
             raise InputError(f"the SavedModel has no signature `{signature}`, only {sorted(self.signatures)}")
         answer = self.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
         return {name: value.numpy().astype(str) if name == "label" else value.numpy() for name, value in answer.items()}
-
-
-def read_model_card(folder: Path) -> dict[str, Any]:
-    """Read the model.json of a model's folder.
-
-    Raises:
-        InputError: it is missing, is not JSON or does not name the classes.
-    """
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    missing = {"classes", "tumor_classes", "threshold"} - set(card)
-    if missing:
-        raise InputError(f"{path} lacks {sorted(missing)}")
-    return dict(card)
 
 
 def start_tensorflow() -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 
 TRUTH = {"true": True, "false": False}
 

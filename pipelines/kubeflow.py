@@ -15,8 +15,8 @@ import urllib3
 from kfp.client import KF_PIPELINES_SA_TOKEN_PATH, Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
-from components.addresses import without_credentials
-from components.errors import InputError
+from brain_tumor.errors import InputError
+from components.uris import without_credentials
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 ANSWER_SECONDS = 15

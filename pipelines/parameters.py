@@ -4,8 +4,8 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from components.errors import InputError
-from components.train.config import TrainConfig
+from brain_tumor.errors import InputError
+from components.hyperparameters import TrainConfig
 from components.values import parse_value
 from pipelines.pipeline import brain_tumor
 

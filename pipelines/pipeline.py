@@ -6,13 +6,13 @@ from components import SERVING_IMAGE
 from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.gate.component import gate, refuse
+from components.hyperparameters import TrainConfig
 from components.ingest.component import ingest
 from components.preprocess.component import preprocess
 from components.register.component import register
 from components.summary.component import summary
 from components.train.component import train
-from components.train.config import TrainConfig
-from pipelines.cluster import place_on_gpu_node, set_needs
+from pipelines.resources import place_on_gpu_node, set_needs
 
 DEFAULTS = TrainConfig()
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.addresses import is_local, without_credentials
-from components.errors import InputError
-from pipelines.cluster import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET, STORE_SECRET
+from brain_tumor.errors import InputError
+from components.uris import is_local, without_credentials
 from pipelines.compile import PIPELINE, compile_pipeline, version_name
 from pipelines.kubeflow import Kubeflow, failures
 from pipelines.parameters import add_parameter_options, parse_parameters
 from pipelines.pipeline import brain_tumor
+from pipelines.resources import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET, STORE_SECRET
 
 EXPERIMENT = "brain-tumor"
 STEPS = {label.removeprefix("exec-") for label in brain_tumor.pipeline_spec.deployment_spec["executors"]}

@@ -5,7 +5,7 @@ import ctypes
 import os
 import sys
 
-from serving.card import CardError, read_card
+from brain_tumor.model_card import ModelCardError, read_model_card
 from serving.logs import configure_logging
 from serving.settings import SettingError, Settings
 
@@ -17,8 +17,8 @@ def main() -> None:
     """Read settings and card, and serve until SIGTERM."""
     try:
         settings = Settings.from_environment(os.environ)
-        card = read_card(settings.model_dir)
-    except (SettingError, CardError) as error:
+        card = read_model_card(settings.model_dir)
+    except (SettingError, ModelCardError) as error:
         sys.exit(f"error: {error}")
     configure_logging()
     _return_freed_memory()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.utils import floatToGoString
 
-from serving.call import WARNINGS, Answer, Prepared
-from serving.card import ModelCard
+from brain_tumor.model_card import ModelCard
+from serving.inference import WARNINGS, Answer, Prepared
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))

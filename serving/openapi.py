@@ -13,8 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving.call import NOTICE
-from serving.card import ModelCard
+from brain_tumor.model_card import NOTICE, ModelCard
 from serving.errors import CODES
 from serving.schemas import Error, Instances, Prediction, Predictions, TensorRequest, TensorResponse
 

@@ -8,8 +8,8 @@ from kserve.constants.constants import PredictorProtocol
 from kserve.protocol.dataplane import DataPlane
 from starlette.formparsers import MultiPartParser
 
-from serving.call import Call
 from serving.errors import ServiceError
+from serving.inference import Call
 from serving.settings import MAX_BODY_BYTES
 from serving.transformer import Transformer
 

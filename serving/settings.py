@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from serving.images import MAX_PIXELS
-from serving.overlay import COLOUR_MAPS
+from brain_tumor.images import MAX_PIXELS
+from brain_tumor.overlay import COLOUR_MAPS
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PICTURES = 32

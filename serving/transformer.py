@@ -11,13 +11,13 @@ import numpy as np
 from kserve import InferRequest, InferResponse, Model
 from kserve.model import InferenceVerb
 
+from brain_tumor.images import PictureError, read_picture
+from brain_tumor.model_card import ModelCard
+from brain_tumor.overlay import MAX_SIDE_PX, overlay_png, scale_picture
 from serving import v1, v2
-from serving.call import Answer, Call, Prepared
-from serving.card import ModelCard
 from serving.errors import ServiceError
-from serving.images import PictureError, read_picture
+from serving.inference import Answer, Call, Prepared
 from serving.metrics import Metrics
-from serving.overlay import MAX_SIDE_PX, overlay_png, scale_picture
 from serving.predictor_client import PredictorClient
 from serving.settings import Settings
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 
-from serving.call import WARNINGS, Answer, Call
-from serving.card import ModelCard
+from brain_tumor.model_card import ModelCard
 from serving.errors import ServiceError
+from serving.inference import WARNINGS, Answer, Call
 from serving.settings import MAX_PICTURES
 
 MAX_JSON_VALUES = 10_000

@@ -14,9 +14,9 @@ from kserve.protocol.infer_type import to_http_parameters
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import ValidationError
 
-from serving.call import WARNINGS, Call
-from serving.card import ModelCard
+from brain_tumor.model_card import ModelCard
 from serving.errors import ServiceError, describe
+from serving.inference import WARNINGS, Call
 from serving.settings import MAX_PICTURES
 from serving.v1 import decode_base64, read_json
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
-from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import streamlit as st
 
+from brain_tumor.model_card import NOTICE
 from ui import model, slices
-from ui.problems import Problem
-from ui.service import Service
+from ui.client import Service
+from ui.errors import Problem
 from ui.settings import Settings
-from ui.words import NOTICE
 
 FOLDER = Path(__file__).parent
 STATE_EVERY_SECONDS = 10

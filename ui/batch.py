@@ -3,10 +3,10 @@
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
-from serving.images import PictureError, read_picture
+from brain_tumor.images import PictureError, read_picture
+from ui.client import Answer, Service
+from ui.errors import Problem
 from ui.metrics import UPLOADS
-from ui.problems import Problem
-from ui.service import Answer, Service
 
 MAX_FILE_BYTES = 10_000_000
 

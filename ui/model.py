@@ -6,10 +6,10 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from ui.client import Service
+from ui.errors import Problem
+from ui.formatting import class_words, share
 from ui.plots import calibration_plot, history_plot, roc_plot
-from ui.problems import Problem
-from ui.service import Service
-from ui.words import class_words, share
 
 METRICS = {
     "accuracy": ("Accuracy", "share of slices called rightly"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import altair as alt
 
-from ui.words import class_words
+from ui.formatting import class_words
 
 UNIT = alt.Scale(domain=[0, 1])
 HEIGHT_PX = 280

@@ -7,8 +7,8 @@ from string import Template
 
 import numpy as np
 
+from ui.client import Answer
 from ui.result import colour_bar, overlay_figure, slice_figure, verdict
-from ui.service import Answer
 
 FOLDER = Path(__file__).parent
 

@@ -6,9 +6,10 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from serving.overlay import COLOUR_MAPS, MAX_SIDE_PX, encode_rgb_png, scale_picture
-from ui.service import Answer
-from ui.words import NOTICE, class_words, share
+from brain_tumor.model_card import NOTICE
+from brain_tumor.overlay import COLOUR_MAPS, MAX_SIDE_PX, encode_rgb_png, scale_picture
+from ui.client import Answer
+from ui.formatting import class_words, share
 
 LEAST_SIDE_PX = 640
 COLOUR_STOPS = 17

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from serving.overlay import COLOUR_MAPS
+from brain_tumor.overlay import COLOUR_MAPS
 
 PORTS = range(1, 65536)
 

@@ -7,15 +7,15 @@ from pathlib import Path, PurePath
 import numpy as np
 import streamlit as st
 
-from serving.images import read_picture
-from serving.overlay import OPACITY, encode_rgb_png, render_overlay
+from brain_tumor.images import read_picture
+from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
 from ui import table
 from ui.batch import Results, Slice, ask_all, forget_failed
-from ui.problems import Problem
+from ui.client import Answer, Service
+from ui.errors import Problem
+from ui.formatting import class_words
 from ui.report import report_html
 from ui.result import colour_bar, overlay_figure, slice_figure, verdict, viewed
-from ui.service import Answer, Service
-from ui.words import class_words
 
 PHANTOMS = {
     "ring": "Ring-shaped lesion",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from ui.batch import Result, Slice
-from ui.problems import Problem
-from ui.words import class_words, share
+from ui.errors import Problem
+from ui.formatting import class_words, share
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 REMARKS = ("warnings", "error")

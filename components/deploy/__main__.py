@@ -4,12 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from components.deploy.cluster import Cluster
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME
 from components.deploy.deploy import READY_SECONDS, deploy, promote, roll_back
 from components.deploy.inferenceservice import KNATIVE, STANDARD
+from components.deploy.kubernetes_api import Cluster
 from components.deploy.rollout import Rollout, served_address
-from components.errors import InputError, exit_clearly
-from components.saved_model import MODEL_NAME
+from components.errors import exit_clearly
 
 
 def champion_address(runs: Path, serving_store: str) -> str:
@@ -18,7 +19,7 @@ def champion_address(runs: Path, serving_store: str) -> str:
     Raises:
         InputError: there is none.
     """
-    from components.register.register import champion, connect, registry_address
+    from components.registry import champion, connect, registry_address
 
     registered = champion(connect(registry_address(runs)))
     if registered is None:

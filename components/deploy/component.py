@@ -31,8 +31,8 @@ def deploy(
     import json
     from pathlib import Path
 
-    from components.deploy.cluster import Cluster
     from components.deploy.deploy import deploy as serve
+    from components.deploy.kubernetes_api import Cluster
     from components.deploy.rollout import served_address
     from components.errors import exit_clearly
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME
 from components import SERVING_IMAGE
-from components.deploy.cluster import TEMPLATE_MANAGER, Cluster, NotYetError
 from components.deploy.inferenceservice import STANDARD, new_service, newest_service, owned_fields, read_rollout, why_not_ready
+from components.deploy.kubernetes_api import TEMPLATE_MANAGER, Cluster, NotYetError
 from components.deploy.rollout import Rollout, check_address, version_of
 from components.deploy.smoke import smoke
-from components.errors import InputError
-from components.saved_model import MODEL_NAME
 
 READY_SECONDS = 600
 POLL_SECONDS = 2.0

@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME
 from components.deploy.rollout import Rollout, version_of
-from components.errors import InputError
-from components.saved_model import MODEL_NAME
 
 STANDARD, KNATIVE = "Standard", "Knative"
 TEMPLATE = Path(__file__).with_suffix(".yaml")

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.addresses import without_credentials
-from components.errors import InputError
-from components.saved_model import MODEL_NAME
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME
+from components.uris import without_credentials
 
 SCHEMES = ("s3", "gs", "pvc")
 

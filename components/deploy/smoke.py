@@ -4,10 +4,10 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from components.deploy.cluster import NotYetError, ServiceError
-from components.errors import InputError
-from components.saved_model import MODEL_NAME
-from components.train.export import phantom_pngs
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME
+from brain_tumor.phantoms import phantom_pngs
+from components.deploy.kubernetes_api import NotYetError, ServiceError
 
 # No Service or no pod behind it yet, busy, loading, or slow for the first request.
 RETRIED = (404, 429, 503, 504)

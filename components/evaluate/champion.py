@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import TRAINING_HASHES, ModelCard, read_model_card
 from components.dataset import ImagesZip
-from components.errors import InputError
 from components.evaluate.metrics import share_below
 from components.evaluate.predict import Findings, examine
 from components.evaluate.predictions import Predictions
-from components.register.register import champion, connect, local_copy
-from components.saved_model import TRAINING_HASHES, SavedModel, read_model_card
+from components.registry import champion, connect, local_copy
+from components.saved_model import SavedModel
 
 MIN_IMAGES = 30
 
@@ -51,7 +52,7 @@ def compare_with_champion(findings: Findings, archive: ImagesZip, *, tracking_ur
 
 
 def _compare(
-    findings: Findings, unseen: np.ndarray, archive: ImagesZip, folder: Path, card: dict[str, Any], *, seed: int
+    findings: Findings, unseen: np.ndarray, archive: ImagesZip, folder: Path, card: ModelCard, *, seed: int
 ) -> dict[str, float]:
     samples = [sample for sample, is_unseen in zip(findings.samples, unseen, strict=True) if is_unseen]
     theirs = examine(SavedModel(folder), archive, samples, card, note=", for the champion").predictions
@@ -63,9 +64,9 @@ def _compare(
     }
 
 
-def _why_not(predictions: Predictions, unseen: np.ndarray, card: dict[str, Any]) -> str:
-    if list(card["classes"]) != list(predictions.classes):
-        return f"it knows the classes {', '.join(card['classes'])}"
+def _why_not(predictions: Predictions, unseen: np.ndarray, card: ModelCard) -> str:
+    if list(card.classes) != list(predictions.classes):
+        return f"it knows the classes {', '.join(card.classes)}"
     if unseen.sum() < MIN_IMAGES:
         return f"it was not trained on {unseen.sum()} of the held-out pictures, wanted {MIN_IMAGES}"
     if len(np.unique(predictions.labels[unseen])) < 2 or len(np.unique(predictions.groups[unseen])) < 2:

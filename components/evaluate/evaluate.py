@@ -4,17 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import read_model_card
 from components.dataset import HELD_OUT, ImagesZip, count_splits, read_splits
-from components.errors import InputError
 from components.evaluate.champion import compare_with_champion
+from components.evaluate.drift_reference import summarise
 from components.evaluate.metrics import measure, rounded
 from components.evaluate.pointing import play_pointing_game
 from components.evaluate.predict import Findings, examine
-from components.evaluate.reference import summarise
+from components.evaluate.promotion import decide
 from components.evaluate.report import render_report
 from components.files import written_whole
-from components.gate.gate import decide
-from components.saved_model import SavedModel, read_model_card
+from components.saved_model import SavedModel
 
 
 def evaluate(
@@ -56,14 +57,14 @@ def evaluate(
     held_out = [sample for sample in splits if sample.split == HELD_OUT]
     with ImagesZip(images_zip) as archive:
         findings = examine(SavedModel(model_dir), archive, held_out, card)
-        evaluation = {"classes": card["classes"], "threshold": card["threshold"], **_figures(findings, archive, seed)}
+        evaluation = {"classes": list(card.classes), "threshold": card.threshold, **_figures(findings, archive, seed)}
         if tracking_uri is not None:
             champion = compare_with_champion(findings, archive, tracking_uri=tracking_uri, seed=seed)
             evaluation["champion"] = rounded(champion)
         reasons = decide(evaluation["metrics"], evaluation.get("champion"), min_auc=min_auc, min_recall=min_recall)
         evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
         wanted = {"ROC-AUC": min_auc, "recall of any tumour": min_recall}
-        page = render_report(evaluation, findings, archive, card=card, splits=count_splits(splits), wanted=wanted)
+        page = render_report(evaluation, findings, archive, card=card.document, splits=count_splits(splits), wanted=wanted)
     with written_whole(report_html) as page_file, written_whole(evaluation_json) as figures_file:
         page_file.write_text(page)
         figures_file.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")

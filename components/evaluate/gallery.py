@@ -5,13 +5,13 @@ from itertools import zip_longest
 
 import numpy as np
 
+from brain_tumor.images import read_picture
+from brain_tumor.overlay import outline, render_overlay, scale_picture
 from components.dataset import ImagesZip
 from components.evaluate.pointing import points_at
 from components.evaluate.predict import Findings
 from components.evaluate.predictions import Predictions
 from components.report import png_uri
-from serving.images import read_picture
-from serving.overlay import outline, render_overlay, scale_picture
 
 SIDE_PX = 288
 RIGHT_CASES = 6

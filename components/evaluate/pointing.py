@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from serving.overlay import scale_heatmap
+from brain_tumor.overlay import scale_heatmap
 
 
 def play_pointing_game(cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float] | None:

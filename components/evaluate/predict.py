@@ -1,15 +1,15 @@
 """Ask an exported SavedModel about the held-out pictures, from disk, as a server would."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from brain_tumor.errors import InputError
+from brain_tumor.images import read_picture
+from brain_tumor.model_card import ModelCard
 from components.dataset import ImagesZip, Sample
-from components.errors import InputError
 from components.evaluate.predictions import Predictions
 from components.saved_model import SavedModel
-from serving.images import read_picture
 
 BATCH = 16
 
@@ -33,13 +33,13 @@ class Findings:
     side_pixels: np.ndarray
 
 
-def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: dict[str, Any], *, note: str = "") -> Findings:
+def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: ModelCard, *, note: str = "") -> Findings:
     """Ask about every sample, `BATCH` pictures at a time; only heatmaps and figures are kept.
 
     Raises:
         InputError: the archive lacks a picture, or the model does not know a label.
     """
-    classes = card["classes"]
+    classes = list(card.classes)
     unknown = sorted({sample.label for sample in samples} - set(classes))
     if unknown:
         raise InputError(f"splits.csv has the labels {unknown}, the model knows {classes}")
@@ -55,7 +55,7 @@ def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: 
         print(f"evaluate: {len(called)} of {len(samples)} held-out pictures{note}", flush=True)
     predictions = Predictions(
         classes=classes,
-        tumor_classes=card["tumor_classes"],
+        tumor_classes=list(card.tumor_classes),
         labels=np.array([classes.index(sample.label) for sample in samples], dtype=int),
         called=np.array(called, dtype=int),
         probabilities=np.array(probabilities).reshape(-1, len(classes)),

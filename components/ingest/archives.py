@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 
 MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 50 * 2**30

@@ -6,16 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import InputError
+from brain_tumor.classes import class_order
+from brain_tumor.errors import InputError
 from components.files import written_whole
-from components.ingest.classes import FoundFiles, class_order, find_files
-from components.ingest.copies import NearCopies
+from components.ingest.class_folders import FoundFiles, find_files
+from components.ingest.deduplicate import judge
+from components.ingest.near_copies import NearCopies
 from components.ingest.outputs import write_images, write_manifest
-from components.ingest.page import write_report
 from components.ingest.progress import counted
 from components.ingest.reading import KEPT, Record, examine
+from components.ingest.report import write_report
 from components.ingest.sources import fetch
-from components.ingest.verdicts import judge
 
 
 @dataclass(frozen=True)

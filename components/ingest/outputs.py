@@ -6,9 +6,9 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+from components.ingest.deduplicate import look_of
 from components.ingest.reading import KEPT, Record
 from components.ingest.sources import Source
-from components.ingest.verdicts import look_of
 
 COLUMNS = ("path", "label", "sha256", "group", "width", "height", "mode", "format", "verdict")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.ingest.copies import low_frequencies, pixel_hash
-from serving.images import Picture, PictureError, read_picture
+from brain_tumor.images import Picture, PictureError, read_picture
+from components.ingest.near_copies import low_frequencies, pixel_hash
 
 MAX_FILE_BYTES = 256 * 2**20
 KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED = "kept", "exact_copy", "label_conflict", "quarantined"

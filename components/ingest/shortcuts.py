@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from components.ingest.deduplicate import look_of
 from components.ingest.reading import Look, Record
-from components.ingest.verdicts import look_of
 
 MIN_EFFECT = 0.60
 MIN_SHARE_DIFFERENCE = 0.20

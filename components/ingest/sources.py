@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from components.addresses import is_local, without_credentials
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, inside, is_archive, unpack
-from components.ingest.phantoms import MASKS_FOLDER, write_phantoms
 from components.ingest.reading import printable
+from components.ingest.synthetic import MASKS_FOLDER, write_phantoms
+from components.uris import is_local, without_credentials
 
 PHANTOMS = {"n": 400, "seed": 0}
 MIN_PHANTOMS, MAX_PHANTOMS = 10, 100_000

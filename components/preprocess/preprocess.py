@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from brain_tumor.errors import InputError
 from components.dataset import SPLITS, ImagesZip, Sample, write_splits
-from components.errors import InputError
 from components.files import written_whole
 
 RECORDS_PER_SHARD = 1024

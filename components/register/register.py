@@ -1,39 +1,25 @@
 """Give a model its version: MLflow numbers it, the store holds it, the alias `champion` points at it."""
 
-import contextlib
 import json
-import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.addresses import is_local, without_credentials
-from components.errors import InputError
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_CARD, MODEL_NAME, read_model_card
 from components.files import written_whole
-from components.saved_model import CARD, MODEL_NAME, read_model_card
+from components.registry import CHAMPION, Registered, as_input_error, champion, open_target
+from components.uris import is_local, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION = "champion"
 EXPERIMENT = "brain-tumor"
 SOURCE_TAG = "dataset.source"
-REPOSITORY = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A version in the store."""
-
-    name: str
-    version: int
-    uri: str
 
 
 def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracking_uri: str = "") -> Registered:
@@ -52,9 +38,9 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
     """
     evaluation = json.loads(evaluation_json.read_text())
     client = open_target(model_store, tracking_uri)
-    with _named(f"cannot register in {without_credentials(model_store)}"):
+    with as_input_error(f"cannot register in {without_credentials(model_store)}"):
         base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
-        card = read_model_card(model_dir)
+        card = read_model_card(model_dir).document
         run_id = _log_run(client, card, evaluation)
         tags = {f"dataset.{key}": str(card["dataset"][key]) for key in ("source", "synthetic", "fingerprint")}
         version = _next_version(client, base, run_id, tags)
@@ -71,101 +57,6 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
         data = client.get_model_version(MODEL_NAME, str(before.version)).tags.get(SOURCE_TAG, "unknown data")
         print(f"register: before it was version {before.version}, trained on {data}", flush=True)
     return Registered(MODEL_NAME, version, uri)
-
-
-def open_target(model_store: str, tracking_uri: str = "") -> "MlflowClient":
-    """Return a client of the registry if both it and the store can be used: worth knowing before a training, too.
-
-    Raises:
-        InputError: see `connect`; or a store that cannot be opened, or one that the registry cannot hold.
-    """
-    client = connect(tracking_uri)
-    if is_local(model_store) and client.tracking_uri.startswith("http"):
-        raise InputError(f"an MLflow server takes no local path: model_store is {model_store}, wanted s3:// or gs://")
-    with _named(f"model_store {without_credentials(model_store)} cannot be used"):
-        if is_local(model_store):
-            Path(model_store).mkdir(parents=True, exist_ok=True)
-        else:
-            import fsspec
-
-            fsspec.core.url_to_fs(model_store)
-    return client
-
-
-@contextlib.contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Say what failed in one line, whichever library it failed in."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ImportError, ValueError, MlflowException) as error:
-        raise InputError(f"{what}: {without_credentials(str(error)).splitlines()[0]}") from error
-
-
-def registry_address(runs: Path) -> str:
-    """Return the address in MLFLOW_TRACKING_URI, else that of the registry in a folder of runs."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
-
-
-def connect(tracking_uri: str = "") -> "MlflowClient":
-    """Return a client of the registry at `tracking_uri`, or at MLFLOW_TRACKING_URI.
-
-    Raises:
-        InputError: neither is set, or nothing answers there.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    import sqlalchemy.exc
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not address:
-        raise InputError("no registry: set MLFLOW_TRACKING_URI, or give tracking_uri (for example sqlite:///runs/mlflow.db)")
-    try:
-        if address.startswith("sqlite:///"):
-            Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        client = MlflowClient(tracking_uri=address, registry_uri=address)
-        client.search_registered_models(max_results=1)
-    except (OSError, ImportError, MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise InputError(f"the registry at {without_credentials(address)} does not answer: {type(error).__name__}") from error
-    return client
-
-
-def champion(client: "MlflowClient") -> Registered | None:
-    """Return the version the alias points at, or None where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        version = client.get_model_version_by_alias(MODEL_NAME, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise InputError(f"the registry does not say which model is the champion: {error.error_code}") from error
-    return Registered(MODEL_NAME, int(version.version), version.source)
-
-
-@contextlib.contextmanager
-def local_copy(registered: Registered) -> Iterator[Path]:
-    """Yield a folder that holds the version: the store's own, or one downloaded for as long as it is needed.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    if is_local(registered.uri):
-        yield Path(registered.uri)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        with _named(f"{registered.uri} cannot be read"):
-            import fsspec
-
-            files, base = fsspec.core.url_to_fs(registered.uri)
-            files.get(base, f"{scratch}/model", recursive=True)
-        yield Path(scratch) / "model"
 
 
 def completed_card(card: dict[str, Any], evaluation: dict[str, Any], version: int) -> dict[str, Any]:
@@ -230,10 +121,10 @@ def _refuse_existing(uri: str, exists: bool) -> None:
 
 def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
-    (target / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    (target / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n")
     # In a process of its own: this one starts without TensorFlow.
-    command = [sys.executable, "-m", "components.train.verify", str(target)]
-    verify = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    command = [sys.executable, "-m", "components.verify", str(target)]
+    verify = subprocess.run(command, capture_output=True, text=True)
     if verify.returncode:
         said = verify.stderr.strip().splitlines() or [f"verify ended with {verify.returncode}"]
         raise InputError(said[-1])
@@ -245,8 +136,8 @@ def _upload(staged: Path, uri: str) -> None:
 
     files, base = fsspec.core.url_to_fs(uri)
     _refuse_existing(uri, files.exists(base))
-    paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != CARD]
-    for path in [*paths, staged / CARD]:
+    paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != MODEL_CARD]
+    for path in [*paths, staged / MODEL_CARD]:
         files.put_file(str(path), f"{base}/{path.relative_to(staged).as_posix()}")
 
 

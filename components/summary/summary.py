@@ -1,6 +1,6 @@
 """Sum a run up."""
 
-from components.addresses import without_credentials
+from components.uris import without_credentials
 
 
 def summarize(source: str, *, state: str, run: str, error: str | None) -> str:

@@ -64,7 +64,7 @@ def train(
     from pathlib import Path
 
     from components.errors import exit_clearly
-    from components.train.config import TrainConfig
+    from components.hyperparameters import TrainConfig
     from components.train.train import train as fit_and_export
 
     with exit_clearly("train"):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import InputError
-from components.train.config import TrainConfig
-from components.train.model import decode_batch
+from brain_tumor.errors import InputError
+from components.hyperparameters import TrainConfig
+from components.train.decode import decode_batch
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -2,17 +2,16 @@
 
 import contextlib
 import math
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import InputError
-from components.train.config import TrainConfig
+from brain_tumor.errors import InputError
+from components.hyperparameters import TrainConfig
 from components.train.data import Shards, open_shards, steps_per_epoch, training_batches, validation_batches
 from components.train.export import export
-from components.train.model import build_model
+from components.train.network import build_model
 
 if TYPE_CHECKING:
     import keras
@@ -180,9 +179,3 @@ def _precision(policy: str):  # type: ignore[no-untyped-def]
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-if __name__ == "__main__":
-    from components.train.command import run
-
-    run(sys.argv[1:])

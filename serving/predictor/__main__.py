@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.card import CardError, read_card
+from brain_tumor.model_card import ModelCardError, read_model_card
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 GRACE_SECONDS = 10
@@ -84,7 +84,7 @@ class Predictor:
     """One version of a model behind both protocols. It listens while the model loads."""
 
     def __init__(self, folder: Path):
-        card, number = read_card(folder), folder.resolve().name
+        card, number = read_model_card(folder), folder.resolve().name
         self._name, self._version = card.name, int(card.document["version"] or (number if number.isdigit() else 1))
         self._threads = ThreadPoolExecutor(os.cpu_count())
         self._model: Model | None = None
@@ -241,7 +241,7 @@ def main() -> None:
     ports = [int(os.environ.get(f"PREDICTOR_{kind}_PORT", port)) for kind, port in (("HTTP", 8090), ("GRPC", 8091))]
     try:
         uvloop.run(serve(Path(os.environ.get("MODEL_DIR", "/mnt/models")), *ports))
-    except (CardError, OSError, RuntimeError) as error:
+    except (ModelCardError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 

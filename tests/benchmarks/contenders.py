@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from serving.images import read_picture
-from serving.overlay import overlay_png
+from brain_tumor.images import read_picture
+from brain_tumor.overlay import overlay_png
 from tests.benchmarks.load import Answer, Load, multipart
 from tests.serving.processes import ROOT, Service, free_ports, running
 
@@ -158,10 +158,10 @@ def model_folder(given: Path | None) -> Iterator[Path]:
 
 def export_untrained(folder: Path) -> None:
     """Write `model` into the folder as the pipeline does: from phantoms, with everything that belongs to a model."""
+    from components.hyperparameters import TrainConfig
     from components.ingest.ingest import ingest
     from components.preprocess.preprocess import preprocess
     from components.saved_model import start_tensorflow
-    from components.train.config import TrainConfig
 
     images, manifest, shards = folder / "images.zip", folder / "manifest.csv", folder / "shards"
     ingest("synthetic://?n=48", images_zip=images, manifest_csv=manifest, report_html=folder / "ingest.html")
@@ -172,7 +172,7 @@ def export_untrained(folder: Path) -> None:
 
     from components.train.data import open_shards
     from components.train.export import export
-    from components.train.model import build_model
+    from components.train.network import build_model
 
     config, opened = TrainConfig(), open_shards(shards)
     keras.utils.set_random_seed(config.seed)
@@ -183,7 +183,7 @@ def sample_pictures(folder: Path | None) -> tuple[list[bytes], str]:
     """Return encoded pictures, evenly over all file sizes, and what they are."""
     source = folder or (REAL_PICTURES if REAL_PICTURES.is_dir() else None)
     if source is None:
-        from components.train.export import phantom_pngs
+        from brain_tumor.phantoms import phantom_pngs
 
         return phantom_pngs(PICTURES), "phantoms"
     files = sorted((file for file in source.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)

@@ -33,9 +33,9 @@ def export_untrained(folder: Path, head: str) -> SavedModel:
     """Export a network of the default size; what it costs does not depend on its weights."""
     import tensorflow as tf
 
-    from components.train.config import TrainConfig
-    from components.train.export import served_model
-    from components.train.model import build_model
+    from components.hyperparameters import TrainConfig
+    from components.train.network import build_model
+    from components.train.served_model import served_model
 
     config = TrainConfig(head=head)
     served = served_model(build_model(config, 2), ["no_tumor", "tumor"], config)
@@ -47,8 +47,8 @@ def export_untrained(folder: Path, head: str) -> SavedModel:
 def main() -> None:
     """Print the median of both signatures and their ratio, for each head and batch size."""
     start_tensorflow()
-    from components.train.config import HEADS
-    from components.train.export import phantom_pngs
+    from brain_tumor.phantoms import phantom_pngs
+    from components.hyperparameters import HEADS
 
     pictures = phantom_pngs(max(BATCHES))
     print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in pictures]) / 1e3:.0f} kB")

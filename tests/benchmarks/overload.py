@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from components.ingest.phantoms import make_phantom
+from brain_tumor.phantoms import make_phantom
 from serving.settings import Settings
 from tests.benchmarks.contenders import (
     VERBS,

@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from PIL import Image
 
+from components.hyperparameters import TrainConfig
 from components.saved_model import SavedModel
-from components.train.config import TrainConfig
-from components.train.model import LAST_CONVOLUTION, build_model
+from components.train.network import LAST_CONVOLUTION, build_model
 
 if TYPE_CHECKING:
     import keras

@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from components.ingest.phantoms import make_phantom
-from components.train.config import TrainConfig
-from serving.images import encode_png
+from brain_tumor.images import encode_png
+from brain_tumor.phantoms import make_phantom
+from components.hyperparameters import TrainConfig
 from tests.benchmarks.contenders import (
     VERBS,
     Contender,

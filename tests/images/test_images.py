@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from components.train.export import phantom_pngs
-from components.train.verify import verify
+from brain_tumor.phantoms import phantom_pngs
+from components.verify import verify
 from tests.conftest import VERSION, DataSet
 from tests.images.containers import NAMES, docker, image, lacking, python, serving
 from tests.serving import clients
@@ -123,7 +123,7 @@ def test_train_step_trains(phantoms: DataSet, tmp_path: Path, require: Callable[
     models.chmod(0o777)
     script = """
 from pathlib import Path
-from components.train.config import TrainConfig
+from components.hyperparameters import TrainConfig
 from components.train.train import train
 config = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=2, batch_size=8)
 train(Path("/shards"), model_dir=Path("/models/model"), config=config)"""

@@ -3,8 +3,8 @@
 import dataclasses
 import re
 
-from components.train.command import parse_flags
-from components.train.config import TrainConfig
+from components.hyperparameters import TrainConfig
+from components.train.__main__ import parse_flags
 from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
 from tests.manifests.render import experiment, trial_pod
@@ -25,7 +25,7 @@ def test_every_parameter_reaches_the_command_as_a_flag_of_its_field() -> None:
     assert set(parameters) <= set(FIELDS)
     references = {each["name"]: each["reference"] for each in spec["trialTemplate"]["trialParameters"]}
     (container,) = trial_pod()["containers"]
-    assert container["command"][:3] == ["python3", "-m", "components.train.train"]
+    assert container["command"][:3] == ["python3", "-m", "components.train"]
     flags = dict(each.split("=", 1) for each in container["command"][3:])
     substituted = {flag: value for flag, value in flags.items() if "${" in value}
     assert set(flags) - set(substituted) == OTHER_FLAGS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.saved_model import MODEL_NAME
+from brain_tumor.model_card import MODEL_NAME
 from serving.settings import DRAIN_SECONDS, MAX_PICTURES, Settings
 from tests.conftest import VERSION
 from tests.manifests.render import OVERLAYS, Document, overlay, pod_labels, predictor_pod, the

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
-from components.evaluate.reference import summarise
-from components.train.export import phantom_pngs
-from pipelines.monitor import command, configuration
+from brain_tumor.phantoms import phantom_pngs
+from components.evaluate.drift_reference import summarise
+from pipelines.local.monitor import command, configuration
 from tests.serving import clients
 from tests.serving.conftest import Transformer, predictor, transformer
 from tests.serving.processes import Service, free_ports, running, wait_for

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.monitor import configuration
+from pipelines.local.monitor import configuration
 from tests.conftest import ROOT
 from tests.tools import tool
 

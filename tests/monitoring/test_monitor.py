@@ -16,7 +16,7 @@ from tests.monitoring.conftest import Prometheus
 from tests.serving.processes import Service, free_ports, wait_for
 from tests.tools import tool
 
-COMMAND = [sys.executable, "-m", "pipelines.monitor", "--runs"]
+COMMAND = [sys.executable, "-m", "pipelines.local.monitor", "--runs"]
 SCRAPED_SECONDS = 30
 
 

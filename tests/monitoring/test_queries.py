@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from serving.images import MAX_PIXELS, read_picture
+from brain_tumor.images import MAX_PIXELS, read_picture
 from tests.monitoring.conftest import HELD_OUT, PICTURES, ROUND, Prometheus
 from tests.monitoring.promql import dashboard_queries, fill_in, parse, rule_name, rules, unit_tests
 

@@ -16,7 +16,7 @@ TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_siz
 
 
 def command(runs: Path, source: str, *settings: str) -> list[str]:
-    command = [sys.executable, "-m", "pipelines.run", "--runs", str(runs), "--source", source]
+    command = [sys.executable, "-m", "pipelines.local.run", "--runs", str(runs), "--source", source]
     for setting in (*TINY, *settings):
         command += ["--set", setting]
     return command

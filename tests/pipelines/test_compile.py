@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from components import IMAGE
+from components.hyperparameters import TrainConfig
 from components.train.component import train
-from components.train.config import TrainConfig
 from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline, version_name
 from pipelines.pipeline import brain_tumor
 from tests.crds import crd_errors, require_crds

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import grpc
 
 from serving.errors import CODES
+from tests.brain_tumor.test_images import GREY, encode
 from tests.serving.conftest import Pair
-from tests.serving.test_images import GREY, encode
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "800"))
 MARKER = "Mustermann-Erika-19640812"  # stands for what a client sends and no log may hold

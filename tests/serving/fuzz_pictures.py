@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from tests.brain_tumor.test_images import EVERY, PALETTE, damaged, encode, exif, huge_png
 from tests.serving.fuzz_client import MARKER, Case, form, part
 from tests.serving.fuzz_png import DATA, END, PNGS, SIDE, header, with_right_checksums
-from tests.serving.test_images import EVERY, PALETTE, damaged, encode, exif, huge_png
 
 LARGE = 4000
 PADDING = 9_000_000

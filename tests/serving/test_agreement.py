@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brain_tumor.images import read_picture
+from brain_tumor.overlay import render_overlay
+from brain_tumor.phantoms import phantom_pngs
 from components.saved_model import SavedModel
-from components.train.export import phantom_pngs
-from serving.images import read_picture
-from serving.overlay import render_overlay
+from tests.brain_tumor.test_images import EVERY
 from tests.serving import clients
 from tests.serving.clients import Answer
 from tests.serving.conftest import Pair
-from tests.serving.test_images import EVERY
 
 TOLERANCE = 1e-5
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.train.export import phantom_pngs
+from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import predictor, transformer
 from tests.serving.processes import ROOT, free_ports

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.train.export import phantom_pngs
+from brain_tumor.phantoms import phantom_pngs
 from serving.grpc_limits import MAX_BESIDE_BYTES, bytes_beside_pictures
 from tests.serving import clients, fuzz_grpc
 from tests.serving.clients import V1

@@ -13,7 +13,7 @@ from kserve import InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from components.train.export import phantom_pngs
+from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.clients import INFER, V1
 from tests.serving.conftest import Pair

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from components.train.export import phantom_pngs
+from brain_tumor.phantoms import phantom_pngs
 from tests.ui.conftest import DESKTOP, PHONE, Ui, tab, upload
 
 PNG = phantom_pngs(1)[0]

@@ -9,12 +9,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from components.train.export import phantom_pngs
+from brain_tumor.model_card import NOTICE
+from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import Pair
 from tests.serving.processes import free_ports, running
 from tests.ui.conftest import PHONE, Ui, tab, ui, upload
-from ui.words import NOTICE, class_words
+from ui.formatting import class_words
 
 PNG = phantom_pngs(1)[0]
 PATIENT = "=Mueller_Anna_1950"

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from brain_tumor.model_card import NOTICE
 from ui import table
 from ui.batch import Result, Slice
-from ui.problems import Problem
+from ui.client import Answer
+from ui.errors import Problem
+from ui.formatting import class_words, share
 from ui.report import report_html
 from ui.result import colour_bar, peak_words, verdict
-from ui.service import Answer
-from ui.words import NOTICE, class_words, share
 
 HEATMAP = np.array([[0, 0, 0], [0, 0, 1]], np.float32)
 BINARY = Answer("tumor", 0.1 + 0.2, 0.3, 0.1 + 0.2, "7", ("odd", "old"), HEATMAP)

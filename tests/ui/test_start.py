@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from serving.images import encode_png
+from brain_tumor.images import encode_png
 from tests.conftest import ROOT
 from tests.serving.conftest import Pair
 from tests.serving.processes import Service, free_ports, wait_for
@@ -25,7 +25,7 @@ from tests.ui.conftest import Ui, tab, ui, upload
 
 FOLDER = ROOT / "ui"
 OF_THE_PROJECT = {"components", "pipelines", "serving", "tests"}
-ALLOWED = {"serving.images", "serving.overlay"}
+ALLOWED = {"brain_tumor.images", "brain_tumor.overlay"}
 NOBODY = 65534
 # May read all of this machine, where Python may lie in root's home, and write nowhere but where everybody may.
 AS_NOBODY = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --bounding-set=-all,+dac_read_search".split()
@@ -57,7 +57,7 @@ def test_the_page_imports_of_the_project_only_the_rule_for_pictures_and_the_over
         text=True,
         check=True,
     ).stdout.split()
-    assert "serving.overlay" in loaded
+    assert "brain_tumor.overlay" in loaded
     assert [name for name in loaded if name.split(".")[0] in HEAVY or name == "components"] == []
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from components.train.export import phantom_pngs
-from serving.overlay import render_overlay
+from brain_tumor.overlay import render_overlay
+from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import transformer
 from tests.serving.scripted import ROW, Script, scripted

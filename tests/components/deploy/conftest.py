@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from brain_tumor.model_card import MODEL_CARD
 from components.deploy import deploy as module
-from components.deploy.cluster import Cluster
-from components.saved_model import CARD
+from components.deploy.kubernetes_api import Cluster
 from tests.components.deploy.api_server import NAMESPACE, TOKEN, ApiServer, api_server
 from tests.crds import require_crds
 from tests.serving.conftest import Pair, service, transformer
@@ -28,8 +28,8 @@ def backends(tiny_model: Path, service: Pair, tmp_path_factory: pytest.TempPathF
         addresses = {}
         for version in VERSIONS:
             folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("store") / version))
-            card = json.loads((folder / CARD).read_text()) | {"version": int(version)}
-            (folder / CARD).write_text(json.dumps(card))
+            card = json.loads((folder / MODEL_CARD).read_text()) | {"version": int(version)}
+            (folder / MODEL_CARD).write_text(json.dumps(card))
             addresses[version] = stack.enter_context(transformer(folder, host)).url
         yield addresses
 

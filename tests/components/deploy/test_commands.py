@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from brain_tumor.errors import InputError
 from components.deploy.__main__ import champion_address
-from components.deploy.cluster import Cluster
 from components.deploy.component import deploy as component
 from components.deploy.deploy import deploy
+from components.deploy.kubernetes_api import Cluster
 from components.deploy.rollout import served_address
-from components.errors import InputError
-from components.register.register import connect
+from components.registry import connect
 from tests.components.deploy.api_server import ApiServer
 from tests.components.deploy.test_deploy import STORE, V1, V2, settle
 from tests.conftest import ROOT

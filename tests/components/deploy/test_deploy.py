@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from components.deploy.cluster import MANAGER, TEMPLATE_MANAGER, Cluster, ConflictError
+from brain_tumor.errors import InputError
 from components.deploy.deploy import RolloutError, deploy, promote, roll_back
 from components.deploy.inferenceservice import KNATIVE, STANDARD, TEMPLATE, new_service
+from components.deploy.kubernetes_api import MANAGER, TEMPLATE_MANAGER, Cluster, ConflictError
 from components.deploy.rollout import Rollout
-from components.errors import InputError
 from tests.components.deploy.api_server import ApiServer
 from tests.pod_security import violations
 

@@ -131,6 +131,8 @@ def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
     tiny.serving_default, tiny.explain = tf.function(predict, encoded), tf.function(explain, encoded)
     tf.saved_model.save(tiny, str(folder), {"serving_default": tiny.serving_default, "explain": tiny.explain})
     card = {
+        "name": "brain-tumor",
+        "version": None,
         "architecture": "tiny",
         "created": "2026-01-02T03:04:05+00:00",
         "classes": classes,
@@ -144,6 +146,7 @@ def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
             "accuracy": [0.5, 0.7, 0.8],
             "val_accuracy": [0.5, 0.6, 0.6],
         },
+        "reference": None,
     }
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "model.json").write_text(json.dumps(card))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from brain_tumor.model_card import MODEL_NAME, TRAINING_HASHES
 from components.evaluate.champion import MIN_IMAGES
-from components.register.register import CHAMPION, connect
-from components.saved_model import MODEL_NAME, TRAINING_HASHES
+from components.registry import CHAMPION, connect
 from tests.components.evaluate.conftest import BINARY, FOUR, Run, Shown, export, flat
 
 Prepare = Callable[..., Run]

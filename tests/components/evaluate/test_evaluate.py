@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from tests.components.evaluate.conftest import Run, Shown, flat
 
 Prepare = Callable[..., Run]
@@ -241,7 +241,7 @@ def test_what_cannot_be_used_is_named(prepare: Prepare, binary_model: Path, tmp_
         Run(run.folder, run.arguments | {"model_dir": tmp_path})()
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "model.json").write_text('{"classes": []}')
-    with pytest.raises(InputError, match=r"lacks \['threshold', 'tumor_classes'\]"):
+    with pytest.raises(InputError, match=r"lacks \['dataset', 'name', 'reference', 'threshold', 'tumor_classes', 'version'\]"):
         Run(run.folder, run.arguments | {"model_dir": tmp_path})()
     assert not (tmp_path / "out").exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.ingest.archives import is_archive, unpack
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.ingest import ingest as module
 from components.ingest import progress
+from tests.brain_tumor.test_images import huge_png
 from tests.components.ingest.conftest import MakeSet, Outputs, save, texture, zip_folder
-from tests.serving.test_images import huge_png
 
 
 def test_writes_the_kept_pictures_and_one_row_a_file(make_set: MakeSet, outputs: Outputs) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.ingest import sources
-from components.ingest.classes import find_files
+from components.ingest.class_folders import find_files
 from components.ingest.sources import fetch
 from tests.components.ingest.conftest import MakeSet, Outputs, zip_folder
 

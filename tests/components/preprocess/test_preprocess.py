@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.preprocess.preprocess import Item, preprocess, read_manifest, split_by_group
 from tests.conftest import DataSet
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_CARD
 from components.register import register as module
-from components.register.register import Registered, champion, connect, register
-from components.saved_model import CARD
-from components.train.verify import verify
+from components.register.register import register
+from components.registry import Registered, champion, connect, local_copy, open_target
+from components.verify import verify
 
 EVALUATION: dict[str, Any] = {
     "metrics": {"accuracy": 0.9, "accuracy_interval": [0.8, 0.97], "roc_auc": 0.95, "pr_auc": None},
@@ -101,7 +102,7 @@ def test_model_that_breaks_the_contract_leaves_store_and_champion_alone(
 
 def without_verify(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
-    (target / CARD).write_text(json.dumps(card))
+    (target / MODEL_CARD).write_text(json.dumps(card))
 
 
 def test_killed_while_copying_leaves_no_version(
@@ -196,9 +197,9 @@ def test_version_on_object_storage_is_fetched_whole(
 ) -> None:
     monkeypatch.setattr(module, "_complete", without_verify)
     registered = register(tiny_model, evaluation, model_store="memory://fetched", tracking_uri=registry)
-    with module.local_copy(registered) as folder:
+    with local_copy(registered) as folder:
         assert (folder / "saved_model.pb").read_bytes() == (tiny_model / "saved_model.pb").read_bytes()
-        assert json.loads((folder / CARD).read_text())["version"] == registered.version
+        assert json.loads((folder / MODEL_CARD).read_text())["version"] == registered.version
 
 
 def test_verify_that_is_killed_is_said(tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_mlflow_server_is_given_no_local_path(tmp_path: Path, registry: str) -> 
         with pytest.raises(
             InputError, match=r"an MLflow server takes no local path: model_store is .*models, wanted s3:// or gs://"
         ):
-            module.open_target(str(tmp_path / "models"), address)
-        assert module.open_target("memory://models", address).tracking_uri == address
+            open_target(str(tmp_path / "models"), address)
+        assert open_target("memory://models", address).tracking_uri == address
         server.shutdown()
     assert not (tmp_path / "models").exists()

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.errors import InputError
-from components.train.config import TrainConfig
+from brain_tumor.errors import InputError
+from components.hyperparameters import TrainConfig
 from components.train.data import augment, open_shards, read_hashes, steps_per_epoch, training_batches, validation_batches
 from tests.conftest import TINY, DataSet
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.train.config import TrainConfig
-from components.train.export import phantom_pngs, served_model
-from components.train.model import LAST_CONVOLUTION, LOGITS, build_model, decode_batch
+from brain_tumor.phantoms import phantom_pngs
+from components.hyperparameters import TrainConfig
+from components.train.decode import decode_batch
+from components.train.network import LAST_CONVOLUTION, LOGITS, build_model
+from components.train.served_model import served_model
 from tests.conftest import TINY, DataSet
 
 FOUR = ["glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.errors import InputError
+from brain_tumor.errors import InputError
 from components.train.data import open_shards
 from components.train.train import Trained, fit
 from tests.conftest import TINY, DataSet

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from brain_tumor.phantoms import phantom_pngs
 from components.saved_model import SavedModel
-from components.train.export import phantom_pngs
 from tests.serving.clients import V1
 from tests.serving.conftest import predictor
 from tests.serving.processes import free_ports

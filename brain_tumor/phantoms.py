@@ -1,0 +1,191 @@
+"""Brain-like phantoms with and without a lesion: they prove the wiring, not accuracy.
+
+A phantom is a head in its own coordinates (the scalp's outline at radius 1), seen by a made-up scanner. Nothing but the
+lesion tells the classes apart: size, pose, contrast, noise and the small harmless spots come from the same distributions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from brain_tumor.images import encode_png
+
+LESION_RADIUS = (0.18, 0.33)
+# From the middle, as most tumours lie in one hemisphere: a heatmap that points at the middle earns nothing.
+LESION_DISTANCE = (0.28, 0.54)
+SPOT_RADIUS = (0.015, 0.045)
+HEAD_LEVEL = 0.03
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Brightness of each tissue in one kind of scan, 0-1, and of the lesion kinds that a reader would meet in it."""
+
+    scalp: float
+    bone: float
+    fluid: float
+    grey: float
+    white: float
+    lesions: tuple[float, ...]
+    oedema: float
+
+
+CONTRASTS = (
+    Contrast(scalp=0.62, bone=0.06, fluid=0.14, grey=0.38, white=0.50, lesions=(0.98, 0.92, 0.12), oedema=0.30),  # T1
+    Contrast(scalp=0.50, bone=0.06, fluid=0.10, grey=0.44, white=0.36, lesions=(0.98, 0.92, 0.90), oedema=0.62),  # FLAIR
+    Contrast(scalp=0.45, bone=0.05, fluid=0.62, grey=0.42, white=0.32, lesions=(1.0, 0.95, 0.06), oedema=0.58),  # T2
+)
+
+
+def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one phantom.
+
+    Returns:
+        The picture, uint8 [h, w], 0-255, and the mask of its lesion, uint8 [h, w], 255 inside and 0 outside.
+    """
+    height = int(rng.integers(150, 321))
+    x, y = _head_grid(rng, height, int(height * rng.uniform(0.8, 1.15)))
+    contrast = CONTRASTS[rng.integers(len(CONTRASTS))]
+    centre, radius = _inside_brain(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
+    anatomy_x, anatomy_y = _push_aside(x, y, centre, radius * rng.uniform(0.2, 0.6)) if lesion else (x, y)
+    levels = _anatomy(rng, anatomy_x, anatomy_y, contrast)
+    levels = _with_spots(rng, levels, x, y, contrast)
+    mask = np.zeros(levels.shape, bool)
+    if lesion:
+        levels, mask = _with_lesion(rng, levels, _blob(rng, x - centre[0], y - centre[1]) / radius, contrast)
+    return _scan(rng, levels), mask.astype(np.uint8) * 255
+
+
+def phantom_pngs(count: int) -> list[bytes]:
+    """Return encoded phantoms, every other one with a lesion: pictures to try a model on that are nobody's."""
+    rng = np.random.default_rng(0)
+    return [encode_png(Image.fromarray(make_phantom(rng, lesion=index % 2 == 1)[0])) for index in range(count)]
+
+
+def _head_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return head coordinates x, y of every pixel, float32 [h, w]: turned, shifted and scaled, the outline at radius 1."""
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    columns = (columns * (width / height) - rng.uniform(-0.12, 0.12)).astype(np.float32)
+    rows = rows - np.float32(rng.uniform(-0.12, 0.12))
+    angle = rng.normal(0, np.radians(12))
+    long, broad = rng.uniform(0.74, 1.02), rng.uniform(0.74, 0.92)
+    x = (np.cos(angle) * columns + np.sin(angle) * rows) / np.float32(long * broad)
+    y = (-np.sin(angle) * columns + np.cos(angle) * rows) / np.float32(long)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: float = 0.16) -> np.ndarray:
+    """Return the distance from the origin, float32 [h, w], in a metric whose unit circle is an irregular outline."""
+    angle = np.arctan2(y, x)
+    outline = np.ones_like(x)
+    for order in range(2, 7):
+        outline += rng.normal(0, roughness / order**0.7) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+    return np.hypot(x, y) / np.maximum(outline, 0.4)
+
+
+def _inside_brain(rng: np.random.Generator, least: float, most: float) -> tuple[float, float]:
+    """Draw a place between two distances from the middle of the head, evenly over the area."""
+    angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(least**2, most**2))
+    return float(distance * np.cos(angle)), float(distance * np.sin(angle))
+
+
+def _push_aside(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Move the anatomy away from `centre`, as a growing mass does; the outline of the head stays."""
+    away_x, away_y = x - centre[0], y - centre[1]
+    pull = strength * np.exp(-np.hypot(away_x, away_y) / 0.35) * np.clip(1.1 - np.hypot(x, y), 0, 1)
+    distance = np.hypot(away_x, away_y) + 0.05
+    return x - pull * away_x / distance, y - pull * away_y / distance
+
+
+def _anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
+    """Return the brightness of a head without lesion, float32 [h, w], 0-1."""
+    radius = _blob(rng, x, y, roughness=0.03)
+    folds = _smooth_noise(rng, x.shape, int(rng.integers(20, 34)))
+    depth = radius + 0.05 * _smooth_noise(rng, x.shape, 12)
+    brain = rng.uniform(0.80, 0.88)
+    levels = _mix(contrast.white, contrast.grey, _step(depth - rng.uniform(0.5, 0.66), 0.03))
+    levels = _mix(levels, contrast.grey, np.exp(-((folds / 0.3) ** 2)) * _step(radius - 0.42, 0.05))
+    levels = _mix(levels, contrast.fluid, 0.85 * np.exp(-((folds / 0.14) ** 2)) * _step(radius - rng.uniform(0.5, 0.7), 0.05))
+    levels = _mix(levels, contrast.fluid, _ventricles(rng, x, y))
+    falx = _step(0.012 - np.abs(x + 0.01 * folds), 0.006) * _step(np.abs(y) - rng.uniform(0.2, 0.5), 0.03)
+    levels = _mix(levels, contrast.fluid, 0.8 * falx)
+    levels = _mix(levels, contrast.fluid, _step(radius - brain, 0.008))
+    levels = _mix(levels, contrast.bone, _step(radius - brain - rng.uniform(0.0, 0.03), 0.006))
+    levels = _mix(levels, contrast.scalp * rng.uniform(0.6, 1.1), _step(radius - rng.uniform(0.91, 0.95), 0.008))
+    return _mix(levels, 0.0, _step(radius - 1, 0.006))
+
+
+def _ventricles(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the share of each pixel that the two side ventricles fill, float32 [h, w], 0-1; their sizes differ a little."""
+    length, gap, top = rng.uniform(0.12, 0.34), rng.uniform(0.05, 0.12), rng.uniform(-0.15, 0.15)
+    share = np.zeros_like(x)
+    for side in (-1, 1):
+        width = rng.uniform(0.03, 0.1)
+        bow = gap + rng.uniform(0.3, 1.2) * (y - top) ** 2
+        inside = 1 - np.hypot((side * x - bow) / width, (y - top) / (length * rng.uniform(0.85, 1.15)))
+        share = np.maximum(share, _step(inside, 0.12))
+    return share
+
+
+def _with_spots(rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
+    """Paint what is no lesion but catches the eye: vessels, small spots and, in low slices, the eyes."""
+    for _ in range(rng.integers(0, 6)):
+        centre = _inside_brain(rng, 0.14, 0.72)
+        distance = _blob(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
+        levels = _mix(levels, rng.choice([0.1, 0.75, 0.9]), _step(1 - distance, 0.15))
+    if rng.random() < 0.2:
+        width, height, size = rng.uniform(0.32, 0.42), rng.uniform(-0.72, -0.62), rng.uniform(0.08, 0.11)
+        distance = np.hypot(np.abs(x) - width, y - height) / size
+        levels = _mix(levels, max(contrast.fluid, 0.3), _step(1 - distance, 0.1))
+    return levels
+
+
+def _with_lesion(
+    rng: np.random.Generator, levels: np.ndarray, distance: np.ndarray, contrast: Contrast
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paint an evenly bright or dark or a ring-enhancing lesion with some oedema into `levels`, float32 [h, w], 0-1.
+
+    `distance`, float32 [h, w], is 0 at the lesion's centre and 1 at its outline.
+
+    Returns:
+        The brightness, float32 [h, w], and the mask, bool [h, w].
+    """
+    tissue = levels > contrast.bone + 0.02
+    uneven = 0.1 * _smooth_noise(rng, levels.shape, 40)
+    level = contrast.lesions[rng.integers(len(contrast.lesions))]
+    halo = _step(rng.uniform(1.1, 1.7) + uneven - distance, 0.12) * rng.uniform(0.3, 0.9)
+    painted = _mix(levels, contrast.oedema, halo * tissue)
+    painted = _mix(painted, level * (1 + uneven), _step(1 - distance, 0.04))
+    if level > 0.5 and rng.random() < 0.5:
+        painted = _mix(painted, contrast.fluid * (1 + uneven), _step(rng.uniform(0.5, 0.72) + 0.5 * uneven - distance, 0.05))
+    return painted, distance < 1
+
+
+def _scan(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
+    """Return what the scanner shows, uint8 [h, w]: coil bias, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
+    levels = levels * np.exp(0.14 * _smooth_noise(rng, levels.shape, 4))
+    levels = np.clip(levels, 0, 1.2) ** rng.uniform(0.85, 1.2)
+    levels *= rng.uniform(0.24, 0.38) / levels[levels > HEAD_LEVEL].mean()  # the exposure follows the head, not the class
+    height, width = levels.shape
+    coarse = rng.uniform(0.55, 1.0)
+    image = Image.fromarray(levels.astype(np.float32))
+    image = image.resize((round(width * coarse), round(height * coarse)), Image.Resampling.BILINEAR)
+    levels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    noise = rng.uniform(0.01, 0.05) * rng.standard_normal((2, height, width), dtype=np.float32)
+    return (np.clip(np.hypot(levels + noise[0], noise[1]), 0, 1) * 255).astype(np.uint8)
+
+
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.ndarray:
+    """Return smooth noise, float32 [h, w], mean about 0, deviation about 0.8, with `cells` bumps a side."""
+    coarse = rng.standard_normal((cells, cells), dtype=np.float32)
+    return np.asarray(Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+
+
+def _step(values: np.ndarray, softness: float) -> np.ndarray:
+    """Return 0 below zero and 1 above it, with a soft edge."""
+    return np.clip(0.5 + values / (2 * softness), 0, 1)
+
+
+def _mix(below: np.ndarray | float, above: np.ndarray | float, share: np.ndarray) -> np.ndarray:
+    return below + (above - below) * share

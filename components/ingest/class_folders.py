@@ -1,0 +1,169 @@
+"""Tell the class of every file from the folder it lies in."""
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
+from brain_tumor.errors import InputError
+from brain_tumor.images import PictureError, is_dicom, read_picture
+from components.ingest.reading import Found, printable, read_file
+
+CLASS_OF_FOLDER = {
+    **dict.fromkeys(("yes", "tumor", "tumour"), TUMOR),
+    **dict.fromkeys(("no", "notumor", "no_tumor", "healthy", "normal"), NO_TUMOR),
+    **{folder: subtype for subtype in SUBTYPES for folder in (subtype, f"{subtype}_tumor")},
+}
+HIDDEN = {"__macosx", "thumbs.db", "desktop.ini"}
+
+ClassFolders = dict[PurePosixPath, list[Path]]
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """What lies below a folder.
+
+    Attributes:
+        files: the files of every class, sorted by path.
+        ignored: how many files outside the class folders were passed over.
+        nested_copies: how many files a nested second copy of the data held.
+        empty: the class folders without a file.
+    """
+
+    files: list[Found]
+    ignored: int
+    nested_copies: int
+    empty: list[str]
+
+
+def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
+    """Find the files of every class folder below `folder`, at any depth.
+
+    Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. A nested second copy
+    of the data, hidden and empty folders are dropped, so a folder and an archive of it give the same paths.
+
+    Args:
+        folder: where to look.
+        skip: a folder to leave out.
+
+    Raises:
+        InputError: pictures in a folder of unknown class, no class folder at all, or both `tumor` and a subtype.
+    """
+    class_folders: ClassFolders = defaultdict(list)
+    outside: ClassFolders = {}
+    for inner, files in _walk(folder, skip):
+        class_folder = _class_folder(inner)
+        if class_folder is None:
+            outside[inner] = files
+        else:
+            class_folders[class_folder].extend(files)
+    _refuse_unknown(outside, class_folders)
+    filled = {class_folder: files for class_folder, files in class_folders.items() if files}
+    kept = _without_nested_copy(filled)
+    _refuse_mixture({_label(class_folder) for class_folder in kept})
+    base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
+    found = [
+        Found(file, printable(file.relative_to(base).as_posix()), _label(inner))
+        for inner, files in kept.items()
+        for file in files
+    ]
+    return FoundFiles(
+        files=sorted(found, key=lambda item: item.path),
+        ignored=sum(map(len, outside.values())),
+        nested_copies=sum(map(len, filled.values())) - len(found),
+        empty=sorted(printable(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
+    )
+
+
+def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
+    """List every folder that is not hidden, relative to `folder`, with its files; links to folders are followed once."""
+    found, seen = [], set()
+    for name, inner, files in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+        here, status = Path(name), os.stat(name)
+        inner[:] = sorted(entry for entry in inner if not _is_hidden(entry) and here / entry != skip)
+        if (status.st_dev, status.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        visible = [here / entry for entry in sorted(files) if not _is_hidden(entry)]
+        found.append((PurePosixPath(here.relative_to(folder)), visible))
+    return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
+def _class_folder(folder: PurePosixPath) -> PurePosixPath | None:
+    """Return the innermost folder of a known class that `folder` is or lies in."""
+    return next((part for part in (folder, *folder.parents) if _normal(part.name) in CLASS_OF_FOLDER), None)
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _label(class_folder: PurePosixPath) -> str:
+    return CLASS_OF_FOLDER[_normal(class_folder.name)]
+
+
+def _refuse_unknown(outside: ClassFolders, class_folders: ClassFolders) -> None:
+    unknown = [str(inner) for inner, files in outside.items() if any(map(_is_picture, files))]
+    if not unknown and class_folders:
+        return
+    found = ", ".join(sorted({folder.name for folder in class_folders})) or "none"
+    known = ", ".join(CLASS_OF_FOLDER)
+    shown = ", ".join(["the top folder" if name == "." else repr(name) for name in unknown[:10]])
+    said = f"pictures lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
+    raise InputError(f"{said}; class folders found: {found}; known names: {known}")
+
+
+def _is_picture(file: Path) -> bool:
+    try:
+        data = read_file(file)
+    except PictureError:
+        return False
+    try:
+        read_picture(data)
+    except PictureError as error:
+        return error.code not in ("not_an_image", "unsupported_type") or is_dicom(data)
+    return True
+
+
+def _refuse_mixture(labels: set[str]) -> None:
+    subtypes = sorted(labels & set(SUBTYPES))
+    if TUMOR in labels and subtypes:
+        raise InputError(f"a set holds either `{TUMOR}` or its subtypes, this one holds both: {TUMOR}, {', '.join(subtypes)}")
+    if len(subtypes) == len(labels) == 2:
+        raise InputError(
+            f"a set of two classes holds `{NO_TUMOR}`, this one holds {' and '.join(subtypes)}: add it, or a third class"
+        )
+
+
+def _without_nested_copy(class_folders: ClassFolders) -> ClassFolders:
+    """Drop the class folders of a root whose content is all in another root above or below it."""
+    roots: dict[PurePosixPath, ClassFolders] = defaultdict(dict)
+    for class_folder, files in class_folders.items():
+        roots[class_folder.parent][class_folder] = files
+    for root in sorted(roots, key=lambda root: (-len(root.parts), root)):
+        related = [other for other in roots if root in other.parents or other in root.parents]
+        if any(_content(roots[root]) <= _content(roots[other]) for other in related):
+            del roots[root]
+    return {class_folder: files for root in roots.values() for class_folder, files in root.items()}
+
+
+def _content(class_folders: ClassFolders) -> set[tuple[str, str]]:
+    return {(_label(class_folder), _file_hash(file)) for class_folder, files in class_folders.items() for file in files}
+
+
+def _file_hash(file: Path) -> str:
+    try:
+        return hashlib.sha256(read_file(file)).hexdigest()
+    except PictureError:
+        return str(file)

@@ -1,0 +1,97 @@
+"""The report of what came in: counts, a contact sheet, what may mislead a model, what was set aside."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from brain_tumor.classes import class_order
+from brain_tumor.images import read_picture
+from components.ingest.class_folders import FoundFiles
+from components.ingest.deduplicate import look_of
+from components.ingest.near_copies import NearCopies
+from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, QUARANTINED, Record
+from components.ingest.shortcuts import find_shortcuts, plot_by_class
+from components.ingest.sources import Source
+from components.report import render
+
+THUMBNAIL_PX = 96
+SHEET_PICTURES = 96
+SHOWN = 12
+VERDICTS = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
+
+
+def write_report(path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source) -> None:
+    """Write the page for `records`, the kept ones of which `near` numbers in their order."""
+    kept = [record for record in records if record.verdict == KEPT]
+    classes = class_order({record.label for record in kept})
+    conflicts = sorted(_of(records, LABEL_CONFLICT), key=lambda record: look_of(record).pixel_hash)
+    page = render(
+        "ingest/report.html",
+        source=source.name,
+        synthetic=source.synthetic,
+        found=found,
+        files=len(records),
+        kept=len(kept),
+        verdicts=_count_verdicts(records),
+        classes=[_count_class(label, records) for label in class_order({record.label for record in records})],
+        groups=len(set(near.groups.tolist())),
+        group_sizes=sorted(Counter(Counter(near.groups.tolist()).values()).items()),
+        near=near,
+        sheets=[_contact_sheet(label, kept, SHEET_PICTURES // len(classes)) for label in classes],
+        shortcuts=find_shortcuts(kept, classes),
+        plots=plot_by_class(kept, classes),
+        formats=Counter((look_of(record).format, look_of(record).mode) for record in kept).most_common(),
+        pairs_across=[(_card(kept[first]), _card(kept[second])) for first, second in near.shown_across[:SHOWN]],
+        conflicts=[_card(record) for record in conflicts[: 2 * SHOWN]],
+        quarantined=_reasons(_of(records, QUARANTINED)),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _of(records: list[Record], verdict: str) -> list[Record]:
+    return [record for record in records if record.verdict.startswith(verdict)]
+
+
+def _count_verdicts(records: list[Record]) -> dict[str, int]:
+    return {verdict: len(_of(records, verdict)) for verdict in VERDICTS}
+
+
+def _count_class(label: str, records: list[Record]) -> dict[str, object]:
+    mine = [record for record in records if record.label == label]
+    groups = len({record.group for record in mine if record.verdict == KEPT})
+    return {"label": label, "files": len(mine), "groups": groups, **_count_verdicts(mine)}
+
+
+def _contact_sheet(label: str, kept: list[Record], at_most: int) -> dict[str, object]:
+    """Choose pictures of one class by chance, the same ones every time, in the manifest's order."""
+    mine = [record for record in kept if record.label == label]
+    chosen = np.random.default_rng(0).choice(len(mine), size=min(at_most, len(mine)), replace=False)
+    return {"label": label, "total": len(mine), "pictures": [_thumbnail(mine[index]) for index in sorted(chosen)]}
+
+
+def _card(record: Record) -> dict[str, str]:
+    return {"label": record.label, "path": record.path, "picture": _thumbnail(record)}
+
+
+def _thumbnail(record: Record) -> str:
+    """Return a small JPEG of a readable file as a `data:` address."""
+    pixels = read_picture(look_of(record).stored.read_bytes()).pixels
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _reasons(quarantined: Iterable[Record]) -> list[dict[str, object]]:
+    """Gather the quarantined files by reason, the most frequent first."""
+    by_reason: dict[str, list[str]] = {}
+    for record in quarantined:
+        by_reason.setdefault(record.reason, []).append(record.path)
+    most_first = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    return [{"reason": reason, "count": len(paths), "paths": paths[:SHOWN]} for reason, paths in most_first]

@@ -1,0 +1,27 @@
+"""How an encoded picture becomes the network's input, in training and in the SavedModel."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def decode_batch(image_bytes: "tf.Tensor", image_size_px: int) -> "tf.Tensor":
+    """Turn encoded pictures into the network's input; training and the SavedModel share this function.
+
+    Args:
+        image_bytes: string [N]: JPEG, PNG, GIF or BMP.
+        image_size_px: side of the square.
+
+    Returns:
+        float32 [N, image_size_px, image_size_px, 3], 0-1.
+    """
+    import tensorflow as tf
+
+    def decode(encoded: "tf.Tensor") -> "tf.Tensor":
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        # Antialiased, because pictures are up to ten times larger than the network's input.
+        return tf.image.resize(pixels, (image_size_px, image_size_px), antialias=True)
+
+    resized = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([image_size_px, image_size_px, 3], tf.float32))
+    return tf.clip_by_value(resized / 255.0, 0.0, 1.0)

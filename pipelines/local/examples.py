@@ -1,0 +1,59 @@
+"""Classify held-out pictures of a run with the service and keep each beside its overlay."""
+
+import base64
+import json
+import urllib.request
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from brain_tumor.images import read_picture
+from brain_tumor.model_card import MODEL_NAME, TRAINING_HASHES
+from brain_tumor.overlay import MAX_SIDE_PX, scale_picture
+from components.dataset import HELD_OUT, ImagesZip, read_splits
+from components.files import written_whole
+
+
+def classify_held_out(folder: Path, count: int, *, model_dir: Path, address: str) -> None:
+    """Classify `count` held-out pictures of a run that the model was not trained on.
+
+    Prints a line each, and writes `examples/<n>.png`, the picture, and `examples/<n>-overlay.png` into the run's folder.
+
+    Args:
+        folder: the run's.
+        count: how many, the labels in turn.
+        model_dir: the served model's folder.
+        address: the transformer's.
+    """
+    seen = set((model_dir / TRAINING_HASHES).read_text().split())
+    labels, encoded = _held_out(folder, count, seen)
+    if not labels:
+        print("the champion was trained on every picture that is held out here")
+        return
+    with written_whole(folder.resolve() / "examples") as examples:
+        examples.mkdir()
+        for index, (label, data) in enumerate(zip(labels, encoded, strict=True), start=1):
+            prediction = _explain(address, data)
+            picture = scale_picture(read_picture(data).pixels, MAX_SIDE_PX)
+            Image.fromarray(picture).save(examples / f"{index}.png")
+            (examples / f"{index}-overlay.png").write_bytes(base64.b64decode(prediction["overlay_png"]))
+            said = f"called {prediction['label']}, confidence {prediction['confidence']:.3f}, labelled {label}"
+            print(f"  {folder / 'examples'}/{index}-overlay.png  {said}")
+
+
+def _explain(address: str, data: bytes) -> dict[str, Any]:
+    body = json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(data).decode()}}]}).encode()
+    request = urllib.request.Request(f"{address}/v1/models/{MODEL_NAME}:explain", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return dict(json.load(response)["predictions"][0])
+
+
+def _held_out(folder: Path, count: int, seen: set[str]) -> tuple[list[str], list[bytes]]:
+    """Return the labels and encoded bytes of the first held-out pictures, taking the labels in turn, without those in `seen`."""
+    samples = [sample for sample in read_splits(folder / "splits.csv") if sample.split == HELD_OUT and sample.sha256 not in seen]
+    by_label = [[sample for sample in samples if sample.label == label] for label in sorted({s.label for s in samples})]
+    in_turn = [sample for row in zip_longest(*by_label) for sample in row if sample][:count]
+    with ImagesZip(folder / "images.zip") as images:
+        return [sample.label for sample in in_turn], [images.read_bytes(sample.sha256) for sample in in_turn]

@@ -1,0 +1,69 @@
+"""What a run came to, in one table."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from brain_tumor.model_card import NOTICE
+from components.dataset import SPLITS, read_splits
+
+FIGURES = {"ROC-AUC": "roc_auc", "recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
+
+
+def closing_table(folder: Path) -> str:
+    """Return what a run came to: data, split, metrics with interval, verdict, and where things are."""
+    result = json.loads((folder / "metrics.json").read_text())
+    metrics = result["metrics"]
+    interval = " to ".join(map(_figure, metrics["accuracy_interval"] or [None]))
+    rows = [
+        ("data", _data(folder)),
+        ("split", _split(folder)),
+        ("held out", f"{result['images']} pictures in {result['groups']} groups"),
+        ("accuracy", f"{_figure(metrics['accuracy'])}, 95 % interval {interval}"),
+        *((name, _figure(metrics[key])) for name, key in FIGURES.items()),
+        ("champion", _champion(result.get("champion"))),
+        *_verdict(folder, result["verdict"]["reasons"]),
+        ("report", str(folder / "report.html")),
+        ("run", str(folder)),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([*(f"  {name:<{width}}  {text}" for name, text in rows), "", f"  {NOTICE}"])
+
+
+def _verdict(folder: Path, reasons: list[str]) -> list[tuple[str, str]]:
+    registered = folder / "registered.json"
+    if not registered.exists():
+        return [("verdict", "refused"), *(("", reason) for reason in reasons), ("model", str(folder / "refused-model"))]
+    version = json.loads(registered.read_text())
+    return [("verdict", f"passed: {version['name']} version {version['version']} is the champion"), ("model", version["uri"])]
+
+
+def _champion(champion: dict[str, Any] | None) -> str:
+    if not champion:
+        return "none to compare with"
+    if champion["reason"]:
+        return f"version {champion['version']} not compared: {champion['reason']}"
+    before, now = _figure(champion["champion_accuracy"]), _figure(champion["accuracy"])
+    return f"accuracy {now}, where version {champion['version']} has {before}, on {champion['images']} pictures new to both"
+
+
+def _figure(value: float | None) -> str:
+    return "undefined on these pictures" if value is None else f"{value:.3f}"
+
+
+def _data(folder: Path) -> str:
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    verdicts = Counter(row["verdict"].split(":")[0] for row in rows)
+    groups = {row["group"] for row in rows if row["group"]}
+    told = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.most_common())
+    return f"{len(rows)} files: {told}; {len(groups)} groups of near copies"
+
+
+def _split(folder: Path) -> str:
+    samples = read_splits(folder / "splits.csv")
+    counts = Counter((sample.split, sample.label) for sample in samples)
+    labels = sorted({sample.label for sample in samples})
+    return "; ".join(f"{split} " + ", ".join(f"{counts[split, label]} {label}" for label in labels) for split in SPLITS)

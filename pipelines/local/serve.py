@@ -1,0 +1,157 @@
+"""Serve the champion on this machine: predictor, transformer and, on request, the page: `python -m pipelines.local.serve`."""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME, NOTICE, read_model_card
+from components.registry import champion, connect, local_copy, registry_address
+from pipelines.local.examples import classify_held_out
+
+READY_SECONDS = 120
+STOP_SECONDS = 35
+
+
+@contextlib.contextmanager
+def service(model_dir: Path) -> Iterator[str]:
+    """Start predictor and transformer on a model's folder, wait until they answer, and stop them at the end.
+
+    Yields:
+        The transformer's address.
+
+    Raises:
+        InputError: SERVE_RUNTIME names no program.
+        RuntimeError: a process ended, or the model was not ready in time; what it said is on stdout.
+    """
+    http, predictor_http = _port("HTTP_PORT", 8080), _port("PREDICTOR_HTTP_PORT", 8090)
+    address = f"http://localhost:{http}"
+    environment = os.environ | {"MODEL_DIR": str(model_dir), "PREDICTOR_HOST": f"localhost:{predictor_http}"}
+    with contextlib.ExitStack() as stack:
+        commands = {
+            "the predictor": stack.enter_context(_predictor(model_dir)),
+            "the transformer": [sys.executable, "-m", "serving"],
+        }
+        processes = {name: stack.enter_context(_process(command, environment)) for name, command in commands.items()}
+        print("serve: waiting for the model", flush=True)
+        _wait(f"{address}/readyz", processes)
+        yield address
+
+
+@contextlib.contextmanager
+def page(api_url: str) -> Iterator[str]:
+    """Start the page before a transformer, wait until it answers, and stop it at the end.
+
+    Yields:
+        The page's address.
+
+    Raises:
+        RuntimeError: it ended, or did not answer in time; what it said is on stdout.
+    """
+    address = f"http://localhost:{_port('PAGE_PORT', 8501)}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
+    with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
+        _wait(f"{address}/_stcore/health", {"the page": process})
+        yield address
+
+
+@contextlib.contextmanager
+def _predictor(model_dir: Path) -> Iterator[list[str]]:
+    """Yield the predictor's command: the stand-in, or TensorFlow Serving where SERVE_RUNTIME names it."""
+    name = os.environ.get("SERVE_RUNTIME")
+    if not name:
+        yield [sys.executable, "-m", "serving.predictor"]
+        return
+    program = shutil.which(name)
+    if program is None:
+        raise InputError(f"SERVE_RUNTIME is {name!r}, and there is no such program: wanted tensorflow_model_server, or unset")
+    version = read_model_card(model_dir).version
+    with tempfile.TemporaryDirectory() as base:
+        (Path(base) / version).symlink_to(model_dir.resolve())
+        yield [
+            program,
+            f"--model_name={MODEL_NAME}",
+            f"--model_base_path={base}",
+            f"--rest_api_port={_port('PREDICTOR_HTTP_PORT', 8090)}",
+            f"--port={_port('PREDICTOR_GRPC_PORT', 8091)}",
+        ]
+
+
+@contextlib.contextmanager
+def _process(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait(url: str, processes: Mapping[str, subprocess.Popen]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended with status {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=10):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"{url} did not answer 200 within {READY_SECONDS} s")
+
+
+def _port(variable: str, otherwise: int) -> int:
+    return int(os.environ.get(variable, otherwise))
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Serve the champion until Ctrl-C. Without one there is nothing to serve: exit status 2."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.local.serve", description=main.__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
+    parser.add_argument(
+        "--examples", type=int, default=0, metavar="N", help="first classify N held-out pictures of the last run; default: 0"
+    )
+    parser.add_argument("--page", action="store_true", help="also start the page")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        registered = champion(connect(registry_address(options.runs)))
+        if registered is None:
+            print("there is no champion: no model has passed the gate yet")
+            return 2
+        with contextlib.ExitStack() as stack:
+            model_dir = stack.enter_context(local_copy(registered))
+            address = stack.enter_context(service(model_dir))
+            print(f"serve: {registered.name} version {registered.version} at {address}, its documentation at {address}/docs")
+            if options.examples:
+                classify_held_out(options.runs / "latest", options.examples, model_dir=model_dir, address=address)
+            if options.page:
+                print(f"serve: the page at {stack.enter_context(page(address))}")
+            print(f"\n  {NOTICE}\n\nserve: until Ctrl-C", flush=True)
+            signal.pause()
+    except (InputError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nserve: stopped", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The rule at the edge: what passes, what becomes a PNG, what is refused, and that TensorFlow's decoder agrees with it."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brain_tumor.images import EXIF_ORIENTATION, Picture, PictureError, read_picture
+
+Decode = Callable[[bytes], np.ndarray]
+
+HEIGHT, WIDTH = 40, 56
+ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]
+# Smooth, so that JPEG hardly changes it, and without symmetry, so that no turned copy equals it.
+GREY = (40 + 2 * COLUMNS + 2 * ROWS + 15 * np.sin(COLUMNS / 9)).astype(np.uint8)
+RGB = np.dstack([GREY, 255 - GREY, GREY // 2 + 30])
+BLACK_AND_WHITE = ((GREY > 110) * 255).astype(np.uint8)
+TWELVE_BITS = (GREY.astype(np.uint16) * 16).clip(0, 4095)
+
+
+def encode(picture: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def grey_as_rgb(levels: np.ndarray) -> np.ndarray:
+    return np.repeat(levels[..., None], 3, axis=2)
+
+
+def stretched(levels: np.ndarray) -> np.ndarray:
+    low, high = float(levels.min()), float(levels.max())
+    return np.round((levels - low) * 255 / (high - low)).astype(np.uint8)
+
+
+def png(width: int, height: int, *, depth: int, colour: int, rows: bytes) -> bytes:
+    """Build a PNG of given bit depth and colour type by hand, for what Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def png_16_bit_colour(levels: np.ndarray) -> bytes:
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    return png(levels.shape[1], levels.shape[0], depth=16, colour=2, rows=zlib.compress(rows))
+
+
+def bmp_16_bit(pixels: np.ndarray) -> bytes:
+    """Build a 5-5-5 BMP, bottom row first."""
+    red, green, blue = (pixels[::-1, :, channel].astype("<u2") >> 3 for channel in range(3))
+    body = (red << 10 | green << 5 | blue).astype("<u2").tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, pixels.shape[1], pixels.shape[0], 1, 16, 0, len(body), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(body), 0, 0, 54) + header + body
+
+
+def turned(orientation: int) -> np.ndarray:
+    """Return RGB as a camera stores it that marks it with an EXIF orientation (CIPA DC-008, tag 274)."""
+    stored = [
+        RGB,
+        RGB[:, ::-1],
+        RGB[::-1, ::-1],
+        RGB[::-1],
+        RGB.swapaxes(0, 1),
+        np.rot90(RGB, 1),
+        np.rot90(RGB.swapaxes(0, 1), 2),
+        np.rot90(RGB, -1),
+    ]
+    return np.ascontiguousarray(stored[orientation - 1])
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[EXIF_ORIENTATION] = orientation
+    return tags
+
+
+PALETTE = Image.fromarray(GREY).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+FIVE_BITS = ((RGB >> 3).astype(int) * 255 // 31).astype(np.uint8)
+PASSES = {
+    "JPEG grey": (encode(GREY, "JPEG", quality=95), grey_as_rgb(GREY)),
+    "JPEG": (encode(RGB, "JPEG", quality=95), RGB),
+    "JPEG progressive": (encode(RGB, "JPEG", quality=95, progressive=True), RGB),
+    "JPEG restarts": (encode(RGB, "JPEG", quality=95, restart_marker_rows=1), RGB),
+    "JPEG 4:4:4": (encode(RGB, "JPEG", quality=95, subsampling=0), RGB),
+    "JPEG, bytes appended": (encode(RGB, "JPEG", quality=95) + b"from a camera", RGB),
+    "PNG grey": (encode(GREY, "PNG"), grey_as_rgb(GREY)),
+    "PNG": (encode(RGB, "PNG"), RGB),
+    "PNG grey, alpha": (encode(Image.fromarray(GREY).convert("LA"), "PNG"), grey_as_rgb(GREY)),
+    "PNG RGBA": (encode(np.dstack([RGB, GREY]), "PNG"), RGB),
+    "PNG palette": (encode(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB"))),
+    "PNG palette, transparency": (encode(PALETTE, "PNG", transparency=7), np.asarray(PALETTE.convert("RGB"))),
+    "PNG, upright EXIF": (encode(RGB, "PNG", exif=exif(1)), RGB),
+    "GIF": (encode(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB"))),
+    "GIF grey": (encode(GREY, "GIF"), grey_as_rgb(GREY)),
+    "BMP 24-bit": (encode(RGB, "BMP"), RGB),
+}
+BECOMES_PNG = {
+    "JPEG CMYK": (encode(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=95), RGB),
+    "JPEG, bytes between segments": (encode(RGB, "JPEG", quality=95).replace(b"\xff\xdb", b"\0\xff\xdb", 1), RGB),
+    "PNG 1-bit": (encode(Image.fromarray(BLACK_AND_WHITE).convert("1"), "PNG"), grey_as_rgb(BLACK_AND_WHITE)),
+    "PNG 16 colours": (encode(PALETTE.quantize(16), "PNG", bits=4), np.asarray(PALETTE.quantize(16).convert("RGB"))),
+    "PNG 16-bit": (encode(TWELVE_BITS, "PNG"), grey_as_rgb(stretched(TWELVE_BITS))),
+    "PNG 16-bit colour": (png_16_bit_colour(RGB.astype(np.uint16) << 8), stretched(RGB)),
+    "PNG, bytes appended": (encode(RGB, "PNG") + b"more", RGB),
+    "GIF transparent": (encode(PALETTE, "GIF", transparency=7), np.asarray(PALETTE.convert("RGB"))),
+    "GIF animated": (
+        encode(GREY, "GIF", save_all=True, append_images=[Image.fromarray(255 - GREY)], duration=100),
+        grey_as_rgb(GREY),
+    ),
+    "BMP palette": (encode(PALETTE, "BMP"), np.asarray(PALETTE.convert("RGB"))),
+    "BMP 1-bit": (encode(Image.fromarray(BLACK_AND_WHITE).convert("1"), "BMP"), grey_as_rgb(BLACK_AND_WHITE)),
+    "BMP 32-bit": (encode(np.dstack([RGB, np.full_like(GREY, 255)]), "BMP"), RGB),
+    "BMP 16-bit": (bmp_16_bit(RGB), FIVE_BITS),
+    "BMP, bytes appended": (encode(RGB, "BMP") + b"more", RGB),
+    "TIFF": (encode(RGB, "TIFF"), RGB),
+    "TIFF grey": (encode(GREY, "TIFF"), grey_as_rgb(GREY)),
+    "TIFF 16-bit": (encode(TWELVE_BITS, "TIFF"), grey_as_rgb(stretched(TWELVE_BITS))),
+    "TIFF float": (encode(GREY.astype(np.float32) / 1000, "TIFF"), grey_as_rgb(stretched(GREY))),
+    "WebP": (encode(RGB, "WEBP", lossless=True), RGB),
+    "PPM": (encode(RGB, "PPM"), RGB),
+    "PGM": (encode(GREY, "PPM"), grey_as_rgb(GREY)),
+    "JPEG 2000": (encode(RGB, "JPEG2000"), RGB),
+    **{f"PNG, EXIF {n}": (encode(turned(n), "PNG", exif=exif(n)), RGB) for n in range(2, 9)},
+    **{f"JPEG, EXIF {n}": (encode(turned(n), "JPEG", quality=95, exif=exif(n)), RGB) for n in range(2, 9)},
+}
+EVERY = PASSES | BECOMES_PNG
+
+
+@pytest.fixture(scope="module")
+def decode() -> Decode:
+    """The decoder of the model's graph."""
+    import tensorflow as tf
+
+    return lambda data: tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+
+
+def assert_alike(pixels: np.ndarray, expected: np.ndarray, *, lossy: bool) -> None:
+    assert pixels.shape == expected.shape
+    difference = np.abs(pixels.astype(int) - expected)
+    assert difference.max() <= (18 if lossy else 0)
+    assert difference.mean() <= 2
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_what_passes_is_byte_identical(name: str) -> None:
+    data, seen = PASSES[name]
+    picture = read_picture(data)
+    assert picture.data is data
+    assert_alike(picture.pixels, seen, lossy="JPEG" in name)
+
+
+@pytest.mark.parametrize("name", BECOMES_PNG)
+def test_what_does_not_pass_becomes_a_png_of_what_a_person_sees(name: str) -> None:
+    data, seen = BECOMES_PNG[name]
+    picture = read_picture(data)
+    assert picture.data.startswith(b"\x89PNG")
+    assert_alike(picture.pixels, seen, lossy=name.startswith("JPEG") and name != "JPEG 2000")
+    with Image.open(io.BytesIO(picture.data)) as stored:
+        np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), picture.pixels)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_tensorflow_decodes_the_stored_bytes_to_the_same_pixels(name: str, decode: Decode) -> None:
+    picture = read_picture(EVERY[name][0])
+    assert_alike(decode(picture.data), picture.pixels, lossy=picture.data.startswith(b"\xff\xd8"))
+
+
+def test_describes_what_came() -> None:
+    picture = read_picture(BECOMES_PNG["PNG 16-bit"][0])
+    assert (picture.format, picture.mode, picture.width_px, picture.height_px) == ("PNG", "I;16", WIDTH, HEIGHT)
+    assert picture.brightness == pytest.approx(stretched(TWELVE_BITS).mean() / 255)
+
+
+def test_size_is_that_of_the_upright_picture() -> None:
+    assert read_picture(encode(turned(6), "JPEG", exif=exif(6))).width_px == WIDTH
+
+
+def test_a_flat_16_bit_picture_becomes_black() -> None:
+    assert not read_picture(encode(np.full((8, 8), 700, np.uint16), "PNG")).pixels.any()
+
+
+def huge_png() -> bytes:
+    """30,000 x 30,000 pixels of one bit in 110 kB."""
+    squeeze = zlib.compressobj(1)
+    rows = b"".join(squeeze.compress(bytes(3751 * 1000)) for _ in range(30)) + squeeze.flush()
+    return png(30_000, 30_000, depth=1, colour=0, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b"", "not_an_image", "empty"),
+        (b"no picture, only words", "not_an_image", "not an image"),
+        *((EVERY[name][0][: len(EVERY[name][0]) * 3 // 4], "corrupt", name[:4]) for name in ("JPEG", "PNG", "GIF", "TIFF")),
+        (PASSES["BMP 24-bit"][0][:900], "corrupt", "BMP"),
+        (encode(RGB, "ICO"), "unsupported_type", "ICO"),
+        (bytes(128) + b"DICM" + bytes(64), "unsupported_type", "DICOM"),
+        (encode(np.zeros((4000, 4001), np.uint8), "PNG"), "too_large", "4001 x 4000"),
+        (huge_png(), "too_large", "limit"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refuses_with_a_code_and_a_sentence(data: bytes, code: str, says: str) -> None:
+    with pytest.raises(PictureError, match=says) as caught:
+        read_picture(data)
+    assert caught.value.code == code
+
+
+def test_the_limit_is_a_setting() -> None:
+    with pytest.raises(PictureError, match="limit is 100"):
+        read_picture(PASSES["PNG"][0], max_pixels=100)
+
+
+FUZZED = (
+    "JPEG",
+    "JPEG grey",
+    "JPEG progressive",
+    "JPEG restarts",
+    "PNG",
+    "PNG RGBA",
+    "PNG palette",
+    "GIF",
+    "GIF grey",
+    "GIF animated",
+    "BMP 24-bit",
+)
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_damaged_bytes_are_refused_or_decode_in_the_graph(name: str, decode: Decode) -> None:
+    """One picture that the graph refuses fails all that share its batch."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        picture = read_or_none(damaged(EVERY[name][0], rng))
+        if picture is not None:
+            decoded = decode(picture.data)
+            assert decoded.shape == picture.pixels.shape
+            if not picture.data.startswith(b"\xff\xd8"):
+                np.testing.assert_array_equal(decoded, picture.pixels)
+
+
+def read_or_none(data: bytes) -> Picture | None:
+    try:
+        return read_picture(data)
+    except PictureError:
+        return None
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """Cut the end off, change a few bytes anywhere or in the header, or take some out."""
+    changed = bytearray(data)
+    match rng.integers(4):
+        case 0:
+            return data[: rng.integers(1, len(data))]
+        case 1:
+            start = rng.integers(len(data))
+            return data[:start] + data[start + rng.integers(1, 20) :]
+        case kind:
+            for _ in range(rng.integers(1, 4)):
+                changed[rng.integers(64 if kind == 2 else len(data))] = rng.integers(256)
+            return bytes(changed)

@@ -1,0 +1,171 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brain_tumor.overlay import (
+    COLOUR_MAPS,
+    OUTLINE_RGB,
+    encode_rgb_png,
+    outline,
+    overlay_png,
+    render_overlay,
+    scale_heatmap,
+    scale_picture,
+)
+
+
+def grey(height: int, width: int, level: int = 90) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def spot(row: int, column: int, shape: tuple[int, int] = (9, 12)) -> np.ndarray:
+    heatmap = np.zeros(shape, np.float32)
+    heatmap[row, column] = 1
+    return heatmap
+
+
+def changes(overlay: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """How far each pixel moved, int [h, w]; the outline does not count."""
+    moved = np.abs(overlay.astype(int) - picture.astype(int)).sum(axis=2)
+    return np.where((overlay == OUTLINE_RGB).all(axis=2), 0, moved)
+
+
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_the_hottest_place_is_coloured_most(level: int) -> None:
+    picture = grey(90, 120, level)
+
+    moved = changes(render_overlay(picture, spot(2, 9)), picture)
+
+    row, column = np.unravel_index(moved.argmax(), moved.shape)
+    assert (int(row) // 10, int(column) // 10) == (2, 9)
+    assert moved[60:, :60].max() == 0
+
+
+def test_a_hotter_place_is_brighter() -> None:
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))
+    brightness = render_overlay(grey(80, 640, 60), ramp)[40].mean(axis=1)
+    assert brightness[330] < brightness[450] < brightness[600]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (37, 37)])
+def test_an_empty_heatmap_leaves_the_picture_as_it_is(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    assert np.array_equal(render_overlay(picture, np.zeros(shape, np.float32)), picture)
+
+
+def test_an_empty_heatmap_only_scales_a_large_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    overlay = render_overlay(picture, np.zeros((5, 5)), max_side_px=150)
+    assert np.array_equal(overlay, scale_picture(picture, 150))
+    assert overlay.mean() == pytest.approx(picture.mean(), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "wanted"),
+    [
+        ((100, 80), 1024, (100, 80)),
+        ((1024, 1024), 1024, (1024, 1024)),
+        ((2048, 1024), 1024, (1024, 512)),
+        ((300, 1200), 400, (100, 400)),
+        ((4000, 1), 1024, (1024, 1)),
+        ((1, 1), 1024, (1, 1)),
+    ],
+)
+def test_size_is_the_pictures_own_up_to_the_limit(size: tuple[int, int], limit: int, wanted: tuple[int, int]) -> None:
+    overlay = render_overlay(grey(*size), spot(2, 2, (5, 5)), max_side_px=limit)
+    assert overlay.shape == (*wanted, 3)
+    assert overlay.dtype == np.uint8
+
+
+def test_the_outline_surrounds_what_is_above_half_of_the_peak() -> None:
+    heatmap = np.zeros((10, 10), np.float32)
+    heatmap[3:7, 3:7] = 0.4  # the peak counts, not the number 1
+
+    line = (render_overlay(grey(200, 200), heatmap) == OUTLINE_RGB).all(axis=2)
+
+    rows, columns = np.nonzero(line)
+    assert 55 <= rows.min() <= 65 and 135 <= rows.max() <= 145  # noqa: PT018
+    assert 55 <= columns.min() <= 65 and 135 <= columns.max() <= 145  # noqa: PT018
+    assert not line[80:120, 80:120].any()
+
+
+def test_an_outline_is_a_closed_rim_and_wider_on_a_large_picture() -> None:
+    inside = np.zeros((20, 30), bool)
+    inside[5:10, 5:12] = True
+    assert outline(inside).sum() == 5 * 7 - 3 * 5
+
+    large = np.zeros((960, 960), bool)
+    large[300:600, 300:600] = True
+    assert outline(large).sum() == 300**2 - 294**2
+
+
+def test_a_region_at_the_border_is_open_there() -> None:
+    inside = np.zeros((10, 10), bool)
+    inside[:, :5] = True
+    assert np.array_equal(np.nonzero(outline(inside).any(axis=0))[0], [4])
+
+
+def test_scaling_keeps_the_peak_in_its_place_and_the_range() -> None:
+    heat = scale_heatmap(spot(2, 9), 120, 90)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert (row, column) == pytest.approx((24.5, 94.5), abs=1)
+    assert heat.shape == (90, 120)
+    assert heat.min() == 0
+    assert heat.max() <= 1
+
+
+def test_the_peak_of_a_wide_hot_region_stays_in_its_place() -> None:
+    heatmap = np.zeros((9, 12), np.float32)
+    heatmap[1:7, 1:9] = 0.97
+    heatmap[4, 5] = 1
+    heat = scale_heatmap(heatmap, 120, 90)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert (int(row) // 10, int(column) // 10) == (4, 5)
+    assert heat.max() == pytest.approx(1, abs=0.01)
+    assert heat.max() <= 1
+
+
+def test_a_uniform_heatmap_stays_uniform() -> None:
+    assert scale_heatmap(np.full((7, 7), 0.3), 50, 40) == pytest.approx(np.full((40, 50), 0.3), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "darkest", "brightest"),
+    [("inferno", "000004", "fcffa4"), ("viridis", "440154", "fde725"), ("cividis", "00224e", "fee838")],
+)
+def test_the_colours_run_ever_brighter(name: str, darkest: str, brightest: str) -> None:
+    colours = COLOUR_MAPS[name]
+    assert [bytes(colours[0].tolist()).hex(), bytes(colours[255].tolist()).hex()] == [darkest, brightest]
+    luminance = colours @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) > -0.5).all()
+
+
+def test_another_colour_map_colours_otherwise() -> None:
+    picture, heatmap = grey(50, 50), np.linspace(0, 1, 25, dtype=np.float32).reshape(5, 5)
+    overlays = {name: render_overlay(picture, heatmap, colour_map=name).tobytes() for name in COLOUR_MAPS}
+    assert len(set(overlays.values())) == len(COLOUR_MAPS)
+
+
+def test_opacity_is_the_share_of_the_colour_at_the_peak() -> None:
+    picture, heatmap = grey(40, 40, 100), np.ones((4, 4), np.float32)
+    hottest = COLOUR_MAPS["inferno"][255].astype(int)
+    for opacity in (0.25, 0.6, 1.0):
+        middle = render_overlay(picture, heatmap, opacity=opacity)[20, 20].astype(int)
+        assert middle == pytest.approx(100 + opacity * (hottest - 100), abs=1)
+    assert np.array_equal(render_overlay(picture, heatmap, opacity=0), picture)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (64, 48), (333, 1024)])
+def test_the_png_holds_exactly_the_pixels(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = Image.open(io.BytesIO(encode_rgb_png(pixels)))
+    assert (image.format, image.mode) == ("PNG", "RGB")
+    assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_the_overlay_comes_as_a_png() -> None:
+    picture, heatmap = grey(90, 120), spot(2, 9)
+    image = Image.open(io.BytesIO(overlay_png(picture, heatmap)))
+    assert np.array_equal(np.asarray(image), render_overlay(picture, heatmap))

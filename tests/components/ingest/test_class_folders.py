@@ -1,0 +1,155 @@
+"""Which file is of which class."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brain_tumor.classes import class_order
+from brain_tumor.errors import InputError
+from components.ingest.class_folders import find_files
+from tests.components.ingest.conftest import MakeSet, save, texture, zip_folder
+
+
+def labels(folder: Path) -> dict[str, str]:
+    return {found.path: found.label for found in find_files(folder).files}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        *((name, "tumor") for name in ("yes", "Yes", "TUMOR", "tumour")),
+        *((name, "no_tumor") for name in ("no", "notumor", "No Tumor", "no-tumor", "healthy", "Normal")),
+        *((f"{name}{end}", name) for name in ("glioma", "meningioma", "pituitary") for end in ("", "_tumor", "-Tumor", " tumor")),
+    ],
+)
+def test_the_class_table(tmp_path: Path, name: str, label: str) -> None:
+    save(texture(0), tmp_path / name / "a.png")
+    assert labels(tmp_path) == {f"{name}/a.png": label}
+
+
+def test_class_order() -> None:
+    assert class_order({"tumor", "no_tumor"}) == ["no_tumor", "tumor"]
+    assert class_order({"no_tumor", "glioma"}) == ["no_tumor", "glioma"]
+    assert class_order({"pituitary", "no_tumor", "glioma", "meningioma"}) == ["glioma", "meningioma", "no_tumor", "pituitary"]
+
+
+def test_an_unknown_folder_lists_what_was_found_and_what_is_known(make_set: MakeSet) -> None:
+    with pytest.raises(
+        InputError, match=r"unknown class: 'cat', 'dog'; class folders found: yes; known names: yes, tumor,.*pituitary_tumor"
+    ):
+        find_files(make_set(yes=1, dog=1, cat=1))
+
+
+def test_pictures_without_a_folder_are_refused(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    save(texture(5), folder / "loose.png")
+    with pytest.raises(InputError, match="unknown class: the top folder"):
+        find_files(folder)
+
+
+def test_what_is_no_picture_beside_the_class_folders_is_ignored(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    (folder / "notes.txt").write_text("from the archive")
+    (folder / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    (folder / "lost.png").symlink_to(folder / "nowhere.png")
+    with (folder / "all.zip").open("wb") as large:
+        large.truncate(300 * 2**20)
+    assert find_files(folder).ignored == 4
+
+
+def test_dicom_without_a_folder_is_refused(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    (folder / "slice").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match="unknown class: the top folder"):
+        find_files(folder)
+
+
+def test_no_class_folder_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no class folder"):
+        find_files(tmp_path)
+
+
+def test_tumor_and_a_subtype_exclude_each_other(make_set: MakeSet) -> None:
+    with pytest.raises(InputError, match="holds both: tumor, glioma, pituitary"):
+        find_files(make_set(yes=1, no=1, glioma=1, pituitary_tumor=1))
+
+
+def test_two_subtypes_alone_are_refused(make_set: MakeSet) -> None:
+    with pytest.raises(InputError, match="a set of two classes holds `no_tumor`, this one holds glioma and meningioma"):
+        find_files(make_set(glioma=1, meningioma=1))
+
+
+def test_an_empty_subtype_folder_does_no_harm(make_set: MakeSet) -> None:
+    found = find_files(make_set(yes=1, no=1, glioma=0))
+    assert [item.label for item in found.files] == ["no_tumor", "tumor"]
+    assert found.empty == ["glioma"]
+
+
+def test_split_folders_are_merged_and_stay_in_the_path(tmp_path: Path) -> None:
+    for seed, name in enumerate(("Training/glioma/1.png", "Testing/glioma/1.png", "Training/notumor/2.png")):
+        save(texture(seed), tmp_path / name)
+    assert labels(tmp_path) == {
+        "Testing/glioma/1.png": "glioma",
+        "Training/glioma/1.png": "glioma",
+        "Training/notumor/2.png": "no_tumor",
+    }
+
+
+def test_a_copy_between_split_folders_is_no_nested_copy(tmp_path: Path) -> None:
+    for name in ("Training/yes/1.png", "Training/no/2.png", "Testing/yes/1.png"):
+        save(texture("yes" in name), tmp_path / name)
+    assert len(find_files(tmp_path).files) == 3
+
+
+def test_folders_above_and_below_the_class_folder(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a/b/yes/patient 1/1.png", "a/b/yes/1.png", "a/b/no/2.png")):
+        save(texture(seed), tmp_path / name)
+    assert list(labels(tmp_path)) == ["no/2.png", "yes/1.png", "yes/patient 1/1.png"]
+
+
+@pytest.mark.parametrize(
+    "prefixes",
+    [("",), ("scans/",), ("", "brain_tumor_dataset/"), ("data/", "data/more/copy/"), ("deep/er/", "deep/")],
+    ids=["plain", "one top folder", "nested copy", "nested below a top folder", "nested the other way"],
+)
+def test_every_packing_gives_the_same_paths(make_set: MakeSet, tmp_path: Path, prefixes: tuple[str, ...]) -> None:
+    folder = make_set(yes=2, no=2)
+    unpacked = tmp_path / "unpacked"
+    shutil.unpack_archive(zip_folder(folder, tmp_path / "set.zip", *prefixes), unpacked)
+    found = find_files(unpacked)
+    assert {item.path: item.label for item in found.files} == labels(folder)
+    assert found.nested_copies == 4 * (len(prefixes) - 1)
+
+
+def test_a_nested_set_with_something_new_is_kept(make_set: MakeSet) -> None:
+    folder = make_set(yes=2, no=2)
+    for name in ("yes", "no"):
+        shutil.copytree(folder / name, folder / "more" / name)
+    save(texture(9), folder / "more" / "yes" / "new.png")
+    found = find_files(folder)
+    assert [item.path for item in found.files] == ["no/0.png", "no/1.png", "yes/0.png", "yes/1.png", "yes/new.png"]
+    shutil.copy(save(texture(10), folder / "yes" / "other.png"), folder / "no" / "other.png")
+    assert len(find_files(folder).files) == 11
+
+
+def test_hidden_files_are_dropped_and_files_beside_the_classes_counted(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    for name in ("yes/._0.png", "yes/.DS_Store", "__MACOSX/yes/0.png", "no/Thumbs.db", "desktop.ini", ".git/yes/a.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        save(texture(1), folder / "x.png").rename(folder / name)
+    (folder / "README.txt").write_text("about")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "labels.csv").write_text("a,b")
+    found = find_files(folder)
+    assert [item.path for item in found.files] == ["no/0.png", "yes/0.png"]
+    assert found.ignored == 2
+
+
+def test_links_to_folders_are_followed_once(make_set: MakeSet, tmp_path: Path) -> None:
+    folder = make_set(yes=1, no=1)
+    (tmp_path / "linked").mkdir()
+    for name in ("yes", "no"):
+        (tmp_path / "linked" / name).symlink_to(folder / name)
+    (folder / "yes" / "round").symlink_to(folder)
+    assert list(labels(tmp_path / "linked")) == ["no/0.png", "yes/0.png"]

@@ -1,0 +1,105 @@
+"""Exact and near copies."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brain_tumor.images import read_picture
+from components.ingest.near_copies import BLOCK, NearCopies, find_near_copies, low_frequencies, perceptual_hashes, pixel_hash
+from tests.components.ingest.conftest import texture
+
+ORIENTATIONS = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
+
+
+def turned(pixels: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, turns))
+
+
+def find(pictures: list[np.ndarray], labels: str = "") -> NearCopies:
+    return find_near_copies(np.array([low_frequencies(pixels) for pixels in pictures]), list(labels or "a" * len(pictures)))
+
+
+def test_pixel_hash_tells_shape_and_values_apart() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert pixel_hash(pixels) == pixel_hash(pixels.copy())
+    assert pixel_hash(pixels) == pixel_hash(np.asfortranarray(pixels))
+    assert len({pixel_hash(each) for each in (pixels, pixels.reshape(4, 2, 3), pixels + 1)}) == 3
+
+
+def test_hash_is_imagehashs() -> None:
+    """The bits that imagehash 4.3 documents: scipy's DCT-II over both axes, 8 x 8, against their median."""
+    from scipy.fft import dct
+
+    pixels = texture(3)
+    grey = np.asarray(Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
+    low = dct(dct(grey, axis=0), axis=1)[:8, :8]
+    bits = (low > np.median(low)).reshape(-1)
+    expected = int("".join(str(int(bit)) for bit in bits), 2)
+    assert int(perceptual_hashes(low_frequencies(pixels)[None])[0, 0]) == expected
+
+
+@pytest.mark.parametrize(("turns", "mirrored"), ORIENTATIONS)
+def test_each_orientation_is_one_column(turns: int, mirrored: bool) -> None:
+    """Turning the picture gives a hash that the picture's own eight hold already."""
+    here = perceptual_hashes(low_frequencies(texture(1, side=96))[None])[0]
+    there = perceptual_hashes(low_frequencies(turned(texture(1, side=96), turns, mirrored))[None])[0, 0]
+    assert np.bitwise_count(here ^ there).min() <= 1
+    assert len(set(here.tolist())) == 8
+
+
+@pytest.mark.parametrize(("turns", "mirrored"), ORIENTATIONS)
+def test_finds_a_turned_brighter_smaller_copy(turns: int, mirrored: bool) -> None:
+    copy = np.asarray(Image.fromarray(turned(texture(0) // 2 + 40, turns, mirrored)).resize((50, 50)))
+    near = find([texture(0), texture(1), copy], "aab")
+    assert near.groups.tolist() == [0, 1, 0]
+    assert (near.pairs, near.pairs_across, near.shown_across) == (1, 1, [(0, 2)])
+
+
+def test_different_pictures_are_alone() -> None:
+    near = find([texture(seed) for seed in range(60)])
+    assert near.groups.tolist() == list(range(60))
+    assert near.pairs == 0
+
+
+def test_blank_pictures_are_near_nothing() -> None:
+    blank = [np.full((64, 64, 3), level, np.uint8) for level in (0, 0, 200)]
+    assert find([*blank, texture(0)]).groups.tolist() == [0, 1, 2, 3]
+
+
+def test_a_chain_is_one_group_across_blocks() -> None:
+    """Each differs from the one before by four bits, so the ends are far apart."""
+    frequencies = np.random.default_rng(0).standard_normal((2 * BLOCK + 50, 8, 8))
+    chain = [5, BLOCK + 7, 2 * BLOCK + 40]
+    order = np.argsort(frequencies[chain[0]], axis=None)
+    for step, (before, after) in enumerate(itertools.pairwise(chain)):
+        frequencies[after] = frequencies[before]
+        frequencies[after].flat[order[[2 * step, 2 * step + 1, -2 * step - 1, -2 * step - 2]]] *= -1
+    hashes = perceptual_hashes(frequencies)[chain, 0]
+    assert np.bitwise_count(hashes ^ hashes[0]).tolist() == [0, 4, 8]
+    near = find_near_copies(frequencies, ["a"] * len(frequencies))
+    assert len({near.groups[index] for index in chain}) == 1
+    assert near.groups.max() + 1 == len(frequencies) - 2
+    firsts = [int(np.flatnonzero(near.groups == group)[0]) for group in range(near.groups.max() + 1)]
+    assert firsts == sorted(firsts)
+
+
+def test_all_alike_stays_one_group() -> None:
+    frequencies = np.repeat(np.random.default_rng(0).standard_normal((1, 8, 8)), 2 * BLOCK, axis=0)
+    near = find_near_copies(frequencies, ["a"] * (2 * BLOCK))
+    assert not near.groups.any()
+    assert near.pairs == BLOCK * (2 * BLOCK - 1)
+
+
+def test_nothing_at_all() -> None:
+    assert find_near_copies(np.empty((0, 8, 8)), []).pairs == 0
+
+
+@pytest.mark.realdata
+def test_navoneel_has_66_near_pairs(realdata: Path) -> None:
+    files = sorted((realdata / "navoneel").glob("*/*"))
+    pictures = [read_picture(file.read_bytes()).pixels for file in files]
+    near = find(pictures, "".join(file.parent.name[0] for file in files))
+    assert (len(files), near.pairs, near.pairs_across, near.groups.max() + 1) == (253, 66, 0, 206)

@@ -1,0 +1,23 @@
+import pytest
+
+from components.uris import is_local, without_credentials
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:pass@host/set.zip?sig=secret", "https://host/set.zip"),
+        ("s3://bucket/set.zip", "s3://bucket/set.zip"),
+        ("synthetic://?n=40&seed=1", "synthetic://?n=40&seed=1"),
+        ("postgresql://me:pass@host:5432/mlflow", "postgresql://host:5432/mlflow"),
+        ("cannot read https://host/a?token=secret twice", "cannot read https://host/a twice"),
+        ("a folder/with?marks", "a folder/with?marks"),
+    ],
+)
+def test_credentials_are_left_out(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
+
+
+def test_path_and_address_are_told_apart() -> None:
+    assert is_local("/data/set") is True
+    assert is_local("s3://bucket") is False

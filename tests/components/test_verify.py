@@ -1,0 +1,92 @@
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.train.export import verify_against_live
+from components.verify import VerifyError, decode_table, verify
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def copy(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def test_exported_model_keeps_the_contract(tiny_model: Path) -> None:
+    checks = [line.split(":")[0] for line in verify(tiny_model)]
+    assert checks == ["model.json", "train.sha256", "signatures", "warm-up", "answers", "decode table"]
+
+
+def edit_card(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "assets.extra" / "model.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "assets.extra" / "model.json").unlink(), r"model\.json: .* cannot be read: No such file"),
+        (lambda folder: (folder / "assets.extra" / "model.json").write_text("{"), r"model\.json: .* is not JSON"),
+        (edit_card(threshold=2), r"model\.json: at \$\.threshold: 2"),
+        (edit_card(threshold=None), r"model\.json: threshold is None with 2 classes"),
+        (edit_card(threshold=1e-6), r"answers: label is"),
+        (
+            lambda folder: (folder / "assets.extra" / "train.sha256").write_text("no hash\n"),
+            r"train\.sha256: wanted one SHA-256 a line",
+        ),
+        (lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").unlink(), "warm-up: .* is missing"),
+        (lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b""), "warm-up: asks nothing"),
+        (lambda folder: (folder / "saved_model.pb").write_bytes(b"junk"), "holds no SavedModel that loads"),
+    ],
+)
+def test_what_is_spoilt_is_named(copy: Path, spoil: Callable[[Path], None], message: str) -> None:
+    spoil(copy)
+    with pytest.raises(VerifyError, match=message):
+        verify(copy)
+
+
+def test_signature_that_is_missing_is_named(copy: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.f = tf.function(lambda image_bytes: {"probability": image_bytes}, input_signature=[tf.TensorSpec([None], tf.string)])
+    tf.saved_model.save(module, str(copy / "other"), signatures={"serving_default": module.f})
+    shutil.move(copy / "other" / "saved_model.pb", copy / "saved_model.pb")
+    with pytest.raises(VerifyError, match="signatures: serving_default does not answer in_distribution, label"):
+        verify(copy)
+
+
+def test_live_network_that_differs_is_noticed(tiny_model: Path) -> None:
+    from components.train.network import build_model
+    from tests.conftest import TINY
+
+    other = build_model(TINY, 2)
+    with pytest.raises(VerifyError, match="probability of the live network: differs by"):
+        verify_against_live(tiny_model, other, ["no_tumor", "tumor"])
+
+
+def test_decode_table_has_every_row() -> None:
+    from brain_tumor.images import read_picture
+
+    pictures = {name: read_picture(data) for name, data in decode_table().items()}
+    assert {picture.format for picture in pictures.values()} == {"JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"}
+    assert {picture.mode for picture in pictures.values()} >= {"L", "RGB", "CMYK", "RGBA", "P", "I;16", "1"}
+    upright = pictures["PNG grey"].pixels
+    assert np.array_equal(np.rot90(pictures["JPEG rotated"].pixels, 1).shape, upright.shape)
+    assert np.array_equal(pictures["TIFF"].pixels, upright)
+
+
+def test_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "components.verify", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("verify: model.json: ")
+    assert "Traceback" not in done.stderr
