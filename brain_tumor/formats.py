@@ -1,7 +1,7 @@
 """Whether a file is built exactly as its format says.
 
 Pillow forgives a missing end, a wrong checksum or bytes between the blocks; TensorFlow's decoders refuse them, and one refused
-picture fails all that share its batch. Checks of the frame only: nothing is decoded here.
+image fails all that share its batch. Checks of the frame only: nothing is decoded here.
 """
 
 import re
@@ -20,19 +20,19 @@ WHOLE = ((0, 0, 1, 1),)  # first column and row, and the steps between them
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 INFLATED_AT_ONCE = 1024 * 1024
 JPEG_START_OF_SCAN, JPEG_END = 0xDA, 0xD9
-MAX_JPEG_SCANS = 100  # of a progressive picture; ten are usual
+MAX_JPEG_SCANS = 100  # of a progressive image; ten are usual
 JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_HUFFMAN_FRAMES = {0xC0, 0xC1, 0xC2}
 JPEG_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 GIF_EXTENSION, GIF_FRAME, GIF_END = b"!", b",", b";"
 
 
-def is_tedious_jpeg(data: bytes) -> bool:
-    """Tell whether decoding would take minutes: many scans of one picture, or a long run of fill bytes before a marker."""
+def is_jpeg_bomb(data: bytes) -> bool:
+    """Tell whether decoding would take minutes: many scans of one image, or a long run of fill bytes before a marker."""
     return data.startswith(b"\xff\xd8") and (data.count(b"\xff\xda") > MAX_JPEG_SCANS or b"\xff" * 1000 in data)
 
 
-def is_plain_jpeg(data: bytes) -> bool:
+def is_passthrough_jpeg(data: bytes) -> bool:
     """Tell whether the segments follow one another up to the end marker, baseline or progressive, Huffman-coded."""
     position = 2
     while data[position : position + 1] == b"\xff" and len(data) >= position + 4:
@@ -50,7 +50,7 @@ def is_plain_jpeg(data: bytes) -> bool:
     return False
 
 
-def is_plain_png(data: bytes) -> bool:
+def is_passthrough_png(data: bytes) -> bool:
     """Tell whether the samples have 8 bits and the chunks follow ISO/IEC 15948, with nothing missing or appended."""
     chunks = _png_chunks(data)
     order = "".join(PNG_LETTERS.get(kind, "a" if kind.isalpha() and kind[:1].islower() else "?") for kind, _ in chunks)
@@ -105,11 +105,11 @@ def _inflates(parts: list[memoryview], wanted: int) -> bool:
     return inflater.eof and not inflater.unused_data and size == wanted
 
 
-def is_plain_gif(data: bytes, image: Image.Image) -> bool:
+def is_passthrough_gif(data: bytes, image: Image.Image) -> bool:
     """Tell whether it is one opaque frame that fills the screen, uses only colours of its table, and is followed by the end.
 
     Args:
-        data: the encoded picture.
+        data: the encoded image.
         image: the same, decoded.
     """
     screen, flags = data[6:10], data[10]
@@ -129,7 +129,7 @@ def is_plain_gif(data: bytes, image: Image.Image) -> bool:
     return box == b"\0\0\0\0" + screen and int(np.asarray(image).max()) < colours
 
 
-def is_plain_bmp(data: bytes) -> bool:
+def is_passthrough_bmp(data: bytes) -> bool:
     """Tell whether it has 24 bits a pixel, no compression, and exactly as many bytes as its header says."""
     offset, header_size, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
     row_bytes = (abs(width) * 3 + 3) // 4 * 4

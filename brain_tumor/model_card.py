@@ -9,7 +9,7 @@ from brain_tumor.errors import InputError
 
 MODEL_NAME = "brain-tumor"
 NOTICE = "Assists a reader and does not replace one. Not for diagnosis."
-MODEL_CARD = Path("assets.extra") / "model.json"
+MODEL_CARD_PATH = Path("assets.extra") / "model.json"
 TRAINING_HASHES = Path("assets.extra") / "train.sha256"
 WARMUP_REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"  # the name that TF Serving expects
 KEYS = {"name", "version", "classes", "tumor_classes", "threshold", "dataset", "reference"}
@@ -54,7 +54,7 @@ def read_model_card(model_dir: Path) -> ModelCard:
     Raises:
         ModelCardError: it is missing, is not JSON, or lacks a key.
     """
-    path = model_dir / MODEL_CARD
+    path = model_dir / MODEL_CARD_PATH
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

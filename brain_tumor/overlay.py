@@ -1,4 +1,4 @@
-"""Lay a Grad-CAM heatmap over its picture."""
+"""Lay a Grad-CAM heatmap over its image."""
 
 import struct
 import zlib
@@ -7,12 +7,12 @@ import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
-MAX_SIDE_PX = 1024
+MAX_OVERLAY_SIDE_PX = 1024
 OPACITY = 0.6
 OUTLINE_LEVEL = 0.5
 OUTLINE_RGB = (255, 255, 255)
 PNG_SIGNATURE, PNG_RGB, PNG_UP_FILTER = b"\x89PNG\r\n\x1a\n", 2, 2
-OUTLINE_SHARE = 1 / 320  # of the longest side: a line of one pixel would vanish where a large picture is shown small
+OUTLINE_SHARE = 1 / 320  # of the longest side: a line of one pixel would vanish where a large image is shown small
 
 # Perceptually even colour maps at 17 points; between them they are linear. "inferno" and "viridis": Smith and van der Walt, CC0.
 # "cividis", which reads alike with a colour-vision deficiency: Nunez, Anderton and Renslow 2018, CC0.
@@ -37,28 +37,28 @@ def render_overlay(
     heatmap: np.ndarray,
     *,
     colour_map: str = "inferno",
-    max_side_px: int = MAX_SIDE_PX,
+    max_side_px: int = MAX_OVERLAY_SIDE_PX,
     opacity: float = OPACITY,
 ) -> np.ndarray:
-    """Blend a heatmap over a picture: hotter is brighter and less transparent; a line surrounds what is above half of the peak.
+    """Blend a heatmap over an image: hotter is brighter and less transparent; a line surrounds what is above half of the peak.
 
     Args:
-        pixels: the picture, uint8 [height, width, 3], 0-255.
-        heatmap: Grad-CAM at low resolution, float [h, w], 0-1; all 0 leaves the picture as it is.
+        pixels: the image, uint8 [height, width, 3], 0-255.
+        heatmap: Grad-CAM at low resolution, float [h, w], 0-1; all 0 leaves the image as it is.
         colour_map: a name of `COLOUR_MAPS`.
-        max_side_px: a larger picture is scaled down to this longest side.
-        opacity: of a place where the heatmap is 1, 0-1; at 0 the picture stays as it is, without the line.
+        max_side_px: a larger image is scaled down to this longest side.
+        opacity: of a place where the heatmap is 1, 0-1; at 0 the image stays as it is, without the line.
 
     Returns:
         uint8 [height, width, 3], 0-255.
     """
-    picture = Image.fromarray(scale_picture(pixels, max_side_px))
+    image = Image.fromarray(scale_image(pixels, max_side_px))
     levels = Image.fromarray((np.asarray(heatmap) * 255).round().astype(np.uint8))
-    heat = levels.resize(picture.size, Image.Resampling.BILINEAR)
+    heat = levels.resize(image.size, Image.Resampling.BILINEAR)
     colours = heat.copy()
     colours.putpalette(COLOUR_MAPS[colour_map].tobytes())
     share = heat.point([round(level * opacity) for level in range(256)])
-    overlay = np.array(Image.composite(colours.convert("RGB"), picture, share))
+    overlay = np.array(Image.composite(colours.convert("RGB"), image, share))
     hot = np.asarray(heat)
     if hot.any() and opacity > 0:
         overlay[outline(hot >= OUTLINE_LEVEL * hot.max())] = OUTLINE_RGB
@@ -90,22 +90,22 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
-def scale_picture(picture: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray:
-    """Scale a picture down to `max_side_px` on its longest side; a smaller one keeps its size.
+def scale_image(image: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray:
+    """Scale an image down to `max_side_px` on its longest side; a smaller one keeps its size.
 
     Args:
-        picture: uint8 [height, width, 3], 0-255, or an image of mode `L` or `RGB`.
+        image: uint8 [height, width, 3], 0-255, or an image of mode `L` or `RGB`.
         max_side_px: of the result.
 
     Returns:
         uint8 [height, width, 3], 0-255.
     """
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    if max(image.size) > max_side_px:
-        scale = max_side_px / max(image.size)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(image.convert("RGB"))
+    resized = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    if max(resized.size) > max_side_px:
+        scale = max_side_px / max(resized.size)
+        size = (max(1, round(resized.width * scale)), max(1, round(resized.height * scale)))
+        resized = resized.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(resized.convert("RGB"))
 
 
 def scale_heatmap(heatmap: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

@@ -42,23 +42,23 @@ def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray,
     """Draw one phantom.
 
     Returns:
-        The picture, uint8 [h, w], 0-255, and the mask of its lesion, uint8 [h, w], 255 inside and 0 outside.
+        The image, uint8 [h, w], 0-255, and the mask of its lesion, uint8 [h, w], 255 inside and 0 outside.
     """
     height = int(rng.integers(150, 321))
     x, y = _head_grid(rng, height, int(height * rng.uniform(0.8, 1.15)))
     contrast = CONTRASTS[rng.integers(len(CONTRASTS))]
     centre, radius = _inside_brain(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
-    anatomy_x, anatomy_y = _push_aside(x, y, centre, radius * rng.uniform(0.2, 0.6)) if lesion else (x, y)
+    anatomy_x, anatomy_y = _apply_mass_effect(x, y, centre, radius * rng.uniform(0.2, 0.6)) if lesion else (x, y)
     levels = _anatomy(rng, anatomy_x, anatomy_y, contrast)
-    levels = _with_spots(rng, levels, x, y, contrast)
+    levels = _add_distractors(rng, levels, x, y, contrast)
     mask = np.zeros(levels.shape, bool)
     if lesion:
         levels, mask = _with_lesion(rng, levels, _blob(rng, x - centre[0], y - centre[1]) / radius, contrast)
-    return _scan(rng, levels), mask.astype(np.uint8) * 255
+    return _simulate_scanner(rng, levels), mask.astype(np.uint8) * 255
 
 
 def phantom_pngs(count: int) -> list[bytes]:
-    """Return encoded phantoms, every other one with a lesion: pictures to try a model on that are nobody's."""
+    """Return encoded phantoms, every other one with a lesion: images to try a model on that are nobody's."""
     rng = np.random.default_rng(0)
     return [encode_png(Image.fromarray(make_phantom(rng, lesion=index % 2 == 1)[0])) for index in range(count)]
 
@@ -84,13 +84,15 @@ def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: flo
     return np.hypot(x, y) / np.maximum(outline, 0.4)
 
 
-def _inside_brain(rng: np.random.Generator, least: float, most: float) -> tuple[float, float]:
+def _inside_brain(rng: np.random.Generator, minimum: float, maximum: float) -> tuple[float, float]:
     """Draw a place between two distances from the middle of the head, evenly over the area."""
-    angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(least**2, most**2))
+    angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(minimum**2, maximum**2))
     return float(distance * np.cos(angle)), float(distance * np.sin(angle))
 
 
-def _push_aside(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _apply_mass_effect(
+    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], strength: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Move the anatomy away from `centre`, as a growing mass does; the outline of the head stays."""
     away_x, away_y = x - centre[0], y - centre[1]
     pull = strength * np.exp(-np.hypot(away_x, away_y) / 0.35) * np.clip(1.1 - np.hypot(x, y), 0, 1)
@@ -128,7 +130,9 @@ def _ventricles(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nd
     return share
 
 
-def _with_spots(rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
+def _add_distractors(
+    rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: np.ndarray, contrast: Contrast
+) -> np.ndarray:
     """Paint what is no lesion but catches the eye: vessels, small spots and, in low slices, the eyes."""
     for _ in range(rng.integers(0, 6)):
         centre = _inside_brain(rng, 0.14, 0.72)
@@ -162,7 +166,7 @@ def _with_lesion(
     return painted, distance < 1
 
 
-def _scan(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
+def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
     """Return what the scanner shows, uint8 [h, w]: coil bias, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
     levels = levels * np.exp(0.14 * _smooth_noise(rng, levels.shape, 4))
     levels = np.clip(levels, 0, 1.2) ** rng.uniform(0.85, 1.2)

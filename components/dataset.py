@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.errors import InputError
-from components.files import written_whole
+from components.files import atomic_write
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = "test"
@@ -44,7 +44,7 @@ def read_splits(path: Path) -> list[Sample]:
 
 
 def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
-    """Count the pictures by split and label, and under `groups` the groups of each split."""
+    """Count the images by split and label, and under `groups` the groups of each split."""
     counts: dict[str, dict[str, int]] = {}
     for split in SPLITS:
         members = [sample for sample in samples if sample.split == split]
@@ -56,7 +56,7 @@ def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
 
 def write_splits(path: Path, samples: Iterable[Sample]) -> None:
     """Write splits.csv, sorted by sha256."""
-    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["sha256", "group", "label", "split"])
         writer.writerows(sorted((sample.sha256, sample.group, sample.label, sample.split) for sample in samples))
@@ -89,17 +89,17 @@ class ImagesZip:
         self._zip.close()
 
     def read_bytes(self, sha256: str) -> bytes:
-        """Return the encoded picture.
+        """Return the encoded image.
 
         Raises:
             InputError: the archive does not hold it.
         """
         if sha256 not in self._names:
-            raise InputError(f"images.zip holds no picture {sha256}, which splits.csv names: do both come from one run?")
+            raise InputError(f"images.zip holds no image {sha256}, which splits.csv names: do both come from one run?")
         return self._zip.read(self._names[sha256])
 
     def read_mask(self, sha256: str) -> np.ndarray | None:
-        """Return where the lesion lies, bool [height, width]; None for a picture without a mask."""
+        """Return where the lesion lies, bool [height, width]; None for an image without a mask."""
         if sha256 not in self._masks:
             return None
         with Image.open(io.BytesIO(self._zip.read(self._masks[sha256]))) as mask:

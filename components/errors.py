@@ -8,7 +8,7 @@ from brain_tumor.errors import InputError
 
 
 @contextlib.contextmanager
-def exit_clearly(step: str) -> Iterator[None]:
+def exit_on_input_error(step: str) -> Iterator[None]:
     """End the process with one line instead of a traceback when the step's input cannot be used."""
     try:
         yield

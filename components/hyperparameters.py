@@ -21,15 +21,15 @@ class TrainConfig:
         dropout: share of the dense units switched off in training.
         l2: weight decay of the convolutions' kernels.
         batch_norm_momentum: of the moving statistics; 0.99 never settles in the few steps of a small data set.
-        learning_rate: of Adam, at the start. With `flatten` and few pictures 1e-4 is steadier.
-        batch_size: pictures a step, over all GPUs.
+        learning_rate: of Adam, at the start. With `flatten` and few images 1e-4 is steadier.
+        batch_size: images a step, over all GPUs.
         epochs: at most; early stopping usually ends before.
         early_stopping_patience: epochs without a lower validation loss before training stops.
         reduce_lr_patience: the same, before the learning rate is halved.
         rotation_deg: augmentation: at most this rotation, either way.
         zoom: augmentation: at most this share larger or smaller.
         shear_deg: augmentation: at most this shear, either way.
-        horizontal_flip: augmentation: mirror half of the pictures.
+        horizontal_flip: augmentation: mirror half of the images.
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
-from components.uris import is_local, without_credentials
+from components.uris import is_local_path, redact_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +20,7 @@ CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredVersion:
     """A version in the store."""
 
     name: str
@@ -28,17 +28,17 @@ class Registered:
     uri: str
 
 
-def open_target(model_store: str, tracking_uri: str = "") -> "MlflowClient":
+def open_registry_and_store(model_store: str, tracking_uri: str = "") -> "MlflowClient":
     """Return a client of the registry if both it and the store can be used: worth knowing before a training, too.
 
     Raises:
         InputError: see `connect`; or a store that cannot be opened, or one that the registry cannot hold.
     """
     client = connect(tracking_uri)
-    if is_local(model_store) and client.tracking_uri.startswith("http"):
+    if is_local_path(model_store) and client.tracking_uri.startswith("http"):
         raise InputError(f"an MLflow server takes no local path: model_store is {model_store}, wanted s3:// or gs://")
-    with as_input_error(f"model_store {without_credentials(model_store)} cannot be used"):
-        if is_local(model_store):
+    with as_input_error(f"model_store {redact_credentials(model_store)} cannot be used"):
+        if is_local_path(model_store):
             Path(model_store).mkdir(parents=True, exist_ok=True)
         else:
             import fsspec
@@ -57,10 +57,10 @@ def as_input_error(what: str) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ImportError, ValueError, MlflowException) as error:
-        raise InputError(f"{what}: {without_credentials(str(error)).splitlines()[0]}") from error
+        raise InputError(f"{what}: {redact_credentials(str(error)).splitlines()[0]}") from error
 
 
-def registry_address(runs: Path) -> str:
+def registry_uri(runs: Path) -> str:
     """Return the address in MLFLOW_TRACKING_URI, else that of the registry in a folder of runs."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
 
@@ -87,11 +87,11 @@ def connect(tracking_uri: str = "") -> "MlflowClient":
         client = MlflowClient(tracking_uri=address, registry_uri=address)
         client.search_registered_models(max_results=1)
     except (OSError, ImportError, MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise InputError(f"the registry at {without_credentials(address)} does not answer: {type(error).__name__}") from error
+        raise InputError(f"the registry at {redact_credentials(address)} does not answer: {type(error).__name__}") from error
     return client
 
 
-def champion(client: "MlflowClient") -> Registered | None:
+def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
     """Return the version the alias points at, or None where there is none."""
     from mlflow.exceptions import MlflowException
 
@@ -101,17 +101,17 @@ def champion(client: "MlflowClient") -> Registered | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise InputError(f"the registry does not say which model is the champion: {error.error_code}") from error
-    return Registered(MODEL_NAME, int(version.version), version.source)
+    return RegisteredVersion(MODEL_NAME, int(version.version), version.source)
 
 
 @contextlib.contextmanager
-def local_copy(registered: Registered) -> Iterator[Path]:
+def local_copy(registered: RegisteredVersion) -> Iterator[Path]:
     """Yield a folder that holds the version: the store's own, or one downloaded for as long as it is needed.
 
     Raises:
         InputError: it cannot be read.
     """
-    if is_local(registered.uri):
+    if is_local_path(registered.uri):
         yield Path(registered.uri)
         return
     with tempfile.TemporaryDirectory() as scratch:

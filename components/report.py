@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one base template, pictures and plots inlined."""
+"""Self-contained HTML pages: one base template, images and plots inlined."""
 
 import base64
 import io

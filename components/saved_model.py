@@ -17,7 +17,7 @@ class SavedModel:
     """
 
     def __init__(self, folder: Path):
-        start_tensorflow()
+        import_tensorflow_quietly()
         import tensorflow as tf
 
         try:
@@ -26,8 +26,8 @@ class SavedModel:
             raise InputError(f"{folder} holds no SavedModel that loads: {str(error).splitlines()[0]}") from error
         self.signatures = self._loaded.signatures
 
-    def ask(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """Send encoded pictures through a signature and return its outputs; `label` as an array of str.
+    def run_signature(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
+        """Send encoded images through a signature and return its outputs; `label` as an array of str.
 
         Raises:
             InputError: the model has no such signature.
@@ -40,7 +40,7 @@ class SavedModel:
         return {name: value.numpy().astype(str) if name == "label" else value.numpy() for name, value in answer.items()}
 
 
-def start_tensorflow() -> None:
+def import_tensorflow_quietly() -> None:
     """Import TensorFlow and keep what it writes to stderr meanwhile from the reader; no setting of its own does."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what it says later
     sys.stderr.flush()

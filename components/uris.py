@@ -3,12 +3,12 @@
 import re
 
 
-def is_local(address: str) -> bool:
+def is_local_path(address: str) -> bool:
     """Tell whether an address is a path of this machine and not `scheme://...`."""
     return "://" not in address
 
 
-def without_credentials(address: str) -> str:
+def redact_credentials(address: str) -> str:
     """Return an address, or a text with addresses in it, without user, password and query: a query may be a signature."""
     shown = re.sub(r"(\w+://)[^\s/@]*@", r"\1", address)
     return re.sub(r"(\w+://(?!\?)[^\s?]*)\?\S*", r"\1", shown)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.errors import InputError
-from brain_tumor.images import EXIF_ORIENTATION, encode_png, read_picture
+from brain_tumor.images import EXIF_ORIENTATION, encode_png, read_image
 from brain_tumor.model_card import SCHEMA, TRAINING_HASHES, WARMUP_REQUESTS, ModelCard, read_model_card
 from brain_tumor.phantoms import phantom_pngs
 from components.saved_model import SavedModel
@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 # A GPU sums in another order for another batch size.
 GPU_TOLERANCE = 1e-3
 HEATMAP_TOLERANCE = 1e-3
-# TensorFlow's and Pillow's JPEG decoders differ by some grey levels; on a grey picture, as here, by hardly any.
+# TensorFlow's and Pillow's JPEG decoders differ by some grey levels; on a grey image, as here, by hardly any.
 JPEG_TOLERANCE = 0.05
 ORIENTATION_ROTATED = 6
 
@@ -46,15 +46,15 @@ def verify(model_dir: Path) -> list[str]:
     model = _load(model_dir)
     return [
         f"model.json: schema {card.document['schema']}, classes {', '.join(card.classes)}",
-        f"train.sha256: {_check_hashes(model_dir)} training pictures",
+        f"train.sha256: {_check_hashes(model_dir)} training images",
         _check_signatures(model),
         _check_warmup(model, model_dir),
-        _check_answers(model, card),
-        _check_decode_table(model),
+        _check_outputs(model, card),
+        _check_sample_images(model),
     ]
 
 
-def decode_table() -> dict[str, bytes]:
+def sample_images() -> dict[str, bytes]:
     """Return one phantom in every format that may come, by name."""
     grey = Image.open(io.BytesIO(phantom_pngs(2)[1])).convert("L")
     rgb, deep = grey.convert("RGB"), Image.fromarray(np.asarray(grey, np.uint16) * 16)
@@ -136,19 +136,19 @@ def _check_warmup(model: SavedModel, model_dir: Path) -> str:
     asked = []
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        model.ask(request.model_spec.signature_name, list(request.inputs["image_bytes"].string_val))
+        model.run_signature(request.model_spec.signature_name, list(request.inputs["image_bytes"].string_val))
         asked.append(request.model_spec.signature_name)
     if set(asked) != set(SIGNATURES):
         raise VerifyError(f"warm-up: asks {', '.join(sorted(set(asked))) or 'nothing'}, wanted both signatures")
     return f"warm-up: {len(asked)} requests answered"
 
 
-def _check_answers(model: SavedModel, card: ModelCard) -> str:
-    pictures = phantom_pngs(4)
+def _check_outputs(model: SavedModel, card: ModelCard) -> str:
+    images = phantom_pngs(4)
     classes, columns = card.classes, 1 if len(card.classes) == 2 else len(card.classes)
-    plain, explained = model.ask("serving_default", pictures), model.ask("explain", pictures)
+    plain, explained = model.run_signature("serving_default", images), model.run_signature("explain", images)
     probability, heatmap = plain["probability"], explained["heatmap"]
-    if probability.shape != (len(pictures), columns) or not ((probability >= 0) & (probability <= 1)).all():
+    if probability.shape != (len(images), columns) or not ((probability >= 0) & (probability <= 1)).all():
         raise VerifyError(f"answers: probability is {probability.tolist()}, wanted [N, {columns}] within 0-1")
     check_close("probability of explain", probability, explained["probability"])
     index = (probability[:, 0] >= card.threshold).astype(int) if columns == 1 else probability.argmax(axis=1)
@@ -157,19 +157,19 @@ def _check_answers(model: SavedModel, card: ModelCard) -> str:
     peaks = heatmap.max(axis=(1, 2))
     if heatmap.ndim != 3 or heatmap.min() < 0 or not (np.isclose(peaks, 1, atol=TOLERANCE) | (peaks == 0)).all():
         raise VerifyError(f"answers: heatmap is {heatmap.shape} with peaks {peaks.tolist()}, wanted [N, h, w], each peak 1 or 0")
-    for position, picture in enumerate(pictures):
-        alone = model.ask("explain", [picture])
+    for position, image in enumerate(images):
+        alone = model.run_signature("explain", [image])
         check_close("probability alone and in a batch", probability[position], alone["probability"][0])
         check_close("heatmap alone and in a batch", heatmap[position], alone["heatmap"][0], HEATMAP_TOLERANCE)
     return f"answers: probability, label and heatmap {list(heatmap.shape[1:])} agree, alone and in a batch"
 
 
-def _check_decode_table(model: SavedModel) -> str:
-    table = decode_table()
-    pictures = [read_picture(data) for data in table.values()]
-    together = model.ask("serving_default", [picture.data for picture in pictures])["probability"]
-    seen = [encode_png(Image.fromarray(picture.pixels)) for picture in pictures]
-    wanted = model.ask("serving_default", seen)["probability"]
+def _check_sample_images(model: SavedModel) -> str:
+    table = sample_images()
+    images = [read_image(data) for data in table.values()]
+    together = model.run_signature("serving_default", [image.data for image in images])["probability"]
+    seen = [encode_png(Image.fromarray(image.pixels)) for image in images]
+    wanted = model.run_signature("serving_default", seen)["probability"]
     for name, came, right in zip(table, together, wanted, strict=True):
         check_close(f"decode table: {name}", right, came, JPEG_TOLERANCE if name.startswith("JPEG") else TOLERANCE)
     return f"decode table: {len(table)} formats in one batch, each as a person sees it"

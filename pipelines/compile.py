@@ -8,7 +8,7 @@ from pathlib import Path
 from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-from components.files import written_whole
+from components.files import atomic_write
 from pipelines.pipeline import brain_tumor
 
 COMPILED = Path(__file__).with_name("brain_tumor.yaml")
@@ -50,7 +50,7 @@ def version_name(compiled: Path) -> str:
 
 
 def _compile(path: Path, **options: object) -> Path:
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         compiled = partial.with_suffix(".yaml")  # the compiler looks at the ending
         compiler.Compiler().compile(brain_tumor, str(compiled), **options)
         compiled.rename(partial)

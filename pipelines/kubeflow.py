@@ -16,12 +16,12 @@ from kfp.client import KF_PIPELINES_SA_TOKEN_PATH, Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from brain_tumor.errors import InputError
-from components.uris import without_credentials
+from components.uris import redact_credentials
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-ANSWER_SECONDS = 15
+RESPONSE_TIMEOUT_SECONDS = 15
 MAX_PAUSE_SECONDS = 10.0
-MAX_MISSES = 20
+MAX_POLL_FAILURES = 20
 # kfp's own list lacks CANCELED: its wait never ends on a run that was cancelled.
 FINAL = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 HINTS = {
@@ -31,7 +31,7 @@ HINTS = {
 }
 
 
-class Kubeflow:
+class KubeflowClient:
     """A Kubeflow Pipelines service that was there when this was made.
 
     Args:
@@ -45,7 +45,7 @@ class Kubeflow:
 
     def __init__(self, host: str, *, namespace: str = "", token_file: Path | None = None):
         self.host = host.rstrip("/")
-        with self._in_one_line(), warnings.catch_warnings():
+        with self._as_input_error(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             # With a namespace of any name kfp does not ask for the service's health, five times, with a traceback each.
             self._client = Client(self.host, namespace=namespace or "unknown", **_authentication(token_file))
@@ -57,23 +57,23 @@ class Kubeflow:
         self._namespace = namespace
         self._client._context_setting["namespace"] = namespace
 
-    def experiment(self, name: str, *, make: bool) -> str:
+    def experiment(self, name: str, *, create: bool) -> str:
         """Return an experiment's id.
 
         Raises:
             InputError: there is none of this name, and none was to be made.
         """
-        with self._in_one_line():
+        with self._as_input_error():
             found = self._client.list_experiments(filter=_named(name), namespace=self._namespace).experiments
             if found:
                 return found[0].experiment_id
-            if not make:
+            if not create:
                 raise InputError(f"{self.host} has no experiment {name!r}: make it there first")
             return self._client.create_experiment(name, namespace=self._namespace).experiment_id
 
     def upload(self, package: Path, *, pipeline: str, version: str) -> tuple[str, str]:
         """Upload a compiled pipeline as a version, unless it is there already; return the ids of pipeline and version."""
-        with self._in_one_line():
+        with self._as_input_error():
             pipelines = self._client.list_pipelines(filter=_named(pipeline), namespace=self._namespace).pipelines
             if pipelines:
                 pipeline_id = pipelines[0].pipeline_id
@@ -86,7 +86,7 @@ class Kubeflow:
 
     def start(self, name: str, **settings: Any) -> str:
         """Start a run, see `kfp.Client.run_pipeline`, and return its id."""
-        with self._in_one_line():
+        with self._as_input_error():
             return self._client.run_pipeline(job_name=name, **settings).run_id
 
     def schedule(self, name: str, cron: str, *, experiment_id: str, **settings: Any) -> tuple[str, int]:
@@ -97,7 +97,7 @@ class Kubeflow:
         Returns:
             The recurring run's id, and how many it replaces.
         """
-        with self._in_one_line():
+        with self._as_input_error():
             before = self._client.list_recurring_runs(experiment_id=experiment_id, filter=_named(name), page_size=100)
             made = self._client.create_recurring_run(
                 experiment_id, name, cron_expression=cron, no_catchup=True, max_concurrency=1, **settings
@@ -117,7 +117,7 @@ class Kubeflow:
         pause, misses = 0.5, 0
         while True:
             try:
-                with self._in_one_line():
+                with self._as_input_error():
                     run = self._client.get_run(run_id)
                 misses = 0
                 on_change(run)
@@ -126,27 +126,27 @@ class Kubeflow:
             except InputError as error:  # a service that restarts, or a proxy before it, is no failed run
                 misses += 1
                 refused = isinstance(error.__cause__, kfp_server_api.ApiException) and error.__cause__.status < 500
-                if refused or misses > MAX_MISSES:
+                if refused or misses > MAX_POLL_FAILURES:
                     raise
             if deadline and time.monotonic() + pause > deadline:
                 raise TimeoutError(run_id)
             time.sleep(pause)
             pause = min(pause * 1.5, MAX_PAUSE_SECONDS)
 
-    def page(self, kind: str, identifier: str) -> str:
+    def ui_url(self, kind: str, identifier: str) -> str:
         """Return the address of the page that shows a thing; `kind` is `runs` or `recurringrun`."""
         return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self.host)}/#/{kind}/details/{identifier}"
 
     def _health(self) -> bool:
         """Return whether the service has namespaces, if it is one."""
         ask = self._client._healthz_api.healthz_service_get_healthz_with_http_info
-        health, _, headers = ask(_request_timeout=ANSWER_SECONDS)
+        health, _, headers = ask(_request_timeout=RESPONSE_TIMEOUT_SECONDS)
         if "json" not in headers.get("Content-Type", ""):
             raise InputError(f"{self.host} answers with a page, not with Kubeflow Pipelines' API: it wants a token, or /pipeline")
         return bool(health.multi_user)
 
     @contextlib.contextmanager
-    def _in_one_line(self) -> Iterator[None]:
+    def _as_input_error(self) -> Iterator[None]:
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # kfp prints links of its own
                 yield
@@ -182,7 +182,7 @@ def _reason(error: kfp_server_api.ApiException) -> str:
 
 
 def _line(text: str) -> str:
-    return without_credentials(" ".join(text.split()))[:500]
+    return redact_credentials(" ".join(text.split()))[:500]
 
 
 def _named(name: str) -> str:

@@ -12,7 +12,7 @@ from components.preprocess.component import preprocess
 from components.register.component import register
 from components.summary.component import summary
 from components.train.component import train
-from pipelines.resources import place_on_gpu_node, set_needs
+from pipelines.resources import place_on_gpu_node, set_resources
 
 DEFAULTS = TrainConfig()
 
@@ -69,7 +69,7 @@ def brain_tumor(
         accelerator: what the nodes call a GPU, such as nvidia.com/gpu or nvidia.com/mig-1g.10gb.
         node_selector: labels of the nodes to train on, as JSON; {} for any.
         tolerations: of their taints beside nvidia.com/gpu, as a JSON list.
-        test_share: held out, as a share of every label's pictures.
+        test_share: held out, as a share of every label's images.
         validation_share: steers early stopping, as a share of what is not held out.
         min_auc: the ROC-AUC below which the model is refused.
         min_recall: the recall of a tumour below which the model is refused.
@@ -81,15 +81,15 @@ def brain_tumor(
         dropout: share of the dense units switched off in training.
         l2: weight decay of the convolutions' kernels.
         batch_norm_momentum: of the moving statistics; 0.99 never settles in the few steps of a small data set.
-        learning_rate: of Adam, at the start. With `flatten` and few pictures 1e-4 is steadier.
-        batch_size: pictures a step, over all GPUs.
+        learning_rate: of Adam, at the start. With `flatten` and few images 1e-4 is steadier.
+        batch_size: images a step, over all GPUs.
         epochs: at most; early stopping usually ends before.
         early_stopping_patience: epochs without a lower validation loss before training stops.
         reduce_lr_patience: the same, before the learning rate is halved.
         rotation_deg: augmentation: at most this rotation, either way.
         zoom: augmentation: at most this share larger or smaller.
         shear_deg: augmentation: at most this shear, either way.
-        horizontal_flip: augmentation: mirror half of the pictures.
+        horizontal_flip: augmentation: mirror half of the images.
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
     """
@@ -161,4 +161,4 @@ def brain_tumor(
             deployed.set_caching_options(False)
         with dsl.Else(name="refused"):
             refused = refuse(evaluation=evaluated.outputs["evaluation"])
-        set_needs(exit_task, ingested, split, trained, evaluated, verdict, registered, deployed, refused)
+        set_resources(exit_task, ingested, split, trained, evaluated, verdict, registered, deployed, refused)

@@ -22,7 +22,7 @@ SECRET_KEYS = {
 
 
 @dataclass(frozen=True)
-class Needs:
+class Resources:
     """What one task may use.
 
     Attributes:
@@ -40,27 +40,27 @@ class Needs:
     secrets: tuple[str, ...] = ()
 
 
-# Peaks of the steps' own processes on 800 pictures in four classes, on processors: ingest 0.1 GB, preprocess 0.7, train 1.2,
+# Peaks of the steps' own processes on 800 images in four classes, on processors: ingest 0.1 GB, preprocess 0.7, train 1.2,
 # evaluate 0.9, register 0.2 beside the process that verifies the model.
-SMALL = Needs(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=10)
-NEEDS = {
-    "ingest": Needs(cpu=("1", "4"), memory=("512Mi", "4Gi"), minutes=240, secrets=(STORE_SECRET,)),
-    "preprocess": Needs(cpu=("1", "2"), memory=("1Gi", "4Gi"), minutes=60),
+SMALL = Resources(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=10)
+RESOURCES = {
+    "ingest": Resources(cpu=("1", "4"), memory=("512Mi", "4Gi"), minutes=240, secrets=(STORE_SECRET,)),
+    "preprocess": Resources(cpu=("1", "2"), memory=("1Gi", "4Gi"), minutes=60),
     # A node that is taken away ends an attempt, too: with checkpoints the next one goes on from there.
-    "train": Needs(cpu=("2", "8"), memory=("4Gi", "16Gi"), minutes=24 * 60, retries=3),
-    "evaluate": Needs(cpu=("1", "4"), memory=("1Gi", "8Gi"), minutes=120, secrets=(STORE_SECRET, MLFLOW_SECRET)),
-    "register": Needs(cpu=("500m", "2"), memory=("1Gi", "4Gi"), minutes=60, secrets=(STORE_SECRET, MLFLOW_SECRET)),
+    "train": Resources(cpu=("2", "8"), memory=("4Gi", "16Gi"), minutes=24 * 60, retries=3),
+    "evaluate": Resources(cpu=("1", "4"), memory=("1Gi", "8Gi"), minutes=120, secrets=(STORE_SECRET, MLFLOW_SECRET)),
+    "register": Resources(cpu=("500m", "2"), memory=("1Gi", "4Gi"), minutes=60, secrets=(STORE_SECRET, MLFLOW_SECRET)),
     # It waits for the service; a version that does not answer is no better at the second attempt.
-    "deploy": Needs(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=60, retries=1),
+    "deploy": Resources(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=60, retries=1),
 }
 
 
-def set_needs(*tasks: dsl.PipelineTask) -> None:
+def set_resources(*tasks: dsl.PipelineTask) -> None:
     """Set resources, time limit, retries, secrets and image pull policy of tasks by the table above, where those of small ones
     are left out.
     """
     for task in tasks:
-        needs = NEEDS.get(task.name, SMALL)
+        needs = RESOURCES.get(task.name, SMALL)
         task.set_cpu_request(needs.cpu[0]).set_cpu_limit(needs.cpu[1])
         task.set_memory_request(needs.memory[0]).set_memory_limit(needs.memory[1])
         task.set_retry(needs.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")

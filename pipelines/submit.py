@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from brain_tumor.errors import InputError
-from components.uris import is_local, without_credentials
+from components.uris import is_local_path, redact_credentials
 from pipelines.compile import PIPELINE, compile_pipeline, version_name
-from pipelines.kubeflow import Kubeflow, failures
+from pipelines.kubeflow import KubeflowClient, failures
 from pipelines.parameters import add_parameter_options, parse_parameters
 from pipelines.pipeline import brain_tumor
 from pipelines.resources import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET, STORE_SECRET
@@ -22,7 +22,7 @@ EXPERIMENT = "brain-tumor"
 STEPS = {label.removeprefix("exec-") for label in brain_tumor.pipeline_spec.deployment_spec["executors"]}
 IN_CLUSTER_HOST = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 STORES = ("s3://", "gs://")
-OF_THIS_MACHINE = {"file", "local", "memory", "sqlite"}
+LOCAL_SCHEMES = {"file", "local", "memory", "sqlite"}
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}
 EPILOG = """\
 The compiled pipeline is uploaded as a version of the pipeline `brain-tumor`, named after its content: the same code is uploaded
@@ -80,21 +80,21 @@ def cluster_arguments(source: str, settings: list[str]) -> dict[str, Any]:
         "tracking_uri": "the address of an MLflow server",
     }
     for name, what in wanted.items():
-        if _is_of_this_machine(arguments[name]):
-            raise InputError(f"{name} is {without_credentials(arguments[name])}, on this machine only: wanted {what}")
+        if _is_local_to_this_machine(arguments[name]):
+            raise InputError(f"{name} is {redact_credentials(arguments[name])}, on this machine only: wanted {what}")
         if urlsplit(arguments[name]).password:
             secret = MLFLOW_SECRET if name == "tracking_uri" else STORE_SECRET
             raise InputError(f"{name} holds a password, which Kubeflow's page would show: the Secret {secret} is for it")
     if not arguments["model_store"].startswith(STORES):
-        raise InputError(f"model_store is {without_credentials(arguments['model_store'])}, wanted {wanted['model_store']}")
+        raise InputError(f"model_store is {redact_credentials(arguments['model_store'])}, wanted {wanted['model_store']}")
     return arguments
 
 
-def _is_of_this_machine(address: str) -> bool:
-    if is_local(address):
+def _is_local_to_this_machine(address: str) -> bool:
+    if is_local_path(address):
         return True
     parts = urlsplit(address)
-    return parts.scheme.split("+")[0] in OF_THIS_MACHINE or parts.hostname in LOOPBACK
+    return parts.scheme.split("+")[0] in LOCAL_SCHEMES or parts.hostname in LOOPBACK
 
 
 def submit(options: argparse.Namespace) -> int:
@@ -107,8 +107,8 @@ def submit(options: argparse.Namespace) -> int:
     name = PIPELINE if options.cron else f"{PIPELINE}-{datetime.datetime.now(datetime.UTC):%Y%m%dt%H%M%S}"
     if CHECKPOINT_PVC:
         arguments.setdefault("checkpoint_dir", f"{CHECKPOINTS}/{name}")
-    kubeflow = Kubeflow(_host(options.host), namespace=options.namespace, token_file=options.token_file)
-    experiment_id = kubeflow.experiment(options.experiment, make=options.experiment == EXPERIMENT)
+    kubeflow = KubeflowClient(_host(options.host), namespace=options.namespace, token_file=options.token_file)
+    experiment_id = kubeflow.experiment(options.experiment, create=options.experiment == EXPERIMENT)
     with tempfile.TemporaryDirectory() as folder:
         package = compile_pipeline(Path(folder) / "pipeline.yaml")
         version = version_name(package)
@@ -123,10 +123,10 @@ def submit(options: argparse.Namespace) -> int:
     if options.cron:
         schedule_id, replaced = kubeflow.schedule(name, options.cron, **settings)
         before = f", in place of {replaced} before" if replaced else ""
-        print(f"submit: {version} by the clock, {options.cron}{before}: {kubeflow.page('recurringrun', schedule_id)}")
+        print(f"submit: {version} by the clock, {options.cron}{before}: {kubeflow.ui_url('recurringrun', schedule_id)}")
         return 0
     run_id = kubeflow.start(name, **settings)
-    url = kubeflow.page("runs", run_id)
+    url = kubeflow.ui_url("runs", run_id)
     print(f"submit: {version} runs as {name}: {url}", flush=True)
     return _wait(kubeflow, run_id, url, options.timeout) if options.wait else 0
 
@@ -143,7 +143,7 @@ def _host(given: str | None) -> str:
     return host
 
 
-def _wait(kubeflow: Kubeflow, run_id: str, url: str, minutes: float | None) -> int:
+def _wait(kubeflow: KubeflowClient, run_id: str, url: str, minutes: float | None) -> int:
     ended: set[str] = set()
 
     def tell(run: Any) -> None:

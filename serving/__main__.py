@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _return_freed_memory() -> None:
-    """Let glibc map every large block by itself, so that a decoded picture's memory goes back to the system at once."""
+    """Let glibc map every large block by itself, so that a decoded image's memory goes back to the system at once."""
     with contextlib.suppress(AttributeError, OSError):  # another C library
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)

@@ -10,19 +10,19 @@ from google.protobuf.message import DecodeError
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from serving.errors import RETRY_AFTER_SECONDS, ServiceError
-from serving.limits import Gate, account, settle
+from serving.limits import ConcurrencyLimit, convert_and_log_error, record_request
 from serving.metrics import Metrics
 
-MAX_BESIDE_BYTES = 64 * 1024
-PICTURES = {(7,), (5, 5, 8)}  # ModelInferRequest's raw_input_contents, and inputs.contents.bytes_contents
-HOLD_PICTURES = {(5,), (5, 5)}
+MAX_NON_IMAGE_BYTES = 64 * 1024
+IMAGE_FIELDS = {(7,), (5, 5, 8)}  # ModelInferRequest's raw_input_contents, and inputs.contents.bytes_contents
+IMAGE_PARENT_FIELDS = {(5,), (5, 5)}
 VARINT, DELIMITED, FIXED_BYTES = 0, 2, {1: 8, 5: 4}  # kinds of fields
 
 
-class GrpcLimits(AsyncServerInterceptor):
+class LimitsInterceptor(AsyncServerInterceptor):
     """The number in flight, errors, the log line and the request's metrics."""
 
-    def __init__(self, gate: Gate, metrics: Metrics):
+    def __init__(self, gate: ConcurrencyLimit, metrics: Metrics):
         self._gate, self._metrics = gate, metrics
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -36,19 +36,19 @@ class GrpcLimits(AsyncServerInterceptor):
         infers = name == "ModelInfer"
         request_id, status, code, started = uuid.uuid4().hex, "CANCELLED", "", time.perf_counter()
         try:
-            with self._gate.entered() if infers else contextlib.nullcontext():
+            with self._gate.slot() if infers else contextlib.nullcontext():
                 if isinstance(request_or_iterator, ServiceError):
                     raise request_or_iterator
                 response = await method(request_or_iterator, context)
             status = "OK"
             return response
         except Exception as raised:
-            error = settle(raised, request_id)
+            error = convert_and_log_error(raised, request_id)
             status, code = error.grpc_status.name, error.code
         finally:
             if infers:
                 seconds = time.perf_counter() - started
-                account(self._metrics, route=name, status=status, code=code, seconds=seconds, request_id=request_id)
+                record_request(self._metrics, route=name, status=status, code=code, seconds=seconds, request_id=request_id)
         # Out of the handler above, so that what is raised here does not hold the request by its context.
         pushback = (("grpc-retry-pushback-ms", str(RETRY_AFTER_SECONDS * 1000)),) if error.headers else ()
         return await context.abort(error.grpc_status, error.detail, (("x-request-id", request_id), *pushback))
@@ -57,8 +57,8 @@ class GrpcLimits(AsyncServerInterceptor):
 def _or_error(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     def read(message: bytes) -> Any:
         try:
-            if bytes_beside_pictures(memoryview(message)) > MAX_BESIDE_BYTES:
-                return ServiceError("wrong_shape", f"the message has more than {MAX_BESIDE_BYTES:,} bytes beside its pictures")
+            if non_image_bytes(memoryview(message)) > MAX_NON_IMAGE_BYTES:
+                return ServiceError("wrong_shape", f"the message has more than {MAX_NON_IMAGE_BYTES:,} bytes beside its images")
             return deserialize(message)
         except (DecodeError, IndexError):
             return ServiceError("bad_request", "the bytes are no message of this method")
@@ -66,8 +66,8 @@ def _or_error(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return read
 
 
-def bytes_beside_pictures(message: memoryview, path: tuple[int, ...] = ()) -> int:
-    """Count the bytes of a message that are not those of a picture, up to a little above `MAX_BESIDE_BYTES`.
+def non_image_bytes(message: memoryview, path: tuple[int, ...] = ()) -> int:
+    """Count the bytes of a message that are not those of an image, up to a little above `MAX_NON_IMAGE_BYTES`.
 
     Read from the wire (https://protobuf.dev/programming-guides/encoding), since once it is decoded an element takes up to a
     hundred times its bytes.
@@ -80,7 +80,7 @@ def bytes_beside_pictures(message: memoryview, path: tuple[int, ...] = ()) -> in
         IndexError: the bytes break off.
     """
     beside = position = 0
-    while position < len(message) and beside <= MAX_BESIDE_BYTES:
+    while position < len(message) and beside <= MAX_NON_IMAGE_BYTES:
         start = position
         tag, position = _varint(message, position)
         here, kind = (*path, tag >> 3), tag & 7
@@ -90,9 +90,9 @@ def bytes_beside_pictures(message: memoryview, path: tuple[int, ...] = ()) -> in
             continue
         size, position = _varint(message, position)
         beside += position - start
-        if here in HOLD_PICTURES:
-            beside += bytes_beside_pictures(message[position : position + size], here)
-        elif here not in PICTURES:
+        if here in IMAGE_PARENT_FIELDS:
+            beside += non_image_bytes(message[position : position + size], here)
+        elif here not in IMAGE_FIELDS:
             beside += size
         position += size
     return beside

@@ -7,8 +7,8 @@ from kserve import InferRequest
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A picture that was decoded in full.
+class PreparedImage:
+    """An image that was decoded in full.
 
     Attributes:
         data: encoded bytes that the model's graph decodes.
@@ -24,8 +24,8 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model says of one picture.
+class ImageResult:
+    """What the model says of one image.
 
     Attributes:
         probability: a column a class, or one of a tumour.
@@ -44,30 +44,30 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Call:
+class ImageRequest:
     """What a client asks, and what is known of it so far.
 
     Attributes:
-        encoded: the pictures as they came.
+        encoded: the images as they came.
         explain: whether heatmap and overlay are wanted.
-        where: what the client calls the list of pictures, for error messages; empty where it sent a single one.
-        request: the V2 request that it came as; None for the other protocols.
+        list_name: what the client calls the list of images, for error messages; empty where it sent a single one.
+        v2_request: the V2 request that it came as; None for the other protocols.
     """
 
     encoded: list[bytes]
     explain: bool = False
-    where: str = ""
-    request: InferRequest | None = None
-    pictures: tuple[Prepared, ...] = ()
-    answers: tuple[Answer, ...] = ()
+    list_name: str = ""
+    v2_request: InferRequest | None = None
+    images: tuple[PreparedImage, ...] = ()
+    results: tuple[ImageResult, ...] = ()
 
-    def place(self, index: int) -> str:
+    def error_prefix(self, index: int) -> str:
         """Return what an error message begins with."""
-        return f"{self.where}[{index}]: " if self.where else ""
+        return f"{self.list_name}[{index}]: " if self.list_name else ""
 
 
 NOTICE = "Assists a reader and does not replace one. Not for diagnosis."
 WARNINGS = {
-    "synthetic_model": "the model was trained on drawn phantoms: what it says of a patient's picture means nothing",
-    "unlike_training": "the picture does not look like a brain MRI slice",
+    "synthetic_model": "the model was trained on drawn phantoms: what it says of a patient's image means nothing",
+    "unlike_training": "the image does not look like a brain MRI slice",
 }

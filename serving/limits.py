@@ -14,20 +14,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serving.errors import ServiceError, as_service_error
 from serving.logs import logger
 from serving.metrics import Metrics
-from serving.settings import BODY_SECONDS, MAX_BODY_BYTES, Settings
+from serving.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES, Settings
 
 ALLOWED_HEADERS = {
     *(b"host", b"content-type", b"content-length", b"inference-header-content-length"),
     *(b"traceparent", b"x-request-id", b"authorization"),
 }
-UNWATCHED = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+UNMETERED_PATHS = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 MULTIPART_BYTES = 64 * 1024  # what a form may have around its file
-WAITING_BYTES = 4 * MAX_BODY_BYTES  # of all bodies that are being read
+MAX_BUFFERED_BYTES = 4 * MAX_BODY_BYTES  # of all bodies that are being read
 MAX_HEAD_BYTES = 64 * 1024
-PIECE_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets a bounded number of requests in, of REST and gRPC together."""
 
     def __init__(self, limit: int, metrics: Metrics):
@@ -40,7 +40,7 @@ class Gate:
             raise ServiceError("too_busy", f"{self._limit} requests are at work: try again in a moment")
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Hold a place, or raise ServiceError `too_busy`."""
         self.check()
         self._count += 1
@@ -52,7 +52,7 @@ class Gate:
             self._gauge.set(self._count)
 
 
-class Limits:
+class LimitsMiddleware:
     """ASGI middleware.
 
     It reads a body whole, with a bound on its size, its time and on all that are being read, before the request takes a place
@@ -60,7 +60,7 @@ class Limits:
     client which does not read cannot pile answers up in memory.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, gate: Gate):
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, gate: ConcurrencyLimit):
         self._app, self._settings, self._metrics, self._gate = app, settings, metrics, gate
         self._waiting_bytes = 0
 
@@ -75,13 +75,13 @@ class Limits:
         try:
             await self._handle(scope, receive, response)
         except Exception as raised:
-            await response.send_error(settle(raised, response.request_id))
+            await response.send_error(convert_and_log_error(raised, response.request_id))
         finally:
-            if scope["path"] not in UNWATCHED:
+            if scope["path"] not in UNMETERED_PATHS:
                 route = getattr(scope.get("route"), "path", "other")
                 status, seconds = str(response.status), time.perf_counter() - started
                 ids = {"code": response.code, "request_id": response.request_id}
-                account(self._metrics, route=route, status=status, seconds=seconds, **ids)
+                record_request(self._metrics, route=route, status=status, seconds=seconds, **ids)
 
     async def _handle(self, scope: Scope, receive: Receive, response: "_Response") -> None:
         if scope["method"] != "POST":
@@ -89,7 +89,7 @@ class Limits:
             return
         self._gate.check()
         replay = _replay(await self._read(receive, self._body_limit(scope)), receive)
-        with self._gate.entered():
+        with self._gate.slot():
             await self._app(scope, replay, response)
 
     def _body_limit(self, scope: Scope) -> int:
@@ -109,7 +109,7 @@ class Limits:
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -119,17 +119,17 @@ class Limits:
                     self._waiting_bytes += len(pieces[-1])
                     if size > limit:
                         raise ServiceError("too_large", f"the body has more than {limit:,} bytes, the limit")
-                    if self._waiting_bytes > WAITING_BYTES:
+                    if self._waiting_bytes > MAX_BUFFERED_BYTES:
                         raise ServiceError("too_busy", "too many large bodies are being read: try again in a moment")
                     if not message.get("more_body"):
                         return b"".join(pieces)
         except TimeoutError:
-            raise ServiceError("slow_body", f"the body took longer than {BODY_SECONDS} s") from None
+            raise ServiceError("slow_body", f"the body took longer than {BODY_TIMEOUT_SECONDS} s") from None
         finally:
             self._waiting_bytes -= size
 
 
-class BoundedHead(HttpToolsProtocol):
+class HeaderLimitProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with a bound on a request's head, and on what stands between the pieces of its body."""
 
     _head_bytes = 0
@@ -176,11 +176,11 @@ class _Response:
             await self._send(message)
             return
         body = message.get("body", b"")
-        last = max(len(body) - 1, 0) // PIECE_BYTES * PIECE_BYTES
-        for start in range(0, last + 1, PIECE_BYTES):
+        last = max(len(body) - 1, 0) // CHUNK_BYTES * CHUNK_BYTES
+        for start in range(0, last + 1, CHUNK_BYTES):
             more = start < last or message.get("more_body", False)
-            async with asyncio.timeout(BODY_SECONDS):
-                await self._send({"type": "http.response.body", "body": body[start : start + PIECE_BYTES], "more_body": more})
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                await self._send({"type": "http.response.body", "body": body[start : start + CHUNK_BYTES], "more_body": more})
 
     async def send_error(self, error: ServiceError) -> None:
         self.code = error.code
@@ -204,7 +204,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def settle(raised: Exception, request_id: str) -> ServiceError:
+def convert_and_log_error(raised: Exception, request_id: str) -> ServiceError:
     """Turn whatever was raised into the error to answer, and write down what nobody foresaw.
 
     The error comes without traceback, cause and context: their frames hold the request's body, and with the error they would
@@ -217,7 +217,7 @@ def settle(raised: Exception, request_id: str) -> ServiceError:
     return error.with_traceback(None)
 
 
-def account(metrics: Metrics, *, route: str, status: str, code: str, seconds: float, request_id: str) -> None:
+def record_request(metrics: Metrics, *, route: str, status: str, code: str, seconds: float, request_id: str) -> None:
     """Count a request and write its line."""
     metrics.requests.labels(route, status).inc()
     metrics.request_seconds.labels(route).observe(seconds)

@@ -12,7 +12,7 @@ SERVICE = "brain_tumor"
 logger = logging.getLogger(SERVICE)
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a record.
 
     A record of another library keeps its template and loses its arguments, and an exception its message: either may hold what a
@@ -33,11 +33,11 @@ class JsonLines(logging.Formatter):
 
 def configure_logging() -> None:
     """Send all logs to stdout; other libraries' from WARNING on, and those that quote requests not at all."""
-    # The C libraries behind Pillow write on file descriptor 2 what they find in a picture, with bytes of it.
+    # The C libraries behind Pillow write on file descriptor 2 what they find in an image, with bytes of it.
     sys.stderr = sys.stdout
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logger.setLevel(logging.INFO)
     for quoting in ("kserve", "python_multipart"):

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.utils import floatToGoString
 
 from brain_tumor.model_card import ModelCard
-from serving.inference import WARNINGS, Answer, Prepared
+from serving.inference import WARNINGS, ImageResult, PreparedImage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
@@ -28,10 +28,10 @@ class Metrics:
 
         self.requests = counter("requests", "Requests by route and status code.", "route", "code")
         self.request_seconds = histogram("request_seconds", "From the headers to the last byte.", SECONDS, "route")
-        self.stage_seconds = histogram("stage_seconds", "Decode and render: a picture; predictor: a call.", SECONDS, "stage")
-        self.predictions = counter("predictions", "Pictures by the label they got.", "label")
+        self.stage_seconds = histogram("stage_seconds", "Decode and render: an image; predictor: a call.", SECONDS, "stage")
+        self.predictions = counter("predictions", "Images by the label they got.", "label")
         self.rejected = counter("rejected", "Requests without an answer, by the error's code.", "reason")
-        self.warnings = counter("warnings", "Pictures answered with a warning.", "reason")
+        self.warnings = counter("warnings", "Images answered with a warning.", "reason")
         self.in_flight = Gauge("brain_tumor_in_flight_requests", "Requests at work.", registry=registry)
         available = "Whether the predictor answered the last probe or call: 1 or 0."
         self.predictor_available = Gauge("brain_tumor_predictor_available", available, registry=registry)
@@ -47,18 +47,18 @@ class Metrics:
     def _describe(self, card: ModelCard, registry: CollectorRegistry) -> None:
         info = Gauge("brain_tumor_model_info", "1; the version behind this service.", ("version",), registry=registry)
         info.labels(card.version).set(1)
-        share = Gauge("brain_tumor_reference_share", "Held-out pictures at or below `le`.", ("feature", "le"), registry=registry)
+        share = Gauge("brain_tumor_reference_share", "Held-out images at or below `le`.", ("feature", "le"), registry=registry)
         for feature, histogram in card.reference.items():
             for bound, value in zip(histogram["le"], histogram["share"], strict=True):
                 share.labels(feature, floatToGoString(bound)).set(value)
 
-    def count_answer(self, picture: Prepared, answer: Answer) -> None:
-        """Count one picture with what the model said of it."""
-        self.predictions.labels(answer.label).inc()
-        self.confidence.observe(answer.confidence)
-        self.brightness.observe(picture.brightness)
-        self.side_pixels.observe(picture.side_px)
-        for reason in answer.warnings:
+    def record_prediction(self, image: PreparedImage, result: ImageResult) -> None:
+        """Count one image with what the model said of it."""
+        self.predictions.labels(result.label).inc()
+        self.confidence.observe(result.confidence)
+        self.brightness.observe(image.brightness)
+        self.side_pixels.observe(image.side_px)
+        for reason in result.warnings:
             self.warnings.labels(reason).inc()
 
     @contextlib.contextmanager

@@ -17,13 +17,22 @@ from brain_tumor.model_card import NOTICE, ModelCard
 from serving.errors import CODES
 from serving.schemas import Error, Instances, Prediction, Predictions, TensorRequest, TensorResponse
 
-REFUSED = ("bad_request", "not_an_image", "corrupt", "too_large", "unsupported_type", "wrong_shape", "too_busy", "slow_body")
-PREDICTOR = ("predictor_failed", "not_ready", "too_slow")
+CLIENT_ERRORS = (
+    "bad_request",
+    "not_an_image",
+    "corrupt",
+    "too_large",
+    "unsupported_type",
+    "wrong_shape",
+    "too_busy",
+    "slow_body",
+)
+PREDICTOR_ERRORS = ("predictor_failed", "not_ready", "too_slow")
 ERRORS = {
-    "/predict": REFUSED + PREDICTOR,
-    "/v1/models/{model_name}:predict": (*REFUSED, "not_found", *PREDICTOR),
-    "/v1/models/{model_name}:explain": (*REFUSED, "not_found", *PREDICTOR),
-    "/v2/models/{model_name}/infer": (*REFUSED, "not_found", *PREDICTOR),
+    "/predict": CLIENT_ERRORS + PREDICTOR_ERRORS,
+    "/v1/models/{model_name}:predict": (*CLIENT_ERRORS, "not_found", *PREDICTOR_ERRORS),
+    "/v1/models/{model_name}:explain": (*CLIENT_ERRORS, "not_found", *PREDICTOR_ERRORS),
+    "/v2/models/{model_name}/infer": (*CLIENT_ERRORS, "not_found", *PREDICTOR_ERRORS),
     "/readyz": ("not_ready",),
     "/v2/health/ready": ("not_ready",),
     "/v1/models/{model_name}": ("not_found", "not_ready"),
@@ -39,7 +48,7 @@ ARGUMENTS = re.compile(r"\n\n(?:Args|Returns):")  # what KServe's docstrings say
 REFERENCE = re.compile(r"#/components/schemas/(\w+)")
 HIDDEN = ("/v2/repository/", "/versions/")  # they answer 404
 SUMMARIES = {
-    "/predict": "Classify one picture",
+    "/predict": "Classify one image",
     "/model": "What the model is and how well it did",
     "/healthz": "Is this process alive?",
     "/readyz": "Does the model behind it answer?",
@@ -47,15 +56,15 @@ SUMMARIES = {
     "/metrics": "Metrics for Prometheus",
     "/v1/models": "The model's name",
     "/v1/models/{model_name}": "Does the model behind it answer?",
-    "/v1/models/{model_name}:predict": "Classify pictures",
-    "/v1/models/{model_name}:explain": "Classify pictures and explain each",
+    "/v1/models/{model_name}:predict": "Classify images",
+    "/v1/models/{model_name}:explain": "Classify images and explain each",
     "/v2": "The server's name and extensions",
     "/v2/health/live": "Is this process alive?",
     "/v2/health/ready": "Does the model behind it answer?",
     "/v2/models": "The model's name",
     "/v2/models/{model_name}": "The model's inputs and outputs",
     "/v2/models/{model_name}/ready": "Does the model behind it answer?",
-    "/v2/models/{model_name}/infer": "Classify pictures, and explain each where asked to",
+    "/v2/models/{model_name}/infer": "Classify images, and explain each where asked to",
 }
 TAGS = {"V1": "KServe V1", "V2": "Open Inference Protocol (V2)"}
 

@@ -29,19 +29,19 @@ class PredictorClient:
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
 
-    async def ask(self, signature: str, pictures: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Send encoded pictures through a signature and return its outputs, a row a picture.
+    async def predict(self, signature: str, images: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Send encoded images through a signature and return its outputs, a row an image.
 
         Of the client's headers only `FORWARDED` go along.
 
         Raises:
             ServiceError: `predictor_failed`, `not_ready` or `too_slow`.
         """
-        status, answer = await self._post(_body(signature, pictures), _forwarded(headers))
+        status, result = await self._post(_body(signature, images), _forwarded(headers))
         if status == 503:
             raise ServiceError("not_ready", "the model is not ready yet: try again in a moment")
-        rows = _rows(answer) if status == 200 else None
-        if rows is None or len(rows) != len(pictures):
+        rows = _rows(result) if status == 200 else None
+        if rows is None or len(rows) != len(images):
             raise ServiceError("predictor_failed", f"the predictor failed (status {status})")
         return rows
 
@@ -87,8 +87,8 @@ class PredictorClient:
         return self._session
 
 
-def _body(signature: str, pictures: list[bytes]) -> bytes:
-    instances = [{"image_bytes": {"b64": binascii.b2a_base64(data, newline=False).decode()}} for data in pictures]
+def _body(signature: str, images: list[bytes]) -> bytes:
+    instances = [{"image_bytes": {"b64": binascii.b2a_base64(data, newline=False).decode()}} for data in images]
     return orjson.dumps({"signature_name": signature, "instances": instances})
 
 
@@ -96,9 +96,9 @@ def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in FORWARDED if PRINTABLE.fullmatch(headers.get(name, ""))}
 
 
-def _rows(answer: bytes) -> list[dict[str, Any]] | None:
+def _rows(result: bytes) -> list[dict[str, Any]] | None:
     try:
-        rows = orjson.loads(answer)["predictions"]
+        rows = orjson.loads(result)["predictions"]
     except (ValueError, KeyError, TypeError):
         return None
     return rows if isinstance(rows, list) and all(isinstance(row, dict) and "probability" in row for row in rows) else None

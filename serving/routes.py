@@ -1,4 +1,4 @@
-"""The routes beside KServe's: one picture as a form, the model's card, and the probes."""
+"""The routes beside KServe's: one image as a form, the model's card, and the probes."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from kserve.protocol.dataplane import DataPlane
 from starlette.formparsers import MultiPartParser
 
 from serving.errors import ServiceError
-from serving.inference import Call
+from serving.inference import ImageRequest
 from serving.settings import MAX_BODY_BYTES
 from serving.transformer import Transformer
 
@@ -20,19 +20,19 @@ MultiPartParser.spool_max_size = MAX_BODY_BYTES
 def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> None:
     """Add them to KServe's application."""
 
-    @app.post("/predict", tags=["Picture"])
+    @app.post("/predict", tags=["Image"])
     async def predict(
         request: Request,
         file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000")],
         explain: Annotated[bool, Query(description="also return the Grad-CAM heatmap and its overlay")] = False,
     ) -> Response:
-        """Classify one picture, and explain it where asked to."""
+        """Classify one image, and explain it where asked to."""
         came = len((await request.form()).getlist("file"))
         if came != 1:
             raise ServiceError("wrong_shape", f"{came} files came, wanted one: lists go to /v1 or /v2")
         data = await file.read()
         await file.close()  # a second copy of it, in memory
-        answered, _ = await transformer(Call([data], explain), dict(request.headers))
+        answered, _ = await transformer(ImageRequest([data], explain), dict(request.headers))
         return Response(orjson.dumps(answered["predictions"][0]), media_type="application/json")
 
     @app.post("/v2/models/{model_name}/infer", tags=["V2"])

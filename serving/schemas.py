@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import CODES
-from serving.settings import MAX_PICTURES
+from serving.settings import MAX_IMAGES
 
 # Grey, 8 x 8 pixels.
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAGklEQVR4nGMUYIAAFnkYQxHGUCDMYHwPZQAALeQB2tscXdMAAAAASUVORK5CYII="
-Share = Annotated[float, Field(ge=0, le=1)]
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
 Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"}, description="base64 of the bytes")]
 
 
@@ -28,21 +28,23 @@ class ModelName(BaseModel):
 
 class Heatmap(BaseModel):
     shape: Annotated[list[int], Field(min_length=2, max_length=2, description="height and width")]
-    values: Annotated[list[Share], Field(description="row by row")]
+    values: Annotated[list[UnitInterval], Field(description="row by row")]
     label: Annotated[str, Field(description="the class whose score it explains")]
 
 
 class Prediction(BaseModel):
-    """What the model says of one picture. Assists a reader and does not replace one. Not for diagnosis."""
+    """What the model says of one image. Assists a reader and does not replace one. Not for diagnosis."""
 
     label: str
-    probability: Annotated[Share | dict[str, Share], Field(description="of a tumour; above two classes one a class")]
-    threshold: Annotated[Share | None, Field(description="of `probability`; null above two classes")]
-    confidence: Annotated[Share, Field(description="the probability of `label`")]
+    probability: Annotated[
+        UnitInterval | dict[str, UnitInterval], Field(description="of a tumour; above two classes one a class")
+    ]
+    threshold: Annotated[UnitInterval | None, Field(description="of `probability`; null above two classes")]
+    confidence: Annotated[UnitInterval, Field(description="the probability of `label`")]
     model: ModelName
     warnings: Annotated[list[str], Field(description="what speaks against relying on it")]
     heatmap: Annotated[Heatmap, Field(description="Grad-CAM; only where explained")] = None  # type: ignore[assignment]
-    overlay_png: Annotated[Base64, Field(description="the heatmap over the picture; only where explained")] = ""
+    overlay_png: Annotated[Base64, Field(description="the heatmap over the image; only where explained")] = ""
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
@@ -75,14 +77,14 @@ class Instances(BaseModel):
     """KServe's V1 request."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"instances": [{"image_bytes": {"b64": EXAMPLE}}]}})
-    instances: Annotated[list[Instance], Field(min_length=1, max_length=MAX_PICTURES)]
+    instances: Annotated[list[Instance], Field(min_length=1, max_length=MAX_IMAGES)]
 
 
 class InputTensor(BaseModel):
     name: Literal["image_bytes"]
-    shape: Annotated[list[Annotated[int, Field(ge=1, le=MAX_PICTURES)]], Field(min_length=1, max_length=2)]
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=MAX_IMAGES)]], Field(min_length=1, max_length=2)]
     datatype: Literal["BYTES"]
-    data: Annotated[list[Base64], Field(min_length=1, max_length=MAX_PICTURES)]
+    data: Annotated[list[Base64], Field(min_length=1, max_length=MAX_IMAGES)]
 
 
 class Parameters(BaseModel):
@@ -94,7 +96,7 @@ class Output(BaseModel):
 
 
 class TensorRequest(BaseModel):
-    """The Open Inference Protocol's request. With the binary extension the picture follows the JSON, raw."""
+    """The Open Inference Protocol's request. With the binary extension the image follows the JSON, raw."""
 
     id: str | None = None
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]

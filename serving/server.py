@@ -18,8 +18,8 @@ from starlette.requests import Request
 
 from serving import v1, v2
 from serving.errors import ServiceError, as_service_error
-from serving.grpc_limits import GrpcLimits
-from serving.limits import BoundedHead, Gate, Limits
+from serving.grpc_limits import LimitsInterceptor
+from serving.limits import ConcurrencyLimit, HeaderLimitProtocol, LimitsMiddleware
 from serving.metrics import Metrics
 from serving.openapi import describe_routes
 from serving.routes import add_routes
@@ -36,9 +36,9 @@ class Server(ModelServer):
     def __init__(self, transformer: Transformer, settings: Settings, metrics: Metrics):
         super().__init__(http_port=settings.http_port, grpc_port=settings.grpc_port)
         self.transformer, self.settings, self.metrics = transformer, settings, metrics
-        self.gate = Gate(settings.max_in_flight, metrics)
+        self.gate = ConcurrencyLimit(settings.max_in_flight, metrics)
         self.dataplane = TransformerDataPlane(self.registered_models, transformer)
-        self.model_repository_extension = ClosedRepository(self.registered_models)
+        self.model_repository_extension = ReadOnlyRepository(self.registered_models)
         self.register_model(transformer)
 
     def run(self) -> None:
@@ -56,7 +56,7 @@ class Server(ModelServer):
             ("grpc.so_reuseport", 0),
         ]
         grpc_server = aio.server(
-            interceptors=[GrpcLimits(self.gate, self.metrics)],
+            interceptors=[LimitsInterceptor(self.gate, self.metrics)],
             options=options,
             # Messages are in memory before the gate sees them.
             maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
@@ -87,7 +87,7 @@ class TransformerRestServer(RESTServer):
             grace_period=DRAIN_SECONDS,
         )
         self._of = server
-        self.config.http = BoundedHead
+        self.config.http = HeaderLimitProtocol
         self.config.ws = "none"
 
     def create_application(self) -> None:
@@ -98,7 +98,7 @@ class TransformerRestServer(RESTServer):
         describe_routes(app, self._of.transformer.card)
 
     def _add_middlewares(self, app: Any) -> None:
-        app.add_middleware(Limits, settings=self._of.settings, metrics=self._of.metrics, gate=self._of.gate)
+        app.add_middleware(LimitsMiddleware, settings=self._of.settings, metrics=self._of.metrics, gate=self._of.gate)
 
     def _add_exception_handlers(self, app: Any) -> None:
         super()._add_exception_handlers(app)
@@ -143,7 +143,7 @@ class TransformerDataPlane(DataPlane):
         return response, {}
 
 
-class ClosedRepository(ModelRepositoryExtension):
+class ReadOnlyRepository(ModelRepositoryExtension):
     """The pod serves the version it was started with: nobody loads or unloads one over the network."""
 
     async def load(self, model_name: str) -> None:

@@ -9,8 +9,8 @@ from brain_tumor.images import MAX_PIXELS
 from brain_tumor.overlay import COLOUR_MAPS
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
-MAX_PICTURES = 32
-BODY_SECONDS = 30
+MAX_IMAGES = 32
+BODY_TIMEOUT_SECONDS = 30
 DRAIN_SECONDS = 30
 
 
@@ -30,12 +30,12 @@ class Settings:
     """Host and REST port of TensorFlow Serving."""
     predictor_timeout_seconds: float = 5.0
     max_file_bytes: int = 10_000_000
-    """Of one encoded picture."""
+    """Of one encoded image."""
     max_pixels: int = MAX_PIXELS
     max_in_flight: int = 16
     """Requests at work at the same time; the surplus gets 429 at once."""
     pixel_workers: int = 2
-    """Pictures that are decoded or rendered at the same time."""
+    """Images that are decoded or rendered at the same time."""
     colour_map: str = "inferno"
 
     def __post_init__(self) -> None:

@@ -7,24 +7,26 @@ import orjson
 
 from brain_tumor.model_card import ModelCard
 from serving.errors import ServiceError
-from serving.inference import WARNINGS, Answer, Call
-from serving.settings import MAX_PICTURES
+from serving.inference import WARNINGS, ImageRequest, ImageResult
+from serving.settings import MAX_IMAGES
 
 MAX_JSON_VALUES = 10_000
 
 
-def read_body(body: bytes) -> Call:
-    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; a bare `{"b64": ...}` stands for its picture, as in TF Serving.
+def read_body(body: bytes) -> ImageRequest:
+    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; a bare `{"b64": ...}` stands for its image, as in TF Serving.
 
     Raises:
         ServiceError: `bad_request` (not JSON, or not base64), `wrong_shape`.
     """
     document = read_json(body)
     instances = document.get("instances") if isinstance(document, dict) else None
-    if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_PICTURES:
+    if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_IMAGES:
         came = f"{len(instances)} instances" if isinstance(instances, list) else "no list `instances`"
-        raise ServiceError("wrong_shape", f"{came}, wanted a list `instances` of 1 to {MAX_PICTURES}")
-    return Call([_picture(instance, f"instances[{index}]") for index, instance in enumerate(instances)], where="instances")
+        raise ServiceError("wrong_shape", f"{came}, wanted a list `instances` of 1 to {MAX_IMAGES}")
+    return ImageRequest(
+        [_image(instance, f"instances[{index}]") for index, instance in enumerate(instances)], list_name="instances"
+    )
 
 
 def read_json(body: bytes) -> Any:
@@ -41,7 +43,7 @@ def read_json(body: bytes) -> Any:
         raise ServiceError("bad_request", f"the body is not JSON: {error.msg} at line {error.lineno}") from None
 
 
-def decode_base64(text: str | bytes, place: str) -> bytes:
+def decode_base64(text: str | bytes, error_prefix: str) -> bytes:
     """Decode base64 of the standard alphabet, padded.
 
     Raises:
@@ -50,35 +52,35 @@ def decode_base64(text: str | bytes, place: str) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error, or a character outside ASCII
-        raise ServiceError("bad_request", f"{place} is not base64: {error}") from None
+        raise ServiceError("bad_request", f"{error_prefix} is not base64: {error}") from None
 
 
-def response(call: Call, card: ModelCard) -> dict[str, list[dict[str, Any]]]:
+def response(request: ImageRequest, card: ModelCard) -> dict[str, list[dict[str, Any]]]:
     """Return `{"predictions": [...]}`."""
-    return {"predictions": [_prediction(answer, card) for answer in call.answers]}
+    return {"predictions": [_prediction(result, card) for result in request.results]}
 
 
-def _picture(instance: Any, place: str) -> bytes:
+def _image(instance: Any, error_prefix: str) -> bytes:
     field = instance.get("image_bytes", instance) if isinstance(instance, dict) else None
     text = field.get("b64") if isinstance(field, dict) else None
     if not isinstance(text, str):
-        raise ServiceError("wrong_shape", f'{place} is not {{"image_bytes": {{"b64": "<base64 of an image file>"}}}}')
-    return decode_base64(text, place)
+        raise ServiceError("wrong_shape", f'{error_prefix} is not {{"image_bytes": {{"b64": "<base64 of an image file>"}}}}')
+    return decode_base64(text, error_prefix)
 
 
-def _prediction(answer: Answer, card: ModelCard) -> dict[str, Any]:
-    probabilities = card.probabilities(answer.probability)
+def _prediction(result: ImageResult, card: ModelCard) -> dict[str, Any]:
+    probabilities = card.probabilities(result.probability)
     prediction: dict[str, Any] = {
-        "label": answer.label,
-        "probability": answer.probability[0] if card.threshold is not None else probabilities,
+        "label": result.label,
+        "probability": result.probability[0] if card.threshold is not None else probabilities,
         "threshold": card.threshold,
-        "confidence": answer.confidence,
+        "confidence": result.confidence,
         "model": {"name": card.name, "version": card.version},
-        "warnings": [WARNINGS[reason] for reason in answer.warnings],
+        "warnings": [WARNINGS[reason] for reason in result.warnings],
     }
-    if answer.heatmap is not None and answer.overlay is not None:
-        shape = [len(answer.heatmap), len(answer.heatmap[0])]
-        values = [value for row in answer.heatmap for value in row]
-        prediction["heatmap"] = {"shape": shape, "values": values, "label": answer.label}
-        prediction["overlay_png"] = binascii.b2a_base64(answer.overlay, newline=False).decode()
+    if result.heatmap is not None and result.overlay is not None:
+        shape = [len(result.heatmap), len(result.heatmap[0])]
+        values = [value for row in result.heatmap for value in row]
+        prediction["heatmap"] = {"shape": shape, "values": values, "label": result.label}
+        prediction["overlay_png"] = binascii.b2a_base64(result.overlay, newline=False).decode()
     return prediction

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from brain_tumor.model_card import ModelCard
 from serving.errors import ServiceError, describe
-from serving.inference import WARNINGS, Call
-from serving.settings import MAX_PICTURES
+from serving.inference import WARNINGS, ImageRequest
+from serving.settings import MAX_IMAGES
 from serving.v1 import decode_base64, read_json
 
 TENSOR = "image_bytes"
@@ -57,8 +57,8 @@ def read_rest(body: bytes, json_length: str | None, model_name: str) -> InferReq
     )
 
 
-def read_request(request: InferRequest) -> Call:
-    """Take the pictures out of a V2 request.
+def read_request(request: InferRequest) -> ImageRequest:
+    """Take the images out of a V2 request.
 
     Raises:
         ServiceError: `wrong_shape`, or `bad_request` where an element is not base64.
@@ -76,37 +76,37 @@ def read_request(request: InferRequest) -> Call:
         element if isinstance(element, bytes) else decode_base64(element, f"{TENSOR}[{index}]")
         for index, element in enumerate(elements)
     ]
-    return Call(encoded, explain, TENSOR, request)
+    return ImageRequest(encoded, explain, TENSOR, request)
 
 
-def response(call: Call, card: ModelCard, request: InferRequest) -> InferResponse:
+def response(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -> InferResponse:
     """Return the answers as tensors."""
     tensors: dict[str, np.ndarray] = {
-        "probability": np.array([answer.probability for answer in call.answers], np.float32),
-        "label": np.array([answer.label.encode() for answer in call.answers], np.object_),
+        "probability": np.array([result.probability for result in request.results], np.float32),
+        "label": np.array([result.label.encode() for result in request.results], np.object_),
     }
-    if call.explain:
-        tensors["heatmap"] = np.array([answer.heatmap for answer in call.answers], np.float32)
-        tensors["overlay_png"] = np.array([answer.overlay for answer in call.answers], np.object_)
-    binary = {output.name: output.binary_data for output in request.request_outputs or ()}
+    if request.explain:
+        tensors["heatmap"] = np.array([result.heatmap for result in request.results], np.float32)
+        tensors["overlay_png"] = np.array([result.overlay for result in request.results], np.object_)
+    binary = {output.name: output.binary_data for output in v2_request.request_outputs or ()}
     wanted = list(binary) or list(tensors)
-    raw = {name for name in wanted if request.from_grpc or binary.get(name, request.use_binary_outputs)}
+    raw = {name for name in wanted if v2_request.from_grpc or binary.get(name, v2_request.use_binary_outputs)}
     return InferResponse(
-        request.id or str(uuid.uuid4()),
+        v2_request.id or str(uuid.uuid4()),
         card.name,
         [_output(name, tensors[name], raw=name in raw) for name in wanted],
         model_version=card.version,
-        parameters=_parameters(call, card, request),
-        use_binary_outputs=request.use_binary_outputs,
-        requested_outputs=request.request_outputs,
+        parameters=_parameters(request, card, v2_request),
+        use_binary_outputs=v2_request.use_binary_outputs,
+        requested_outputs=v2_request.request_outputs,
     )
 
 
 def _elements(tensor: InferInput) -> list[Any]:
     count, *rest = tensor.shape or [0]
-    if rest not in ([], [1]) or not 1 <= count <= MAX_PICTURES:
+    if rest not in ([], [1]) or not 1 <= count <= MAX_IMAGES:
         came = list(tensor.shape)
-        raise ServiceError("wrong_shape", f"`{TENSOR}` has the shape {came}, wanted [N] with N from 1 to {MAX_PICTURES}")
+        raise ServiceError("wrong_shape", f"`{TENSOR}` has the shape {came}, wanted [N] with N from 1 to {MAX_IMAGES}")
     if tensor._raw_data is not None:
         return _unpack(tensor._raw_data, count)
     elements = [element for row in tensor.data for element in (row if isinstance(row, list) else [row])]
@@ -142,10 +142,10 @@ def _output(name: str, tensor: np.ndarray, *, raw: bool) -> InferOutput:
     return output
 
 
-def _parameters(call: Call, card: ModelCard, request: InferRequest) -> dict[str, Any]:
+def _parameters(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -> dict[str, Any]:
     parameters: dict[str, Any] = {"classes": ",".join(card.classes)}
     if card.threshold is not None:
         # gRPC's InferParameter has no floating-point number.
-        parameters["threshold"] = str(card.threshold) if request.from_grpc else card.threshold
-    warnings = [WARNINGS[reason] for reason in dict.fromkeys(reason for answer in call.answers for reason in answer.warnings)]
+        parameters["threshold"] = str(card.threshold) if v2_request.from_grpc else card.threshold
+    warnings = [WARNINGS[reason] for reason in dict.fromkeys(reason for result in request.results for reason in result.warnings)]
     return parameters | ({"warnings": "; ".join(warnings)} if warnings else {})

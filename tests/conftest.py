@@ -28,10 +28,10 @@ class DataSet:
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
-    """The folder of real pictures."""
+    """The folder of real images."""
     folder = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real pictures at {folder}: set REALDATA")
+        pytest.skip(f"no real images at {folder}: set REALDATA")
     return folder
 
 

@@ -26,19 +26,19 @@ def main() -> None:
     from ui import sessions
 
     logging.getLogger("streamlit.error_util").disabled = True  # `_note` writes instead
-    MultiPartParser.spool_max_size = MAX_UPLOAD_BYTES  # above this size Starlette would write a picture to the disk
+    MultiPartParser.spool_max_size = MAX_UPLOAD_BYTES  # above this size Starlette would write an image to the disk
     try:
         start_http_server(settings.metrics_port)
     except OSError as error:
         sys.exit(f"error: METRICS_PORT {settings.metrics_port} cannot be bound: {error.strerror}")
-    page = streamlit.App(Path(__file__).with_name("app.py"), lifespan=sessions.forgetting, on_script_error=_note)
+    page = streamlit.App(Path(__file__).with_name("app.py"), lifespan=sessions.expire_sessions, on_script_error=_note)
     print(f"page: http://localhost:{settings.page_port}{settings.page_path}, asking {settings.api_url}", flush=True)
     options = {"server.port": settings.page_port, "server.baseUrlPath": settings.page_path.strip("/")}
     page.run(config=options | {"server.disconnectedSessionTTL": sessions.FORGET_SECONDS})
 
 
 def _quieten() -> None:
-    """Keep out of the log what the C libraries behind Pillow write, on file descriptor 2, of a picture and with bytes of it."""
+    """Keep out of the log what the C libraries behind Pillow write, on file descriptor 2, of an image and with bytes of it."""
     sys.stderr = sys.stdout
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 

@@ -8,8 +8,8 @@ import streamlit as st
 
 from brain_tumor.model_card import NOTICE
 from ui import model, slices
-from ui.client import Service
-from ui.errors import Problem
+from ui.client import ServiceClient
+from ui.errors import RequestError
 from ui.settings import Settings
 
 FOLDER = Path(__file__).parent
@@ -18,18 +18,18 @@ READ, MODEL = "Read slices", "The model"
 
 
 @st.fragment(run_every=STATE_EVERY_SECONDS)
-def show_state(service: Service) -> None:
+def show_state(service: ServiceClient) -> None:
     """Say whether the service answers, and with which version, for as long as the page is open."""
     try:
         service.check_ready()
         version = escape(str(service.model_card()["version"]))
         st.html(f'<p class="state ready" role="status"><i></i>Service ready: model version {version}</p>')
-    except Problem as problem:
+    except RequestError as problem:
         st.html(f'<p class="state away" role="status"><i></i>Service not ready. {problem}</p>')
 
 
 settings = Settings.from_environment(os.environ)
-service = Service(settings.api_url, settings.api_token)
+service = ServiceClient(settings.api_url, settings.api_token)
 
 st.set_page_config("Brain-tumour detection on MRI slices", page_icon=FOLDER / "phantoms" / "ring.png", layout="wide")
 st.html(FOLDER / "style.css")

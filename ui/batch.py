@@ -3,20 +3,20 @@
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 
-from brain_tumor.images import PictureError, read_picture
-from ui.client import Answer, Service
-from ui.errors import Problem
+from brain_tumor.images import ImageError, read_image
+from ui.client import Prediction, ServiceClient
+from ui.errors import RequestError
 from ui.metrics import UPLOADS
 
 MAX_FILE_BYTES = 10_000_000
 
-Result = Answer | Problem
+Result = Prediction | RequestError
 Results = MutableMapping[str, Result]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A picture file.
+    """An image file.
 
     Attributes:
         id: the same for the same upload in every run of the page.
@@ -29,14 +29,16 @@ class Slice:
     data: bytes
 
 
-def ask_all(service: Service, slices: Sequence[Slice], results: Results, *, tell: Callable[[int, int], None]) -> list[Slice]:
+def explain_all(
+    service: ServiceClient, slices: Sequence[Slice], results: Results, *, on_progress: Callable[[int, int], None]
+) -> list[Slice]:
     """Ask for every slice that has no result yet, and keep each in `results` as it comes.
 
     Args:
         service: where.
         slices: the reader's; results of others are dropped.
         results: by the slices' ids.
-        tell: is called with how many are done and how many there are to do.
+        on_progress: called with how many are done and how many there are to do.
 
     Returns:
         Those that were asked for.
@@ -45,21 +47,21 @@ def ask_all(service: Service, slices: Sequence[Slice], results: Results, *, tell
         del results[id_]
     missing = [each for each in slices if each.id not in results]
     for done, each in enumerate(missing):
-        tell(done, len(missing))
-        results[each.id] = ask(service, each.data)
+        on_progress(done, len(missing))
+        results[each.id] = explain_slice(service, each.data)
     return missing
 
 
-def ask(service: Service, data: bytes) -> Result:
-    """Ask for one picture. What the service would refuse is not sent: the limits and the rule for pictures are its own."""
+def explain_slice(service: ServiceClient, data: bytes) -> Result:
+    """Ask for one image. What the service would refuse is not sent: the limits and the rule for images are its own."""
     try:
         if len(data) > MAX_FILE_BYTES:
-            raise Problem("too_large")
-        read_picture(data)
+            raise RequestError("too_large")
+        read_image(data)
         answer = service.explain(data)
-    except PictureError as error:
-        result: Result = Problem(error.code)
-    except Problem as problem:
+    except ImageError as error:
+        result: Result = RequestError(error.code)
+    except RequestError as problem:
         result = problem
     else:
         result = answer
@@ -67,13 +69,13 @@ def ask(service: Service, data: bytes) -> Result:
     return result
 
 
-def forget_failed(results: Results) -> None:
+def drop_retryable_errors(results: Results) -> None:
     """Drop the results that another attempt may change."""
-    for id_ in [id_ for id_, result in results.items() if isinstance(result, Problem) and result.may_pass]:
+    for id_ in [id_ for id_, result in results.items() if isinstance(result, RequestError) and result.is_retryable]:
         del results[id_]
 
 
 def _outcome(result: Result) -> str:
-    if isinstance(result, Answer):
+    if isinstance(result, Prediction):
         return "answered"
-    return "failed" if result.may_pass else "refused"
+    return "failed" if result.is_retryable else "refused"

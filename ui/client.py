@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import requests
 
-from ui.errors import Problem, problem_of
+from ui.errors import RequestError, error_from_response
 from ui.metrics import REQUEST_SECONDS
 
 CONNECT_SECONDS = 3
-ANSWER_SECONDS = 30
+RESPONSE_TIMEOUT_SECONDS = 30
 STATE_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the service says of one picture; every number as it came.
+class Prediction:
+    """What the service says of one image; every number as it came.
 
     Attributes:
         probability: of a tumour; above two classes class -> probability.
@@ -36,24 +36,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceClient:
     """The service at `url`, asked with `token` where there is one."""
 
     url: str
     token: str = ""
 
-    def explain(self, picture: bytes) -> Answer:
-        """Ask what a picture shows, and why; its file name is not sent.
+    def explain(self, image: bytes) -> Prediction:
+        """Ask what an image shows, and why; its file name is not sent.
 
         Raises:
             Problem: there is no answer.
         """
         with REQUEST_SECONDS.time():
-            document = self._ask("POST", "/predict?explain=true", ANSWER_SECONDS, files={"file": ("slice", picture)})
+            document = self._ask("POST", "/predict?explain=true", RESPONSE_TIMEOUT_SECONDS, files={"file": ("slice", image)})
         try:
             return _read_answer(document)
         except (KeyError, TypeError, ValueError) as error:
-            raise Problem("wrong_shape") from error
+            raise RequestError("wrong_shape") from error
 
     def check_ready(self) -> None:
         """Ask whether the model answers.
@@ -71,7 +71,7 @@ class Service:
         """
         document = self._ask("GET", "/model", STATE_SECONDS)
         if not isinstance(document, dict) or "version" not in document or "classes" not in document:
-            raise Problem("wrong_shape")
+            raise RequestError("wrong_shape")
         return document
 
     def _ask(self, method: str, path: str, seconds: float, **content: Any) -> Any:
@@ -81,21 +81,21 @@ class Service:
                 method, self.url + path, headers=headers, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **content
             )
         except requests.Timeout as error:
-            raise Problem("no_answer") from error
+            raise RequestError("no_answer") from error
         except requests.RequestException as error:
-            raise Problem("unreachable") from error
+            raise RequestError("unreachable") from error
         try:
             body = response.json()
         except requests.JSONDecodeError:
             body = None
         if response.status_code != requests.codes.ok:
-            raise problem_of(response.status_code, body)
+            raise error_from_response(response.status_code, body)
         return body
 
 
-def _read_answer(document: Any) -> Answer:
+def _read_answer(document: Any) -> Prediction:
     heatmap = document["heatmap"]
-    return Answer(
+    return Prediction(
         label=document["label"],
         probability=document["probability"],
         threshold=document["threshold"],

@@ -5,17 +5,17 @@ DECIMALS = 3
 MOST_DECIMALS = 17
 
 
-def class_words(label: str) -> str:
+def class_display_name(label: str) -> str:
     """Write a class as a reader does: `no_tumor` becomes `no tumour`."""
     return label.replace("_", " ").replace("tumor", "tumour")
 
 
-def share(value: float, apart_from: float | None = None) -> str:
+def format_probability(value: float, distinct_from: float | None = None) -> str:
     """Write a number of 0-1 with three decimals, never as a certainty that it is not.
 
     Args:
         value: 0-1.
-        apart_from: a threshold: further decimals are written until the two differ, as a label must not seem to contradict them.
+        distinct_from: a threshold; further decimals are written until the two differ.
     """
     least = 10**-DECIMALS
     if 0 < value < least / 2:
@@ -23,7 +23,7 @@ def share(value: float, apart_from: float | None = None) -> str:
     if 1 - least / 2 <= value < 1:
         return f"> {1 - least}"
     decimals = DECIMALS
-    if apart_from is not None and value != apart_from:
-        while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{apart_from:.{decimals}f}":
+    if distinct_from is not None and value != distinct_from:
+        while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{distinct_from:.{decimals}f}":
             decimals += 1
     return f"{value:.{decimals}f}"

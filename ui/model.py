@@ -6,9 +6,9 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui.client import Service
-from ui.errors import Problem
-from ui.formatting import class_words, share
+from ui.client import ServiceClient
+from ui.errors import RequestError
+from ui.formatting import class_display_name, format_probability
 from ui.plots import calibration_plot, history_plot, roc_plot
 
 METRICS = {
@@ -28,16 +28,16 @@ HISTORY = {"loss": "loss", "auc": "ROC-AUC"}
 NONE = '<p class="soft">The card of this model holds none.</p>'
 LIMITS = """<ul><li>It assists a reader and does not replace one. It is not a medical device and not for diagnosis.</li>
 <li>It judges one slice alone: no volume, no series, no history of the patient.</li>
-<li>It knows only its classes: any picture gets one of them, also one that shows no brain.</li>
-<li>The figures hold for pictures like its held-out ones. Another scanner, sequence or windowing may change them.</li>
+<li>It knows only its classes: any image gets one of them, also one that shows no brain.</li>
+<li>The figures hold for images like its held-out ones. Another scanner, sequence or windowing may change them.</li>
 <li>Grad-CAM shows what raised a score, not where a lesion ends; for “no tumour” there is no place to point at.</li></ul>"""
 
 
-def show(service: Service) -> None:
+def show(service: ServiceClient) -> None:
     """Show the card of the model that the service serves."""
     try:
         card = service.model_card()
-    except Problem as problem:
+    except RequestError as problem:
         st.html(f'<p class="banner bad" role="alert">{problem}</p>')
         return
     facts, limits = st.columns(2, gap="large")
@@ -55,7 +55,7 @@ def _facts(card: dict[str, Any]) -> str:
         "Version": card["version"],
         "Made": str(card.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Architecture": card.get("architecture"),
-        "Classes": ", ".join(map(class_words, card["classes"])),
+        "Classes": ", ".join(map(class_display_name, card["classes"])),
         "Threshold": f"{threshold:g}, of the probability of a tumour" if threshold else "none: the most probable is called",
         "Input": f"{card.get('image_size_px')} px a side, scaled by the model itself",
         "Data": card.get("dataset", {}).get("source"),
@@ -64,7 +64,7 @@ def _facts(card: dict[str, Any]) -> str:
     listed = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in rows.items())
     counts = card.get("dataset", {}).get("counts", {})
     table = _table(
-        ["Slices", *map(class_words, card["classes"])],
+        ["Slices", *map(class_display_name, card["classes"])],
         [[SPLITS.get(split, split), *(str(of.get(label, 0)) for label in card["classes"])] for split, of in counts.items()],
     )
     return f"<h2>What it is</h2><dl>{listed}</dl>{table}"
@@ -82,7 +82,7 @@ def _metrics(metrics: dict[str, Any], *, binary: bool) -> str:
     rows = []
     for key, (name, meaning) in METRICS.items():
         if isinstance(metrics.get(key), int | float) and not (binary and key == "tumor_recall"):  # the recall
-            rows.append([name, share(float(metrics[key])), meaning])
+            rows.append([name, format_probability(float(metrics[key])), meaning])
     if rows and (interval := metrics.get("accuracy_interval")):
         rows[0][2] += f"; 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
     groups = f" in {metrics['groups']} groups" if metrics.get("groups") else ""
@@ -95,7 +95,7 @@ def _confusion(card: dict[str, Any]) -> str:
     matrix = card.get("confusion")
     if not matrix:
         return f"<h2>Confusion matrix</h2>{NONE}"
-    names = list(map(class_words, card["classes"]))
+    names = list(map(class_display_name, card["classes"]))
     head = "".join(f'<th scope="col">called {escape(name)}</th>' for name in names)
     body = ""
     for row, name in enumerate(names):

@@ -4,7 +4,7 @@ from typing import Any
 
 import altair as alt
 
-from ui.formatting import class_words
+from ui.formatting import class_display_name
 
 UNIT = alt.Scale(domain=[0, 1])
 HEIGHT_PX = 280
@@ -13,7 +13,7 @@ HEIGHT_PX = 280
 def roc_plot(curves: dict[str, dict[str, list[float]]]) -> alt.LayerChart:
     """Draw one ROC curve a class: class -> {fpr, tpr}."""
     points = [
-        {"class": class_words(label), "order": order, "fpr": fpr, "tpr": tpr}
+        {"class": class_display_name(label), "order": order, "fpr": fpr, "tpr": tpr}
         for label, curve in curves.items()
         for order, (fpr, tpr) in enumerate(zip(curve["fpr"], curve["tpr"], strict=True))
     ]

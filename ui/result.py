@@ -7,53 +7,53 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.model_card import NOTICE
-from brain_tumor.overlay import COLOUR_MAPS, MAX_SIDE_PX, encode_rgb_png, scale_picture
-from ui.client import Answer
-from ui.formatting import class_words, share
+from brain_tumor.overlay import COLOUR_MAPS, MAX_OVERLAY_SIDE_PX, encode_rgb_png, scale_image
+from ui.client import Prediction
+from ui.formatting import class_display_name, format_probability
 
 LEAST_SIDE_PX = 640
 COLOUR_STOPS = 17
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
 
-def verdict(answer: Answer) -> str:
+def prediction_html(answer: Prediction) -> str:
     """Write the label, the probability against the threshold, the confidence, the warnings and the notice."""
     warnings = "".join(f'<p class="banner" role="note">{escape(_sentence(text))}</p>' for text in answer.warnings)
     return (
         '<section class="verdict" aria-label="Result">'
-        f'<div><p class="label"><span>The model calls this slice</span> <b>{escape(class_words(answer.label))}</b></p>'
-        f'<p class="soft">Confidence {escape(share(answer.confidence))}, model version {escape(answer.version)}</p>'
+        f'<div><p class="label"><span>The model calls this slice</span> <b>{escape(class_display_name(answer.label))}</b></p>'
+        f'<p class="soft">Confidence {escape(format_probability(answer.confidence))}, model version {escape(answer.version)}</p>'
         f'<p class="notice">{NOTICE}</p></div>'
         f"<div>{_bars(answer)}</div>{warnings}</section>"
     )
 
 
-def viewed(image: Image.Image) -> np.ndarray:
-    """Bring a picture to the size it is looked at, uint8 [h, w, 3]; a small one is enlarged, for a smooth line of the overlay."""
+def scale_for_display(image: Image.Image) -> np.ndarray:
+    """Bring an image to the size it is looked at, uint8 [h, w, 3]; a small one is enlarged, for a smooth line of the overlay."""
     if max(image.size) < LEAST_SIDE_PX:
         factor = LEAST_SIDE_PX / max(image.size)
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(size, Image.Resampling.BICUBIC)
-    return scale_picture(image, MAX_SIDE_PX)
+    return scale_image(image, MAX_OVERLAY_SIDE_PX)
 
 
 def slice_figure(pixels: np.ndarray) -> str:
-    """Write the picture, uint8 [h, w, 3], 0-255."""
+    """Write the image, uint8 [h, w, 3], 0-255."""
     return _figure(pixels, "The slice, upright, as the model was given it", "Slice")
 
 
-def overlay_figure(overlay: np.ndarray, answer: Answer) -> str:
+def overlay_figure(overlay: np.ndarray, answer: Prediction) -> str:
     """Write the overlay, uint8 [h, w, 3], 0-255."""
     what = "what" if answer.heatmap.any() else "nothing"
-    caption = f"Grad-CAM: {what} raised the score of “{escape(class_words(answer.label))}”"
-    return _figure(overlay, f"The slice under the Grad-CAM heatmap. {peak_words(answer.heatmap)}", caption)
+    caption = f"Grad-CAM: {what} raised the score of “{escape(class_display_name(answer.label))}”"
+    return _figure(overlay, f"The slice under the Grad-CAM heatmap. {describe_peak(answer.heatmap)}", caption)
 
 
 def colour_bar(colour_map: str, label: str) -> str:
     """Write the heatmap's colour scale with its ends named."""
     table = COLOUR_MAPS[colour_map][np.linspace(0, 255, COLOUR_STOPS).round().astype(int)]
     stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in table.tolist())
-    name = escape(class_words(label))
+    name = escape(class_display_name(label))
     return (
         f'<div class="scale"><p>Contribution to “{name}”, within this slice ({escape(colour_map)})</p>'
         f'<div class="gradient" style="background: linear-gradient(to right, {stops})"></div>'
@@ -63,13 +63,13 @@ def colour_bar(colour_map: str, label: str) -> str:
     )
 
 
-def peak_words(heatmap: np.ndarray) -> str:
+def describe_peak(heatmap: np.ndarray) -> str:
     """Say where a heatmap, float [h, w], is strongest."""
     if not heatmap.any():
         return "Nothing in the slice raised the score: the map is empty."
     row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
     down, across = ((place + 0.5) / size for place, size in zip((row, column), heatmap.shape, strict=True))
-    return f"It is strongest in the {ROWS[int(down * 3)]} {COLUMNS[int(across * 3)]} of the picture."
+    return f"It is strongest in the {ROWS[int(down * 3)]} {COLUMNS[int(across * 3)]} of the image."
 
 
 def png_uri(pixels: np.ndarray) -> str:
@@ -78,20 +78,22 @@ def png_uri(pixels: np.ndarray) -> str:
 
 
 def _figure(pixels: np.ndarray, alternative: str, caption: str) -> str:
-    return f'<figure class="picture"><img src="{png_uri(pixels)}" alt="{alternative}"><figcaption>{caption}</figcaption></figure>'
+    return f'<figure class="image"><img src="{png_uri(pixels)}" alt="{alternative}"><figcaption>{caption}</figcaption></figure>'
 
 
-def _bars(answer: Answer) -> str:
+def _bars(answer: Prediction) -> str:
     if isinstance(answer.probability, dict):
         return "".join(
-            _bar(f"Probability of {class_words(label)}", value, None, chosen=label == answer.label)
+            _bar(f"Probability of {class_display_name(label)}", value, None, chosen=label == answer.label)
             for label, value in answer.probability.items()
         )
-    return _bar("Probability of a tumour", answer.probability, answer.threshold, chosen=True, called=class_words(answer.label))
+    return _bar(
+        "Probability of a tumour", answer.probability, answer.threshold, chosen=True, called=class_display_name(answer.label)
+    )
 
 
 def _bar(name: str, value: float, threshold: float | None, *, chosen: bool, called: str = "") -> str:
-    number = escape(share(value, threshold))
+    number = escape(format_probability(value, threshold))
     mark = note = ""
     text = f"{name} {number} of 1"
     if threshold is not None:

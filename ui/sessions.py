@@ -1,4 +1,4 @@
-"""The pages that are open: counted, and forgotten with their pictures once they are closed."""
+"""The pages that are open: counted, and forgotten with their images once they are closed."""
 
 import asyncio
 import contextlib
@@ -11,16 +11,16 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from ui.metrics import SESSIONS
 
-FORGET_SECONDS = 60  # in which a page that lost its connection finds its pictures again; slices.py says "about a minute"
+FORGET_SECONDS = 60  # in which a page that lost its connection finds its images again; slices.py says "about a minute"
 SWEEP_SECONDS = 5
 logger = logging.getLogger("ui")
 
 
 @contextlib.asynccontextmanager
-async def forgetting(_: object) -> AsyncIterator[None]:
+async def expire_sessions(_: object) -> AsyncIterator[None]:
     """Sweep on the server's event loop for as long as it runs.
 
-    Streamlit keeps a closed session for `FORGET_SECONDS`, but drops it only when another one closes: the last reader's pictures
+    Streamlit keeps a closed session for `FORGET_SECONDS`, but drops it only when another one closes: the last reader's images
     would stay in memory for as long as nobody comes.
     """
     manager = runtime.get_instance()._session_mgr

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from ui.batch import Result, Slice
-from ui.errors import Problem
-from ui.formatting import class_words, share
+from ui.errors import RequestError
+from ui.formatting import class_display_name, format_probability
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 REMARKS = ("warnings", "error")
@@ -45,7 +45,7 @@ def html(table: Sequence[Row]) -> str:
 
 
 def _row(each: Slice, result: Result) -> Row:
-    if isinstance(result, Problem):
+    if isinstance(result, RequestError):
         return {"file": each.name, "error": str(result)}
     probability = result.probability
     by_class = probability if isinstance(probability, dict) else {"": probability}
@@ -66,12 +66,12 @@ def _harmless(cell: str | float | None) -> str | float | None:
 
 
 def _summary(table: Sequence[Row]) -> str:
-    labels = Counter(f"called {class_words(str(row['label']))}" if row["label"] else "without an answer" for row in table)
+    labels = Counter(f"called {class_display_name(str(row['label']))}" if row["label"] else "without an answer" for row in table)
     return ", ".join(f"{count} {what}" for what, count in sorted(labels.items()))
 
 
 def _heading(column: str) -> str:
-    return {"model_version": "model"}.get(column, class_words(column))
+    return {"model_version": "model"}.get(column, class_display_name(column))
 
 
 def _html_row(columns: Sequence[str], row: Row) -> str:
@@ -85,5 +85,5 @@ def _cell(column: str, row: Row) -> str:
     if isinstance(value, float):
         if column == "threshold":
             return f"{value:g}"
-        return share(value, threshold if column == "probability" and isinstance(threshold, float) else None)
-    return class_words(str(value)) if column == "label" and value else str(value or "")
+        return format_probability(value, threshold if column == "probability" and isinstance(threshold, float) else None)
+    return class_display_name(str(value)) if column == "label" and value else str(value or "")

@@ -8,23 +8,23 @@ from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
 from components.deploy.deploy import READY_SECONDS, deploy, promote, roll_back
 from components.deploy.inferenceservice import KNATIVE, STANDARD
-from components.deploy.kubernetes_api import Cluster
-from components.deploy.rollout import Rollout, served_address
-from components.errors import exit_clearly
+from components.deploy.kubernetes_api import InferenceServiceClient
+from components.deploy.rollout import Rollout, serving_uri
+from components.errors import exit_on_input_error
 
 
-def champion_address(runs: Path, serving_store: str) -> str:
+def champion_uri(runs: Path, serving_store: str) -> str:
     """Return where KServe reads the champion of the registry in MLFLOW_TRACKING_URI, else of that in a folder of runs.
 
     Raises:
         InputError: there is none.
     """
-    from components.registry import champion, connect, registry_address
+    from components.registry import connect, get_champion, registry_uri
 
-    registered = champion(connect(registry_address(runs)))
+    registered = get_champion(connect(registry_uri(runs)))
     if registered is None:
         raise InputError("there is no champion: no model has passed the gate yet; or give --model-uri")
-    return served_address(vars(registered), serving_store)
+    return serving_uri(vars(registered), serving_store)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,12 +56,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> Rollout:
     """Run one command and return what is served after it."""
-    cluster = Cluster(options.namespace, force=options.force)
+    cluster = InferenceServiceClient(options.namespace, force=options.force)
     if options.command == "promote":
         return promote(cluster, ready_seconds=options.ready_seconds)
     if options.command == "rollback":
         return roll_back(cluster, ready_seconds=options.ready_seconds)
-    uri = options.model_uri or champion_address(options.runs, options.serving_store)
+    uri = options.model_uri or champion_uri(options.runs, options.serving_store)
     return deploy(cluster, uri, canary_percent=options.canary_percent, mode=options.mode, ready_seconds=options.ready_seconds)
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     """Run one command, and print what is served after it."""
     options = parser().parse_args()
     try:
-        with exit_clearly(options.command):
+        with exit_on_input_error(options.command):
             rollout = run(options)
     except KeyboardInterrupt:
         sys.exit(f"\n{options.command}: interrupted; `kubectl get inferenceservice {MODEL_NAME}` says where it stands")

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def deploy(
     registered: dsl.Input[dsl.Artifact],
     namespace: str,
@@ -32,11 +32,17 @@ def deploy(
     from pathlib import Path
 
     from components.deploy.deploy import deploy as serve
-    from components.deploy.kubernetes_api import Cluster
-    from components.deploy.rollout import served_address
-    from components.errors import exit_clearly
+    from components.deploy.kubernetes_api import InferenceServiceClient
+    from components.deploy.rollout import serving_uri
+    from components.errors import exit_on_input_error
 
-    with exit_clearly("deploy"):
-        uri = served_address(json.loads(Path(registered.path).read_text()), serving_store)
-        rollout = serve(Cluster(namespace), uri, canary_percent=canary_percent, mode=deployment_mode, serving_image=serving_image)
+    with exit_on_input_error("deploy"):
+        uri = serving_uri(json.loads(Path(registered.path).read_text()), serving_store)
+        rollout = serve(
+            InferenceServiceClient(namespace),
+            uri,
+            canary_percent=canary_percent,
+            mode=deployment_mode,
+            serving_image=serving_image,
+        )
     print(f"deploy: brain-tumor in namespace {namespace} serves {rollout}", flush=True)

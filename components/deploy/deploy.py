@@ -8,10 +8,17 @@ from typing import Any
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
 from components import SERVING_IMAGE
-from components.deploy.inferenceservice import STANDARD, new_service, newest_service, owned_fields, read_rollout, why_not_ready
-from components.deploy.kubernetes_api import TEMPLATE_MANAGER, Cluster, NotYetError
-from components.deploy.rollout import Rollout, check_address, version_of
-from components.deploy.smoke import smoke
+from components.deploy.inferenceservice import (
+    STANDARD,
+    new_service,
+    newest_service,
+    owned_fields,
+    read_rollout,
+    reasons_not_ready,
+)
+from components.deploy.kubernetes_api import TEMPLATE_MANAGER, InferenceServiceClient, NotReadyError
+from components.deploy.rollout import Rollout, check_model_uri, version_of
+from components.deploy.smoke import smoke_test
 
 READY_SECONDS = 600
 POLL_SECONDS = 2.0
@@ -22,7 +29,7 @@ class RolloutError(InputError):
 
 
 def deploy(
-    cluster: Cluster,
+    cluster: InferenceServiceClient,
     uri: str,
     *,
     canary_percent: int,
@@ -44,10 +51,10 @@ def deploy(
 
     Raises:
         InputError: an address that KServe cannot read, or a share out of range.
-        ClusterError: the API server refuses.
+        KubernetesError: the API server refuses.
         RolloutError: the version was not ready in time or did not answer as it should.
     """
-    uri = check_address(uri)
+    uri = check_model_uri(uri)
     if not 1 <= canary_percent <= 100:
         raise InputError(f"canary_percent is {canary_percent}, wanted 1 to 100")
     service = cluster.get()
@@ -58,10 +65,10 @@ def deploy(
         return _serve_first(cluster, service, Rollout(uri), ready_seconds)
     if uri == before.stable:
         if before.canary is None:  # an attempt before this one may have left it before it answered
-            _await_answer(cluster, before, ready_seconds)
+            _wait_until_serving(cluster, before, ready_seconds)
         return before
     trial = replace(before, canary=uri, canary_percent=before.canary_percent if uri == before.canary else 0)
-    service = _move(cluster, service, trial, ready_seconds)
+    service = _apply_or_roll_back(cluster, service, trial, ready_seconds)
     if canary_percent == 100:
         return _promote(cluster, service, trial, ready_seconds)
     shared = replace(trial, canary_percent=canary_percent)
@@ -69,7 +76,7 @@ def deploy(
     return shared
 
 
-def promote(cluster: Cluster, *, ready_seconds: float = READY_SECONDS) -> Rollout:
+def promote(cluster: InferenceServiceClient, *, ready_seconds: float = READY_SECONDS) -> Rollout:
     """Let the canary take everything.
 
     Raises:
@@ -82,7 +89,7 @@ def promote(cluster: Cluster, *, ready_seconds: float = READY_SECONDS) -> Rollou
     return _promote(cluster, service, rollout, ready_seconds)
 
 
-def roll_back(cluster: Cluster, *, ready_seconds: float = READY_SECONDS) -> Rollout:
+def roll_back(cluster: InferenceServiceClient, *, ready_seconds: float = READY_SECONDS) -> Rollout:
     """Remove the canary, or without one serve the version before.
 
     Raises:
@@ -97,27 +104,27 @@ def roll_back(cluster: Cluster, *, ready_seconds: float = READY_SECONDS) -> Roll
     if rollout.previous is None:
         raise InputError(f"there is nothing to go back to in namespace {cluster.namespace}: it serves {rollout}")
     back = Rollout(rollout.previous)
-    _move(cluster, service, back, ready_seconds)
+    _apply_or_roll_back(cluster, service, back, ready_seconds)
     return back
 
 
-def _serve_first(cluster: Cluster, service: dict[str, Any], rollout: Rollout, ready_seconds: float) -> Rollout:
+def _serve_first(cluster: InferenceServiceClient, service: dict[str, Any], rollout: Rollout, ready_seconds: float) -> Rollout:
     cluster.apply(owned_fields(rollout, service))
     try:
-        _await_answer(cluster, rollout, ready_seconds)
+        _wait_until_serving(cluster, rollout, ready_seconds)
     except InputError as error:
         raise RolloutError(f"{error}; it is left as it is, for nothing was served before") from error
     return rollout
 
 
-def _promote(cluster: Cluster, service: dict[str, Any], rollout: Rollout, ready_seconds: float) -> Rollout:
+def _promote(cluster: InferenceServiceClient, service: dict[str, Any], rollout: Rollout, ready_seconds: float) -> Rollout:
     # In the stable version's place, not by its name as KServe would allow: callers keep the Service that they know.
     promoted = Rollout(str(rollout.canary), previous=rollout.stable)
-    _move(cluster, service, promoted, ready_seconds)
+    _apply_or_roll_back(cluster, service, promoted, ready_seconds)
     return promoted
 
 
-def _served(cluster: Cluster) -> tuple[dict[str, Any], Rollout]:
+def _served(cluster: InferenceServiceClient) -> tuple[dict[str, Any], Rollout]:
     service = cluster.get()
     rollout = read_rollout(service) if service else None
     if service is None or rollout is None:
@@ -125,14 +132,16 @@ def _served(cluster: Cluster) -> tuple[dict[str, Any], Rollout]:
     return service, rollout
 
 
-def _move(cluster: Cluster, service: dict[str, Any], after: Rollout, ready_seconds: float) -> dict[str, Any]:
+def _apply_or_roll_back(
+    cluster: InferenceServiceClient, service: dict[str, Any], after: Rollout, ready_seconds: float
+) -> dict[str, Any]:
     """Serve `after`, wait until its newest version answers, and go back to the stable one if it does not; return the service."""
     before = read_rollout(service)
     assert before is not None
     stable = replace(before, canary=None, canary_percent=0)
     moved = cluster.apply(owned_fields(after, service))
     try:
-        _await_answer(cluster, after, ready_seconds)
+        _wait_until_serving(cluster, after, ready_seconds)
     except InputError as error:
         try:
             cluster.apply(owned_fields(stable, moved))
@@ -142,7 +151,7 @@ def _move(cluster: Cluster, service: dict[str, Any], after: Rollout, ready_secon
     return moved
 
 
-def _await_answer(cluster: Cluster, rollout: Rollout, ready_seconds: float) -> None:
+def _wait_until_serving(cluster: InferenceServiceClient, rollout: Rollout, ready_seconds: float) -> None:
     """Wait until the newest version of a rollout is ready and answers a phantom on its own Service.
 
     Raises:
@@ -154,19 +163,19 @@ def _await_answer(cluster: Cluster, rollout: Rollout, ready_seconds: float) -> N
     deadline = time.monotonic() + ready_seconds
     while True:
         try:
-            _ask_newest(cluster, rollout)
+            _smoke_test_newest(cluster, rollout)
             break
-        except NotYetError as error:
+        except NotReadyError as error:
             if time.monotonic() > deadline:
                 raise RolloutError(f"version {version} is not ready after {ready_seconds:g} s: {error}") from error
         time.sleep(POLL_SECONDS)
     print(f"deploy: version {version} answers a phantom as it should", flush=True)
 
 
-def _ask_newest(cluster: Cluster, rollout: Rollout) -> None:
+def _smoke_test_newest(cluster: InferenceServiceClient, rollout: Rollout) -> None:
     service = cluster.get()
     if service is None:
         raise RolloutError(f"version {version_of(rollout.newest)} is not served: the InferenceService was deleted")
-    if reasons := why_not_ready(rollout, service):
-        raise NotYetError(reasons)
-    smoke(partial(cluster.ask, newest_service(rollout, service)), version_of(rollout.newest))
+    if reasons := reasons_not_ready(rollout, service):
+        raise NotReadyError(reasons)
+    smoke_test(partial(cluster.call_service, newest_service(rollout, service)), version_of(rollout.newest))

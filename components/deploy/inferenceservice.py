@@ -119,7 +119,7 @@ def newest_service(rollout: Rollout, service: dict[str, Any]) -> str:
     return "-".join(filter(None, [MODEL_NAME, name, "predictor"]))
 
 
-def why_not_ready(rollout: Rollout, service: dict[str, Any]) -> str:
+def reasons_not_ready(rollout: Rollout, service: dict[str, Any]) -> str:
     """Return what keeps the newest version from being ready, from the conditions; empty where it is ready."""
     status = service.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}

@@ -14,26 +14,26 @@ from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
-MANAGER = "brain-tumor-deploy"
+FIELD_MANAGER = "brain-tumor-deploy"
 TEMPLATE_MANAGER = "brain-tumor-template"
 REQUEST_SECONDS = 30
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 FORBIDDEN = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"')
 
 
-class ClusterError(InputError):
+class KubernetesError(InputError):
     """The API server does not do what it is asked. The message says what was asked, and why not."""
 
 
-class NotYetError(InputError):
+class NotReadyError(InputError):
     """What is waited for is not there yet."""
 
 
-class AwayError(ClusterError, NotYetError):
+class ApiServerUnreachableError(KubernetesError, NotReadyError):
     """The API server does not answer."""
 
 
-class ConflictError(ClusterError):
+class ConflictError(KubernetesError):
     """Another field manager owns what is to be changed.
 
     Attributes:
@@ -50,7 +50,7 @@ class ConflictError(ClusterError):
         )
 
 
-class ServiceError(ClusterError):
+class ServiceProxyError(KubernetesError):
     """A Service answers with an error.
 
     Attributes:
@@ -62,7 +62,7 @@ class ServiceError(ClusterError):
         self.status = status
 
 
-class Cluster:
+class InferenceServiceClient:
     """The InferenceService of one namespace.
 
     Args:
@@ -70,12 +70,12 @@ class Cluster:
         force: take fields over from other managers.
 
     Raises:
-        ClusterError: no name of a namespace, or neither a pod's ServiceAccount nor a kubeconfig is there.
+        KubernetesError: no name of a namespace, or neither a pod's ServiceAccount nor a kubeconfig is there.
     """
 
     def __init__(self, namespace: str, *, force: bool = False):
         if not NAMESPACE.fullmatch(namespace):
-            raise ClusterError(f"namespace is {namespace!r}, wanted small letters, digits and `-`")
+            raise KubernetesError(f"namespace is {namespace!r}, wanted small letters, digits and `-`")
         settings = Configuration()
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
@@ -83,7 +83,7 @@ class Cluster:
             else:
                 config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=settings)
         except config.ConfigException as error:
-            raise ClusterError(f"no cluster to deploy to: wanted a pod's ServiceAccount, or KUBECONFIG: {error}") from error
+            raise KubernetesError(f"no cluster to deploy to: wanted a pod's ServiceAccount, or KUBECONFIG: {error}") from error
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each retry
         settings.retries = urllib3.Retry(3, backoff_factor=0.5)
         self.namespace, self.force = namespace, force
@@ -99,7 +99,7 @@ class Cluster:
                 return None
             raise self._explained(error, "read the InferenceService") from error
 
-    def apply(self, fields: dict[str, Any], *, manager: str = MANAGER) -> dict[str, Any]:
+    def apply(self, fields: dict[str, Any], *, manager: str = FIELD_MANAGER) -> dict[str, Any]:
         """Apply fields on the server's side and return the whole InferenceService.
 
         What the manager applied before and no longer does is removed, unless another owns it too. Fields are taken over from
@@ -107,7 +107,7 @@ class Cluster:
 
         Raises:
             ConflictError: another field manager owns one of them.
-            ClusterError: the API server refuses.
+            KubernetesError: the API server refuses.
         """
         try:
             return self._apply(fields, manager, force=self.force)
@@ -116,12 +116,12 @@ class Cluster:
                 raise
             return self._apply(fields, manager, force=True)
 
-    def ask(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def call_service(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask a Service of the namespace through the API server's proxy, which reaches it from outside of the cluster too.
 
         Raises:
             ServiceError: it answers with an error, or no pod is behind it.
-            ClusterError: the API server refuses.
+            KubernetesError: the API server refuses.
         """
         # Knative's activator tells revisions apart by these; the proxy does not keep the Host.
         headers = {"Knative-Serving-Namespace": self.namespace, "Knative-Serving-Revision": service}
@@ -132,7 +132,7 @@ class Cluster:
             if error.status in (401, 403) and _status(error):
                 raise self._explained(error, f"ask the Service {service}") from error
             said = _status(error).get("message") or _sentence(error)
-            raise ServiceError(f"the Service {service} answers {error.status} to {path}: {said}", error.status) from error
+            raise ServiceProxyError(f"the Service {service} answers {error.status} to {path}: {said}", error.status) from error
 
     def _apply(self, fields: dict[str, Any], manager: str, *, force: bool) -> dict[str, Any]:
         query = {"fieldManager": manager, "force": str(force).lower()}
@@ -165,23 +165,23 @@ class Cluster:
             )
         except urllib3.exceptions.HTTPError as error:
             where = self._client.configuration.host
-            raise AwayError(f"the API server at {where} does not answer: {type(error).__name__}") from error
+            raise ApiServerUnreachableError(f"the API server at {where} does not answer: {type(error).__name__}") from error
         return answer
 
-    def _explained(self, error: ApiException, what: str) -> ClusterError:
+    def _explained(self, error: ApiException, what: str) -> KubernetesError:
         """Turn the API server's refusal into one sentence."""
         message = _status(error).get("message") or error.reason or "no reason given"
         forbidden = FORBIDDEN.search(message)
         if error.status == 0:
-            return ClusterError(f"the API server at {self._client.configuration.host} is not trusted: {error.reason}")
+            return KubernetesError(f"the API server at {self._client.configuration.host} is not trusted: {error.reason}")
         if forbidden:
-            return ClusterError(
+            return KubernetesError(
                 f"{forbidden['user']} may not {forbidden['verb']} {forbidden['resource']} in namespace {self.namespace}: "
                 "bind a Role that has this verb on this resource"
             )
         if error.status == 404 and not _status(error):
-            return ClusterError(f"the cluster knows no {PLURAL}.{GROUP}/{VERSION}: KServe is not installed")
-        return ClusterError(f"cannot {what} {MODEL_NAME} in namespace {self.namespace}: {error.status}: {message}")
+            return KubernetesError(f"the cluster knows no {PLURAL}.{GROUP}/{VERSION}: KServe is not installed")
+        return KubernetesError(f"cannot {what} {MODEL_NAME} in namespace {self.namespace}: {error.status}: {message}")
 
 
 def _status(error: ApiException) -> dict[str, Any]:

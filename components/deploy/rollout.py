@@ -6,7 +6,7 @@ from typing import Any
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
-from components.uris import without_credentials
+from components.uris import redact_credentials
 
 SCHEMES = ("s3", "gs", "pvc")
 
@@ -41,7 +41,7 @@ class Rollout:
         )
 
 
-def check_address(uri: str) -> str:
+def check_model_uri(uri: str) -> str:
     """Return the address of one version if KServe can read it.
 
     Raises:
@@ -50,11 +50,11 @@ def check_address(uri: str) -> str:
     scheme, _, _ = uri.partition("://")
     if scheme not in SCHEMES:
         raise InputError(
-            f"KServe cannot read {without_credentials(uri)}: wanted s3://, gs:// or pvc://CLAIM/PATH; "
+            f"KServe cannot read {redact_credentials(uri)}: wanted s3://, gs:// or pvc://CLAIM/PATH; "
             "where the store is a mounted PVC, serving_store names its claim"
         )
     if not version_of(uri).isdigit():
-        raise InputError(f"{without_credentials(uri)} is not one version: wanted an address such as s3://bucket/{MODEL_NAME}/3")
+        raise InputError(f"{redact_credentials(uri)} is not one version: wanted an address such as s3://bucket/{MODEL_NAME}/3")
     return uri.rstrip("/")
 
 
@@ -63,7 +63,7 @@ def version_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2]
 
 
-def served_address(registered: Mapping[str, Any], serving_store: str) -> str:
+def serving_uri(registered: Mapping[str, Any], serving_store: str) -> str:
     """Return where KServe reads a registered version: the address in the registry, or below the store that it sees.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ask a service whether it serves a version as it should, with a phantom: a picture that is nobody's."""
+"""Ask a service whether it serves a version as it should, with a phantom: an image that is nobody's."""
 
 import base64
 from collections.abc import Callable
@@ -7,35 +7,35 @@ from typing import Any
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
 from brain_tumor.phantoms import phantom_pngs
-from components.deploy.kubernetes_api import NotYetError, ServiceError
+from components.deploy.kubernetes_api import NotReadyError, ServiceProxyError
 
 # No Service or no pod behind it yet, busy, loading, or slow for the first request.
-RETRIED = (404, 429, 503, 504)
+RETRYABLE_STATUSES = (404, 429, 503, 504)
 
 
 class SmokeError(InputError):
     """A service answers, and not as it should. The message says what came and what was wanted."""
 
 
-def smoke(ask: Callable[..., Any], version: str) -> None:
+def smoke_test(call_service: Callable[..., Any], version: str) -> None:
     """Ask for the card and for the explanation of a phantom.
 
     Args:
-        ask: takes a path, and for a POST a body.
+        call_service: takes a path, and for a POST a body.
         version: that shall answer.
 
     Raises:
-        NotYetError: nothing answers yet, or another version does.
+        NotReadyError: nothing answers yet, or another version does.
         ServiceError: the service answers with an error.
         SmokeError: an answer breaks the contract.
     """
     encoded = base64.b64encode(phantom_pngs(1)[0]).decode()
     try:
-        card = ask("/model")
-        answer = ask(f"/v1/models/{MODEL_NAME}:explain", {"instances": [{"image_bytes": {"b64": encoded}}]})
-    except ServiceError as error:
-        if error.status in RETRIED:
-            raise NotYetError(str(error)) from error
+        card = call_service("/model")
+        answer = call_service(f"/v1/models/{MODEL_NAME}:explain", {"instances": [{"image_bytes": {"b64": encoded}}]})
+    except ServiceProxyError as error:
+        if error.status in RETRYABLE_STATUSES:
+            raise NotReadyError(str(error)) from error
         raise
     check_answer(answer, card, version)
 
@@ -49,7 +49,7 @@ def check_answer(answer: Any, card: Any, version: str) -> None:
         version: that shall have answered.
 
     Raises:
-        NotYetError: another version answered.
+        NotReadyError: another version answered.
         SmokeError: no prediction, a label that is no class, or a probability out of [0, 1].
     """
     try:
@@ -61,7 +61,7 @@ def check_answer(answer: Any, card: Any, version: str) -> None:
     except (KeyError, TypeError, ValueError) as error:
         raise SmokeError(f"the answer to a phantom is no prediction: {type(error).__name__}: {error}") from error
     if str(came) != version:  # pods are replaced one after the other
-        raise NotYetError(f"version {came} answers, wanted version {version}")
+        raise NotReadyError(f"version {came} answers, wanted version {version}")
     if label not in classes:
         raise SmokeError(f"a phantom is labelled {label!r}, wanted one of {', '.join(classes)}")
     if not within:

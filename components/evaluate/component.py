@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def evaluate(
     model: dsl.Input[dsl.Model],
     images: dsl.Input[dsl.Dataset],
@@ -19,15 +19,15 @@ def evaluate(
     curves: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
 ) -> None:
-    """Score the exported SavedModel on the held-out pictures and judge it.
+    """Score the exported SavedModel on the held-out images and judge it.
 
     Args:
         model: what train exported.
-        images: ingest's pictures.
+        images: ingest's images.
         splits: which of them are held out.
         min_auc: the ROC-AUC below which the model is refused.
         min_recall: the recall of a tumour below which the model is refused.
-        tracking_uri: of MLflow, whose champion is scored on the same pictures; empty takes MLFLOW_TRACKING_URI.
+        tracking_uri: of MLflow, whose champion is scored on the same images; empty takes MLFLOW_TRACKING_URI.
         seed: of the bootstrap.
         evaluation: everything measured, and the verdict, as JSON.
         metrics: the scalars.
@@ -36,10 +36,10 @@ def evaluate(
     """
     from pathlib import Path
 
-    from components.errors import exit_clearly
+    from components.errors import exit_on_input_error
     from components.evaluate.evaluate import evaluate as score_and_report
 
-    with exit_clearly("evaluate"):
+    with exit_on_input_error("evaluate"):
         result = score_and_report(
             Path(model.path),
             Path(images.path),

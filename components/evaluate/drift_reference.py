@@ -1,4 +1,4 @@
-"""The held-out pictures as cumulative histograms, against which the service measures drift."""
+"""The held-out images as cumulative histograms, against which the service measures drift."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ SIDE_PIXELS_BOUNDS = (64, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024
 CONFIDENCE_BOUNDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, math.inf)
 
 
-def summarise(brightness: np.ndarray, side_pixels: np.ndarray, confidence: np.ndarray) -> dict[str, dict[str, list[Any]]]:
+def drift_reference(brightness: np.ndarray, side_pixels: np.ndarray, confidence: np.ndarray) -> dict[str, dict[str, list[Any]]]:
     """Return the `reference` of evaluation.json.
 
     Args:

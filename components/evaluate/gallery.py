@@ -5,11 +5,11 @@ from itertools import zip_longest
 
 import numpy as np
 
-from brain_tumor.images import read_picture
-from brain_tumor.overlay import outline, render_overlay, scale_picture
+from brain_tumor.images import read_image
+from brain_tumor.overlay import outline, render_overlay, scale_image
 from components.dataset import ImagesZip
-from components.evaluate.pointing import points_at
-from components.evaluate.predict import Findings
+from components.evaluate.pointing import peak_in_mask
+from components.evaluate.predict import InferenceResults
 from components.evaluate.predictions import Predictions
 from components.report import png_uri
 
@@ -22,10 +22,10 @@ LESION_RGB = (0, 229, 255)
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of the gallery.
+    """One image of the gallery.
 
     Attributes:
-        picture: `data:` address of the picture, with the lesion's outline where it is known.
+        image: `data:` address of the image, with the lesion's outline where it is known.
         overlay: the same with the heatmap.
         label: the true class.
         called: the class the model named.
@@ -34,22 +34,22 @@ class Case:
         has_heatmap: False where nothing contributed.
     """
 
-    picture: str
+    image: str
     overlay: str
     label: str
-    called: str
+    predicted: str
     probability: float
     peak_in_lesion: bool | None
     has_heatmap: bool
 
 
-def choose(predictions: Predictions, threshold: float | None) -> dict[str, list[int]]:
-    """Choose pictures, no one twice: those called wrong most confidently, nearest to the threshold, right most confidently.
+def select_cases(predictions: Predictions, threshold: float | None) -> dict[str, list[int]]:
+    """Choose images, no one twice: those called wrong most confidently, nearest to the threshold, right most confidently.
 
     Above two classes the nearest are those whose two likeliest classes lie closest together. The right ones are taken
     from the classes in turn, or one class would fill the row.
     """
-    confidences, rights = predictions.confidences, predictions.are_right
+    confidences, rights = predictions.confidences, predictions.is_correct
     surest = np.argsort(-confidences, kind="stable")
     wrong = [int(i) for i in surest if not rights[i]][:WRONG_CASES]
     close = [int(i) for i in np.argsort(_margins(predictions, threshold), kind="stable") if i not in wrong][:CLOSE_CASES]
@@ -59,18 +59,18 @@ def choose(predictions: Predictions, threshold: float | None) -> dict[str, list[
     return {"wrong": wrong, "close": close, "right": in_turn[:RIGHT_CASES]}
 
 
-def show(index: int, findings: Findings, archive: ImagesZip) -> Case:
-    """Make the gallery's entry of one held-out picture."""
+def render_case(index: int, findings: InferenceResults, archive: ImagesZip) -> Case:
+    """Make the gallery's entry of one held-out image."""
     sample, predictions, heatmap = findings.samples[index], findings.predictions, findings.heatmaps[index]
-    pixels, mask = read_picture(archive.read_bytes(sample.sha256)).pixels, archive.read_mask(sample.sha256)
-    column = 1 if predictions.is_binary else predictions.called[index]
+    pixels, mask = read_image(archive.read_bytes(sample.sha256)).pixels, archive.read_mask(sample.sha256)
+    column = 1 if predictions.is_binary else predictions.predicted[index]
     return Case(
-        picture=png_uri(_with_lesion(scale_picture(pixels, SIDE_PX), mask)),
+        image=png_uri(_with_lesion(scale_image(pixels, SIDE_PX), mask)),
         overlay=png_uri(_with_lesion(render_overlay(pixels, heatmap, max_side_px=SIDE_PX), mask)),
         label=sample.label,
-        called=predictions.classes[predictions.called[index]],
+        predicted=predictions.classes[predictions.predicted[index]],
         probability=float(predictions.probabilities[index, column]),
-        peak_in_lesion=None if mask is None else points_at(heatmap, mask),
+        peak_in_lesion=None if mask is None else peak_in_mask(heatmap, mask),
         has_heatmap=bool(heatmap.any()),
     )
 
@@ -90,10 +90,10 @@ def _margins(predictions: Predictions, threshold: float | None) -> np.ndarray:
 
 
 def _with_lesion(pixels: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Draw the outline of a lesion, bool [height, width] at the picture's own size, on uint8 [h, w, 3]."""
+    """Draw the outline of a lesion, bool [height, width] at the image's own size, on uint8 [h, w, 3]."""
     if mask is None:
         return pixels
     marked = pixels.copy()
-    scaled = scale_picture(np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2), max(pixels.shape))
+    scaled = scale_image(np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2), max(pixels.shape))
     marked[outline(scaled[..., 0] > 127)] = LESION_RGB
     return marked

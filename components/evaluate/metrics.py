@@ -1,4 +1,4 @@
-"""The figures of merit of a classifier on its held-out pictures; None where a figure is undefined.
+"""The figures of merit of a classifier on its held-out images; None where a figure is undefined.
 
 Nothing here knows TensorFlow, and scikit-learn is imported where it is used: importing this module is quick.
 """
@@ -10,71 +10,71 @@ import numpy as np
 
 from components.evaluate.predictions import Predictions
 
-DRAWS = 2000
+RESAMPLES = 2000
 CALIBRATION_BINS = 10
 MAX_CURVE_POINTS = 200
 DECIMALS = 6
 
 
-def measure(predictions: Predictions, *, seed: int) -> dict[str, Any]:
+def compute_metrics(predictions: Predictions, *, seed: int) -> dict[str, Any]:
     """Return `metrics`, `per_class`, `confusion`, `roc` and `calibration` of evaluation.json, ready for JSON."""
     matrix = confusion_matrix(predictions)
     per_class = class_report(matrix, predictions.classes)
     bins = calibration_bins(*_reliability(predictions))
     metrics = {
-        "accuracy": _ratio(predictions.are_right.sum(), len(predictions.labels)),
-        "accuracy_interval": accuracy_interval(predictions.are_right, predictions.groups, seed=seed),
+        "accuracy": _ratio(predictions.is_correct.sum(), len(predictions.labels)),
+        "accuracy_interval": accuracy_interval(predictions.is_correct, predictions.groups, seed=seed),
         **_averages(per_class, predictions),
         **_ranking(predictions),
         **_tumor_rates(predictions, per_class),
         "brier": brier_score(predictions),
         "ece": calibration_error(bins),
     }
-    return rounded(
+    return round_floats(
         {"metrics": metrics, "per_class": per_class, "confusion": matrix.tolist(), "roc": _roc(predictions), "calibration": bins}
     )
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """Count the pictures by true class (rows) and called class (columns): int [c, c]."""
+    """Count the images by true class (rows) and called class (columns): int [c, c]."""
     size = len(predictions.classes)
-    cells = predictions.labels * size + predictions.called
+    cells = predictions.labels * size + predictions.predicted
     return np.bincount(cells, minlength=size * size).reshape(size, size)
 
 
-def accuracy_interval(are_right: np.ndarray, groups: np.ndarray, *, seed: int, draws: int = DRAWS) -> list[float] | None:
+def accuracy_interval(is_correct: np.ndarray, groups: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> list[float] | None:
     """Return the 95 % interval of the accuracy, by the percentile bootstrap over groups.
 
     Args:
-        are_right: bool [n].
+        is_correct: bool [n].
         groups: int [n].
         seed: of the draws.
-        draws: how many resamples.
+        resamples: how many resamples.
 
     Returns:
         The 2.5th and the 97.5th percentile; None with fewer than two groups.
     """
     if len(np.unique(groups)) < 2:
         return None
-    sizes, rights = draw_groups(groups, are_right, seed=seed, draws=draws)
+    sizes, rights = resample_groups(groups, is_correct, seed=seed, resamples=resamples)
     return np.percentile(rights / sizes, [2.5, 97.5]).tolist()
 
 
-def share_below(ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray, *, seed: int, draws: int = DRAWS) -> float:
+def share_below(ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> float:
     """Return how often our accuracy is below theirs, by the paired bootstrap over groups, 0-1.
 
     Args:
         ours: whether our model is right, bool [n].
-        theirs: whether theirs is right about the same pictures, bool [n].
+        theirs: whether theirs is right about the same images, bool [n].
         groups: int [n].
         seed: of the draws.
-        draws: how many resamples.
+        resamples: how many resamples.
     """
-    _, our_rights, their_rights = draw_groups(groups, ours, theirs, seed=seed, draws=draws)
+    _, our_rights, their_rights = resample_groups(groups, ours, theirs, seed=seed, resamples=resamples)
     return float((our_rights < their_rights).mean())
 
 
-def draw_groups(groups: np.ndarray, *values: np.ndarray, seed: int, draws: int) -> np.ndarray:
+def resample_groups(groups: np.ndarray, *values: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Draw whole groups with replacement and sum their sizes and each of their values.
 
     This is the cluster bootstrap (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x): near copies are right or wrong
@@ -84,7 +84,7 @@ def draw_groups(groups: np.ndarray, *values: np.ndarray, seed: int, draws: int) 
         groups: int [n].
         values: each [n].
         seed: of the draws.
-        draws: how many resamples.
+        resamples: how many resamples.
 
     Returns:
         float64 [1 + number of values, draws].
@@ -92,18 +92,18 @@ def draw_groups(groups: np.ndarray, *values: np.ndarray, seed: int, draws: int) 
     _, members = np.unique(groups, return_inverse=True)
     sums = np.stack([np.bincount(members, weights=each) for each in (np.ones(len(groups)), *values)])
     kinds, counts = np.unique(sums, axis=1, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(sums.shape[1], counts / sums.shape[1], size=draws)
+    drawn = np.random.default_rng(seed).multinomial(sums.shape[1], counts / sums.shape[1], size=resamples)
     return kinds @ drawn.T
 
 
 def class_report(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return precision, recall, F1 and support of each class from a confusion matrix, int [c, c]."""
-    hits, called, true = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    hits, predicted, true = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
     return {
         name: {
-            "precision": _ratio(hits[i], called[i]),
+            "precision": _ratio(hits[i], predicted[i]),
             "recall": _ratio(hits[i], true[i]),
-            "f1": _ratio(2 * hits[i], called[i] + true[i]),
+            "f1": _ratio(2 * hits[i], predicted[i] + true[i]),
             "support": int(true[i]),
         }
         for i, name in enumerate(classes)
@@ -119,7 +119,7 @@ def brier_score(predictions: Predictions) -> float | None:
 
 
 def calibration_bins(predicted: np.ndarray, observed: np.ndarray, bins: int = CALIBRATION_BINS) -> list[dict[str, Any]]:
-    """Return the points of a reliability diagram: equal-width bins of the prediction, those that hold pictures.
+    """Return the points of a reliability diagram: equal-width bins of the prediction, those that hold images.
 
     Args:
         predicted: probabilities, float [n], 0-1.
@@ -156,13 +156,13 @@ def roc_points(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
     return {name: values[kept].tolist() for name, values in curve.items()}
 
 
-def rounded(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
     """Round every float in lists and dicts to `DECIMALS`: what a GPU sums in another order reads the same."""
     match value:
         case dict():
-            return {key: rounded(item) for key, item in value.items()}
+            return {key: round_floats(item) for key, item in value.items()}
         case list():
-            return [rounded(item) for item in value]
+            return [round_floats(item) for item in value]
         case float():
             return round(value, DECIMALS)
     return value
@@ -172,7 +172,7 @@ def _reliability(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """The probability of the second of two classes and whether it is that; above two, the confidence and whether it is right."""
     if predictions.is_binary:
         return predictions.probabilities[:, 1], predictions.labels == 1
-    return predictions.confidences, predictions.are_right
+    return predictions.confidences, predictions.is_correct
 
 
 def _averages(per_class: dict[str, dict[str, Any]], predictions: Predictions) -> dict[str, float | None]:
@@ -210,10 +210,10 @@ def _tumor_rates(predictions: Predictions, per_class: dict[str, dict[str, Any]])
     """Specificity and recall of any tumour against no tumour; where every class is a tumour, none and the mean recall."""
     if set(predictions.classes) <= set(predictions.tumor_classes):
         return {"specificity": None, "tumor_recall": _mean([row["recall"] for row in per_class.values()])}
-    true, called = predictions.is_tumor(predictions.labels), predictions.is_tumor(predictions.called)
+    true, predicted = predictions.is_tumor(predictions.labels), predictions.is_tumor(predictions.predicted)
     return {
-        "specificity": _ratio((~true & ~called).sum(), (~true).sum()),
-        "tumor_recall": _ratio((true & called).sum(), true.sum()),
+        "specificity": _ratio((~true & ~predicted).sum(), (~true).sum()),
+        "tumor_recall": _ratio((true & predicted).sum(), true.sum()),
     }
 
 

@@ -35,7 +35,7 @@ STYLE: Any = {
 HISTOGRAM_BINS = 20
 
 
-def draw(paint: Callable[["Axes"], None], *, height_inch: float = 3.2) -> str:
+def render_svg(paint: Callable[["Axes"], None], *, height_inch: float = 3.2) -> str:
     """Let `paint` fill one pair of axes and return it as inline SVG."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def draw(paint: Callable[["Axes"], None], *, height_inch: float = 3.2) -> str:
     return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # figure_1, axes_1, ...: an id may stand in a page only once
 
 
-def paint_history(history: dict[str, list[float]], name: str, axes: "Axes") -> None:
+def plot_history(history: dict[str, list[float]], name: str, axes: "Axes") -> None:
     """Draw one of Keras' logs, training and validation, epoch by epoch."""
     for key, label, colour, dashes in ((name, "training", SERIES[0], "-"), (f"val_{name}", "validation", SERIES[1], "--")):
         values = history.get(key, [])
@@ -63,7 +63,7 @@ def paint_history(history: dict[str, list[float]], name: str, axes: "Axes") -> N
     _put_legend(axes)
 
 
-def paint_roc(curves: dict[str, dict[str, list[float]]], operating_point: tuple[float, float] | None, axes: "Axes") -> None:
+def plot_roc(curves: dict[str, dict[str, list[float]]], operating_point: tuple[float, float] | None, axes: "Axes") -> None:
     """Draw one ROC curve a class, and where the threshold puts the model: false-positive rate, true-positive rate."""
     axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2, label="chance")
     for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
@@ -74,8 +74,8 @@ def paint_roc(curves: dict[str, dict[str, list[float]]], operating_point: tuple[
     _put_legend(axes)
 
 
-def paint_calibration(bins: list[dict[str, Any]], xlabel: str, ylabel: str, axes: "Axes") -> None:
-    """Draw a reliability diagram; each point says how many pictures it stands for."""
+def plot_calibration(bins: list[dict[str, Any]], xlabel: str, ylabel: str, axes: "Axes") -> None:
+    """Draw a reliability diagram; each point says how many images it stands for."""
     axes.plot([0, 1], [0, 1], ":", color=SOFT, linewidth=1.2, label="perfect")
     predicted, observed, counts = (np.array([point[key] for point in bins]) for key in ("predicted", "observed", "count"))
     axes.vlines(predicted, predicted, observed, color=SERIES[0], linewidth=1.2, alpha=0.6)
@@ -87,15 +87,15 @@ def paint_calibration(bins: list[dict[str, Any]], xlabel: str, ylabel: str, axes
     _put_legend(axes, markerscale=0.6)
 
 
-def paint_histogram(
+def plot_histogram(
     values: Sequence[np.ndarray], names: Sequence[str], threshold: float | None, xlabel: str, axes: "Axes"
 ) -> None:
-    """Draw how many pictures of each true class, float [n], 0-1 a class, got which probability."""
+    """Draw how many images of each true class, float [n], 0-1 a class, got which probability."""
     labels = [_words(name) for name in names]
     axes.hist(values, bins=HISTOGRAM_BINS, range=(0, 1), stacked=True, color=_colours(len(names)), label=labels)
     if threshold is not None:
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:g}")
-    axes.set(xlabel=xlabel, ylabel="pictures", xlim=(0, 1))
+    axes.set(xlabel=xlabel, ylabel="images", xlim=(0, 1))
     axes.locator_params(axis="y", integer=True)
     _put_legend(axes)
 

@@ -1,11 +1,11 @@
-"""Ask an exported SavedModel about the held-out pictures, from disk, as a server would."""
+"""Ask an exported SavedModel about the held-out images, from disk, as a server would."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from brain_tumor.errors import InputError
-from brain_tumor.images import read_picture
+from brain_tumor.images import read_image
 from brain_tumor.model_card import ModelCard
 from components.dataset import ImagesZip, Sample
 from components.evaluate.predictions import Predictions
@@ -15,13 +15,13 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What the model answered for `n` pictures, and what was measured on them.
+class InferenceResults:
+    """What the model answered for `n` images, and what was measured on them.
 
     Attributes:
-        samples: the pictures.
+        samples: the images.
         predictions: the model's answers beside the truth.
-        heatmaps: one Grad-CAM map a picture, float32 [h, w], 0-1.
+        heatmaps: one Grad-CAM map an image, float32 [h, w], 0-1.
         brightness: mean grey levels, float64 [n], 0-1.
         side_pixels: longest sides, int [n].
     """
@@ -33,35 +33,37 @@ class Findings:
     side_pixels: np.ndarray
 
 
-def examine(model: SavedModel, archive: ImagesZip, samples: list[Sample], card: ModelCard, *, note: str = "") -> Findings:
-    """Ask about every sample, `BATCH` pictures at a time; only heatmaps and figures are kept.
+def run_inference(
+    model: SavedModel, archive: ImagesZip, samples: list[Sample], card: ModelCard, *, note: str = ""
+) -> InferenceResults:
+    """Ask about every sample, `BATCH` images at a time; only heatmaps and figures are kept.
 
     Raises:
-        InputError: the archive lacks a picture, or the model does not know a label.
+        InputError: the archive lacks an image, or the model does not know a label.
     """
     classes = list(card.classes)
     unknown = sorted({sample.label for sample in samples} - set(classes))
     if unknown:
         raise InputError(f"splits.csv has the labels {unknown}, the model knows {classes}")
-    probabilities, called, heatmaps, brightness, sides = [], [], [], [], []
+    probabilities, predicted, heatmaps, brightness, sides = [], [], [], [], []
     for start in range(0, len(samples), BATCH):
-        pictures = [read_picture(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH]]
-        answers = model.ask("explain", [picture.data for picture in pictures])
+        images = [read_image(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH]]
+        answers = model.run_signature("explain", [image.data for image in images])
         probabilities += list(_by_class(answers["probability"]))
-        called += [classes.index(label) for label in answers["label"]]
+        predicted += [classes.index(label) for label in answers["label"]]
         heatmaps += list(answers["heatmap"])
-        brightness += [picture.brightness for picture in pictures]
-        sides += [max(picture.width_px, picture.height_px) for picture in pictures]
-        print(f"evaluate: {len(called)} of {len(samples)} held-out pictures{note}", flush=True)
+        brightness += [image.brightness for image in images]
+        sides += [max(image.width_px, image.height_px) for image in images]
+        print(f"evaluate: {len(predicted)} of {len(samples)} held-out images{note}", flush=True)
     predictions = Predictions(
         classes=classes,
         tumor_classes=list(card.tumor_classes),
         labels=np.array([classes.index(sample.label) for sample in samples], dtype=int),
-        called=np.array(called, dtype=int),
+        predicted=np.array(predicted, dtype=int),
         probabilities=np.array(probabilities).reshape(-1, len(classes)),
         groups=np.array([sample.group for sample in samples], dtype=int),
     )
-    return Findings(samples, predictions, heatmaps, np.array(brightness), np.array(sides, dtype=int))
+    return InferenceResults(samples, predictions, heatmaps, np.array(brightness), np.array(sides, dtype=int))
 
 
 def _by_class(probability: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answered for `n` pictures, and the truth.
+    """What a model answered for `n` images, and the truth.
 
     Attributes:
         classes: the `c` names in class order.
@@ -22,7 +22,7 @@ class Predictions:
     classes: Sequence[str]
     tumor_classes: Sequence[str]
     labels: np.ndarray
-    called: np.ndarray
+    predicted: np.ndarray
     probabilities: np.ndarray
     groups: np.ndarray
 
@@ -33,11 +33,11 @@ class Predictions:
     @property
     def confidences(self) -> np.ndarray:
         """The probability of the class that was called, float64 [n]."""
-        return self.probabilities[np.arange(len(self.called)), self.called]
+        return self.probabilities[np.arange(len(self.predicted)), self.predicted]
 
     @property
-    def are_right(self) -> np.ndarray:
-        return self.called == self.labels
+    def is_correct(self) -> np.ndarray:
+        return self.predicted == self.labels
 
     def is_tumor(self, indices: np.ndarray) -> np.ndarray:
         """Whether each class number, int [n], is that of a tumour: bool [n]."""

@@ -7,7 +7,7 @@ from typing import Any
 CONFIDENCE = 0.95
 
 
-def decide(
+def reasons_not_to_promote(
     metrics: Mapping[str, float | list[float] | None],
     champion: Mapping[str, Any] | None = None,
     *,
@@ -23,10 +23,10 @@ def decide(
         min_recall: the least recall wanted, of any tumour against no tumour, 0-1.
     """
     wanted = [
-        ("ROC-AUC", metrics["roc_auc"], min_auc, "the held-out part needs pictures of every class"),
-        ("Tumour recall", metrics["tumor_recall"], min_recall, "the held-out part needs pictures with a tumour"),
+        ("ROC-AUC", metrics["roc_auc"], min_auc, "the held-out part needs images of every class"),
+        ("Tumour recall", metrics["tumor_recall"], min_recall, "the held-out part needs images with a tumour"),
     ]
-    reasons = [reason for name, value, least, need in wanted if (reason := _refusal(name, value, least, need))]
+    reasons = [reason for name, value, minimum, need in wanted if (reason := _refusal(name, value, minimum, need))]
     if champion and champion.get("share_below", 0) >= CONFIDENCE:
         reasons.append(
             f"Accuracy is {champion['accuracy']:.3f} where version {champion['version']}, the champion, has "
@@ -35,11 +35,11 @@ def decide(
     return reasons
 
 
-def _refusal(name: str, value: float | list[float] | None, least: float, need: str) -> str:
+def _refusal(name: str, value: float | list[float] | None, minimum: float, need: str) -> str:
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return f"{name} is undefined: {need}; the wanted minimum is {least:.3f}."
-    if not value >= least:
+        return f"{name} is undefined: {need}; the wanted minimum is {minimum:.3f}."
+    if not value >= minimum:
         shown = f"{value:.3f}"
         exact = f"{value:.6f}"  # where 0.6999 would be refused as "0.700, below 0.700"
-        return f"{name} is {shown if float(shown) < least else exact}, below the wanted minimum of {least:.3f}."
+        return f"{name} is {shown if float(shown) < minimum else exact}, below the wanted minimum of {minimum:.3f}."
     return ""

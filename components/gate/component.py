@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def gate(evaluation: dsl.Input[dsl.Artifact]) -> bool:
     """Return whether the evaluation's verdict lets the model pass.
 
@@ -18,7 +18,7 @@ def gate(evaluation: dsl.Input[dsl.Artifact]) -> bool:
     return bool(json.loads(Path(evaluation.path).read_text())["verdict"]["passed"])
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def refuse(evaluation: dsl.Input[dsl.Artifact], refusal: dsl.Output[dsl.Markdown]) -> None:
     """Say why the model is not registered. The run has succeeded; its verdict is `refused`.
 

@@ -39,7 +39,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, 
         for name, is_link, stream in open_members(archive, max_members):
             if is_link:
                 raise InputError(f"{archive.name} holds a link or a device: only files are unpacked")
-            left -= _write(stream, inside(folder, name, archive.name), left)
+            left -= _write(stream, safe_member_path(folder, name, archive.name), left)
             if left < 0:
                 raise InputError(f"{archive.name} unpacks to more than {max_bytes:,} bytes")
     except InputError:
@@ -52,7 +52,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, 
         raise InputError(f"{archive.name} cannot be unpacked: it is encrypted") from error
 
 
-def inside(folder: Path, name: str, source: str) -> Path:
+def safe_member_path(folder: Path, name: str, source: str) -> Path:
     """Return the place of member `name` in `folder`.
 
     Raises:

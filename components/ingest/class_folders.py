@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
 from brain_tumor.errors import InputError
-from brain_tumor.images import PictureError, is_dicom, read_picture
-from components.ingest.reading import Found, printable, read_file
+from brain_tumor.images import ImageError, is_dicom, read_image
+from components.ingest.reading import LabelledFile, printable, read_file
 
 CLASS_OF_FOLDER = {
     **dict.fromkeys(("yes", "tumor", "tumour"), TUMOR),
@@ -32,7 +32,7 @@ class FoundFiles:
         empty: the class folders without a file.
     """
 
-    files: list[Found]
+    files: list[LabelledFile]
     ignored: int
     nested_copies: int
     empty: list[str]
@@ -49,7 +49,7 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
         skip: a folder to leave out.
 
     Raises:
-        InputError: pictures in a folder of unknown class, no class folder at all, or both `tumor` and a subtype.
+        InputError: images in a folder of unknown class, no class folder at all, or both `tumor` and a subtype.
     """
     class_folders: ClassFolders = defaultdict(list)
     outside: ClassFolders = {}
@@ -59,13 +59,13 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
             outside[inner] = files
         else:
             class_folders[class_folder].extend(files)
-    _refuse_unknown(outside, class_folders)
+    _reject_unknown_folders(outside, class_folders)
     filled = {class_folder: files for class_folder, files in class_folders.items() if files}
     kept = _without_nested_copy(filled)
-    _refuse_mixture({_label(class_folder) for class_folder in kept})
+    _reject_mixed_labels({_label(class_folder) for class_folder in kept})
     base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
     found = [
-        Found(file, printable(file.relative_to(base).as_posix()), _label(inner))
+        LabelledFile(file, printable(file.relative_to(base).as_posix()), _label(inner))
         for inner, files in kept.items()
         for file in files
     ]
@@ -80,7 +80,7 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
 def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
     """List every folder that is not hidden, relative to `folder`, with its files; links to folders are followed once."""
     found, seen = [], set()
-    for name, inner, files in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+    for name, inner, files in os.walk(folder, followlinks=True, onerror=_reject_unreadable):
         here, status = Path(name), os.stat(name)
         inner[:] = sorted(entry for entry in inner if not _is_hidden(entry) and here / entry != skip)
         if (status.st_dev, status.st_ino) in seen:
@@ -92,7 +92,7 @@ def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Pat
     return found
 
 
-def _refuse_unreadable(error: OSError) -> None:
+def _reject_unreadable(error: OSError) -> None:
     raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
 
 
@@ -113,30 +113,30 @@ def _label(class_folder: PurePosixPath) -> str:
     return CLASS_OF_FOLDER[_normal(class_folder.name)]
 
 
-def _refuse_unknown(outside: ClassFolders, class_folders: ClassFolders) -> None:
-    unknown = [str(inner) for inner, files in outside.items() if any(map(_is_picture, files))]
+def _reject_unknown_folders(outside: ClassFolders, class_folders: ClassFolders) -> None:
+    unknown = [str(inner) for inner, files in outside.items() if any(map(_is_image, files))]
     if not unknown and class_folders:
         return
     found = ", ".join(sorted({folder.name for folder in class_folders})) or "none"
     known = ", ".join(CLASS_OF_FOLDER)
     shown = ", ".join(["the top folder" if name == "." else repr(name) for name in unknown[:10]])
-    said = f"pictures lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
+    said = f"images lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
     raise InputError(f"{said}; class folders found: {found}; known names: {known}")
 
 
-def _is_picture(file: Path) -> bool:
+def _is_image(file: Path) -> bool:
     try:
         data = read_file(file)
-    except PictureError:
+    except ImageError:
         return False
     try:
-        read_picture(data)
-    except PictureError as error:
+        read_image(data)
+    except ImageError as error:
         return error.code not in ("not_an_image", "unsupported_type") or is_dicom(data)
     return True
 
 
-def _refuse_mixture(labels: set[str]) -> None:
+def _reject_mixed_labels(labels: set[str]) -> None:
     subtypes = sorted(labels & set(SUBTYPES))
     if TUMOR in labels and subtypes:
         raise InputError(f"a set holds either `{TUMOR}` or its subtypes, this one holds both: {TUMOR}, {', '.join(subtypes)}")
@@ -165,5 +165,5 @@ def _content(class_folders: ClassFolders) -> set[tuple[str, str]]:
 def _file_hash(file: Path) -> str:
     try:
         return hashlib.sha256(read_file(file)).hexdigest()
-    except PictureError:
+    except ImageError:
         return str(file)

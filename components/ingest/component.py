@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def ingest(
     source: str,
     images: dsl.Output[dsl.Dataset],
@@ -16,15 +16,15 @@ def ingest(
 
     Args:
         source: a folder, an archive, or an address (s3, gs, https, kaggle, synthetic).
-        images: images.zip, the kept pictures.
+        images: images.zip, the kept images.
         manifest: a CSV row for every file found.
         report: counts and a contact sheet.
     """
     from pathlib import Path
 
-    from components.errors import exit_clearly
+    from components.errors import exit_on_input_error
     from components.ingest.ingest import ingest as bring_in
 
-    with exit_clearly("ingest"):
+    with exit_on_input_error("ingest"):
         summary = bring_in(source, images_zip=Path(images.path), manifest_csv=Path(manifest.path), report_html=Path(report.path))
     images.metadata.update({"files": summary.files, "kept": summary.kept, "groups": summary.groups})

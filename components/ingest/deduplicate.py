@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from components.ingest.near_copies import NearCopies, find_near_copies
-from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, Look, Record
+from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, ImageProperties, Record
 
 
-def judge(records: list[Record]) -> tuple[list[Record], NearCopies]:
+def deduplicate(records: list[Record]) -> tuple[list[Record], NearCopies]:
     """Mark exact copies and label conflicts, and give every kept file its group.
 
     Args:
@@ -18,22 +18,22 @@ def judge(records: list[Record]) -> tuple[list[Record], NearCopies]:
     Returns:
         The records in the same order, and the near copies among the kept ones, in their order.
     """
-    judged = _mark_copies(records)
+    judged = _mark_duplicates(records)
     kept = [record for record in judged if record.verdict == KEPT]
-    frequencies = np.array([look_of(record).frequencies for record in kept]).reshape(-1, 8, 8)
+    frequencies = np.array([properties_of(record).frequencies for record in kept]).reshape(-1, 8, 8)
     near = find_near_copies(frequencies, [record.label for record in kept])
     groups = iter(near.groups.tolist())
     return [replace(record, group=next(groups)) if record.verdict == KEPT else record for record in judged], near
 
 
-def look_of(record: Record) -> Look:
+def properties_of(record: Record) -> ImageProperties:
     """Return the look of a readable file."""
     if record.look is None:
         raise ValueError(f"{record.path} is {record.verdict}: it has no look")
     return record.look
 
 
-def _mark_copies(records: list[Record]) -> list[Record]:
+def _mark_duplicates(records: list[Record]) -> list[Record]:
     labels: dict[str, set[str]] = defaultdict(set)
     for record in records:
         if record.look:

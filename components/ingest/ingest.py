@@ -1,4 +1,4 @@
-"""Bring a set of labelled pictures in: read every file as the service would, mark the copies, report."""
+"""Bring a set of labelled images in: read every file as the service would, mark the copies, report."""
 
 import contextlib
 import tempfile
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from brain_tumor.classes import class_order
 from brain_tumor.errors import InputError
-from components.files import written_whole
+from components.files import atomic_write
 from components.ingest.class_folders import FoundFiles, find_files
-from components.ingest.deduplicate import judge
+from components.ingest.deduplicate import deduplicate
 from components.ingest.near_copies import NearCopies
 from components.ingest.outputs import write_images, write_manifest
-from components.ingest.progress import counted
-from components.ingest.reading import KEPT, Record, examine
+from components.ingest.progress import with_progress
+from components.ingest.reading import KEPT, Record, inspect_file
 from components.ingest.report import write_report
 from components.ingest.sources import fetch
 
@@ -47,11 +47,11 @@ class IngestSummary:
 
 
 def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path) -> IngestSummary:
-    """Read the pictures of `source` and write the three outputs, all of them or none.
+    """Read the images of `source` and write the three outputs, all of them or none.
 
     Args:
         source: a folder, a zip or tar, or an address: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
-        images_zip: the kept pictures, as the model's graph is given them.
+        images_zip: the kept images, as the model's graph is given them.
         manifest_csv: one row a file.
         report_html: what came in, for a person.
 
@@ -63,14 +63,14 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
         found = find_files(data.folder, skip=data.masks)
         converted = Path(scratch) / "converted"
         converted.mkdir()
-        examined = [examine(file, converted) for file in counted(found.files, "read files")]
+        examined = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
         print("ingest: looking for copies", flush=True)
-        records, near = judge(examined)
+        records, near = deduplicate(examined)
         summary = _summarise(records, near, synthetic=data.synthetic)
-        _refuse_useless(summary, found)
+        _require_two_classes(summary, found)
         with contextlib.ExitStack() as outputs:
             zip_path, manifest_path, report_path = (
-                outputs.enter_context(written_whole(path)) for path in (images_zip, manifest_csv, report_html)
+                outputs.enter_context(atomic_write(path)) for path in (images_zip, manifest_csv, report_html)
             )
             write_images(zip_path, records, data, summary.classes)
             write_manifest(manifest_path, records)
@@ -90,16 +90,16 @@ def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> I
         classes=classes,
         groups=len(set(near.groups.tolist())),
         near_pairs=near.pairs,
-        near_pairs_across_labels=near.pairs_across,
+        near_pairs_across_labels=near.cross_label_pairs,
         synthetic=synthetic,
     )
 
 
-def _refuse_useless(summary: IngestSummary, found: FoundFiles) -> None:
+def _require_two_classes(summary: IngestSummary, found: FoundFiles) -> None:
     if len(summary.classes) >= 2:
         return
     said = [f"{summary.kept} of {summary.files} files can be used"]
     said += [f"{label} {count}" for label, count in summary.counts.items()]
     said += [f"{verdict} {count}" for verdict, count in summary.verdicts.items() if verdict != KEPT]
     said += [f"empty class folder {folder}" for folder in found.empty]
-    raise InputError(f"pictures of at least two classes are needed, found {len(summary.classes)}: {', '.join(said)}")
+    raise InputError(f"images of at least two classes are needed, found {len(summary.classes)}: {', '.join(said)}")

@@ -14,7 +14,7 @@ from PIL import Image
 HASH_SIDE = 8
 GREY_SIDE = 32
 MAX_DISTANCE = 4
-# Below this deviation (grey levels) a picture is blank, and the signs of its frequencies are rounding noise.
+# Below this deviation (grey levels) an image is blank, and the signs of its frequencies are rounding noise.
 BLANK_DEVIATION = 1.0
 BLOCK = 256
 SHOWN_PAIRS = 100
@@ -26,28 +26,28 @@ _FLIP = np.where(_FREQUENCY % 2, -1.0, 1.0)
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Which pictures are near copies of one another.
+    """Which images are near copies of one another.
 
     Attributes:
-        groups: int [n], the group of each picture, numbered from 0 in the order of their first member.
+        groups: int [n], the group of each image, numbered from 0 in the order of their first member.
         pairs: how many pairs are near each other.
-        pairs_across: how many of them carry two labels.
-        shown_across: the first of those, as pairs of indices.
+        cross_label_pairs: how many of them carry two labels.
+        cross_label_examples: the first of those, as pairs of indices.
     """
 
     groups: np.ndarray
     pairs: int
-    pairs_across: int
-    shown_across: list[tuple[int, int]]
+    cross_label_pairs: int
+    cross_label_examples: list[tuple[int, int]]
 
 
 def pixel_hash(pixels: np.ndarray) -> str:
-    """Return a SHA-256 that two pictures share exactly when their pixels, uint8 [h, w, 3], are identical."""
+    """Return a SHA-256 that two images share exactly when their pixels, uint8 [h, w, 3], are identical."""
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).data).hexdigest()
 
 
 def low_frequencies(pixels: np.ndarray) -> np.ndarray:
-    """Return the 8 x 8 lowest DCT frequencies of a picture, float64 [8, 8]; all NaN where it is blank.
+    """Return the 8 x 8 lowest DCT frequencies of an image, float64 [8, 8]; all NaN where it is blank.
 
     Args:
         pixels: uint8 [h, w, 3], 0-255.
@@ -60,13 +60,13 @@ def low_frequencies(pixels: np.ndarray) -> np.ndarray:
 
 
 def perceptual_hashes(frequencies: np.ndarray) -> np.ndarray:
-    """Hash each picture in its eight orientations, from one DCT: a flip changes signs, a transposition transposes.
+    """Hash each image in its eight orientations, from one DCT: a flip changes signs, a transposition transposes.
 
     Args:
         frequencies: float64 [n, 8, 8] of `low_frequencies`.
 
     Returns:
-        uint64 [n, 8]; column 0 is the picture as it is.
+        uint64 [n, 8]; column 0 is the image as it is.
     """
     flips = [(1.0, 1.0), (1.0, _FLIP), (_FLIP[:, None], 1.0), (_FLIP[:, None], _FLIP)]
     turned = [frequencies * rows * columns for rows, columns in flips]
@@ -77,7 +77,7 @@ def perceptual_hashes(frequencies: np.ndarray) -> np.ndarray:
 
 
 def find_near_copies(frequencies: np.ndarray, labels: list[str]) -> NearCopies:
-    """Group the pictures whose hashes differ in at most 4 of 64 bits in any orientation; a chain of near copies is one group.
+    """Group the images whose hashes differ in at most 4 of 64 bits in any orientation; a chain of near copies is one group.
 
     Memory stays at a few blocks of `BLOCK` x n, whatever the number of pairs.
 
@@ -89,16 +89,16 @@ def find_near_copies(frequencies: np.ndarray, labels: list[str]) -> NearCopies:
     blank = np.isnan(frequencies[:, 0, 0])
     label_codes = np.unique(labels, return_inverse=True)[1]
     groups = np.arange(len(hashes))
-    pairs, pairs_across = 0, 0
+    pairs, cross_label_pairs = 0, 0
     shown: list[tuple[int, int]] = []
     for start in range(0, len(hashes), BLOCK):
         first, second = _near_pairs(hashes, blank, start)
         across = label_codes[first] != label_codes[second]
         groups = _join(groups, first, second)
         pairs += len(first)
-        pairs_across += int(across.sum())
+        cross_label_pairs += int(across.sum())
         shown += list(zip(first[across].tolist(), second[across].tolist(), strict=True))[: SHOWN_PAIRS - len(shown)]
-    return NearCopies(groups, pairs, pairs_across, shown)
+    return NearCopies(groups, pairs, cross_label_pairs, shown)
 
 
 def _near_pairs(hashes: np.ndarray, blank: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from components.ingest.deduplicate import look_of
+from components.ingest.deduplicate import properties_of
 from components.ingest.reading import KEPT, Record
 from components.ingest.sources import Source
 
@@ -26,7 +26,7 @@ def write_manifest(path: Path, records: list[Record]) -> None:
 
 
 def write_images(path: Path, records: list[Record], source: Source, classes: list[str]) -> None:
-    """Write the kept pictures as the model's graph is given them, the phantoms' masks and `dataset.json`, uncompressed."""
+    """Write the kept images as the model's graph is given them, the phantoms' masks and `dataset.json`, uncompressed."""
     kept = [record for record in records if record.verdict == KEPT]
     counts = Counter(record.label for record in kept)
     dataset = {
@@ -38,7 +38,7 @@ def write_images(path: Path, records: list[Record], source: Source, classes: lis
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as images:
         _add(images, "dataset.json", json.dumps(dataset, indent=2).encode())
         for record in kept:
-            look = look_of(record)
+            look = properties_of(record)
             _add(images, f"images/{record.sha256}.{look.extension}", look.stored.read_bytes())
             mask = source.masks / record.found.file.name if source.masks else None
             if mask and mask.exists():

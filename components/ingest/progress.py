@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 2.0
 
 
-def counted(items: Sequence[Item], doing: str) -> Iterator[Item]:
+def with_progress(items: Sequence[Item], description: str) -> Iterator[Item]:
     """Yield the items, printing how many are done every two seconds and at the end.
 
     Counts only: file names are patient data and stay out of a log.
@@ -18,4 +18,4 @@ def counted(items: Sequence[Item], doing: str) -> Iterator[Item]:
         yield item
         if time.monotonic() - said >= SECONDS_BETWEEN_LINES or done == len(items):
             said = time.monotonic()
-            print(f"ingest: {doing} {done:,} of {len(items):,} ({done / len(items):.0%})", flush=True)
+            print(f"ingest: {description} {done:,} of {len(items):,} ({done / len(items):.0%})", flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brain_tumor.images import Picture, PictureError, read_picture
+from brain_tumor.images import ImageError, InputImage, read_image
 from components.ingest.near_copies import low_frequencies, pixel_hash
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -15,7 +15,7 @@ EXTENSIONS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"GI": "gif", b"BM": "bmp"}
 
 
 @dataclass(frozen=True)
-class Found:
+class LabelledFile:
     """A file below a class folder.
 
     Attributes:
@@ -30,8 +30,8 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a readable picture looks like.
+class ImageProperties:
+    """What a readable image looks like.
 
     Attributes:
         width_px, height_px: its size as a person sees it.
@@ -39,7 +39,7 @@ class Look:
         brightness: mean grey level, 0-1.
         stored: the file that holds the bytes for the model's graph.
         extension: of those bytes.
-        pixel_hash: shared by pictures of identical pixels.
+        pixel_hash: shared by images of identical pixels.
         frequencies: float64 [8, 8], for the perceptual hash.
     """
 
@@ -67,10 +67,10 @@ class Record:
         group: the group of near copies it is in, where it is kept.
     """
 
-    found: Found
+    found: LabelledFile
     sha256: str
     verdict: str
-    look: Look | None = None
+    look: ImageProperties | None = None
     reason: str = ""
     group: int | None = None
 
@@ -83,41 +83,41 @@ class Record:
         return self.found.label
 
 
-def examine(found: Found, converted: Path) -> Record:
+def inspect_file(found: LabelledFile, converted: Path) -> Record:
     """Read a file as the transformer would read it.
 
     Args:
         found: the file.
-        converted: the folder for pictures that the graph is given as PNG.
+        converted: the folder for images that the graph is given as PNG.
     """
     sha256 = ""
     try:
         data = read_file(found.file)
         sha256 = hashlib.sha256(data).hexdigest()
-        picture = read_picture(data)
-    except PictureError as error:
+        image = read_image(data)
+    except ImageError as error:
         return Record(found, sha256, f"{QUARANTINED}: {error.code}", reason=str(error))
     stored = found.file
-    if picture.data is not data:
+    if image.data is not data:
         stored = converted / sha256
-        stored.write_bytes(picture.data)
-    return Record(found, sha256, KEPT, _look(picture, stored))
+        stored.write_bytes(image.data)
+    return Record(found, sha256, KEPT, _look(image, stored))
 
 
 def read_file(file: Path) -> bytes:
     """Return the bytes of a regular file.
 
     Raises:
-        PictureError: `unreadable` (no regular file, no permission), or `too_large` (more than `MAX_FILE_BYTES`).
+        ImageError: `unreadable` (no regular file, no permission), or `too_large` (more than `MAX_FILE_BYTES`).
     """
     try:
         if not file.is_file():
-            raise PictureError("unreadable", "not a regular file")
+            raise ImageError("unreadable", "not a regular file")
         if file.stat().st_size > MAX_FILE_BYTES:
-            raise PictureError("too_large", f"the file has more than {MAX_FILE_BYTES:,} bytes")
+            raise ImageError("too_large", f"the file has more than {MAX_FILE_BYTES:,} bytes")
         return file.read_bytes()
     except OSError as error:
-        raise PictureError("unreadable", f"the file cannot be read: {error.strerror}") from error
+        raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
 
 
 def printable(name: str) -> str:
@@ -125,15 +125,15 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _look(picture: Picture, stored: Path) -> Look:
-    return Look(
-        width_px=picture.width_px,
-        height_px=picture.height_px,
-        mode=picture.mode,
-        format=picture.format,
-        brightness=picture.brightness,
+def _look(image: InputImage, stored: Path) -> ImageProperties:
+    return ImageProperties(
+        width_px=image.width_px,
+        height_px=image.height_px,
+        mode=image.mode,
+        format=image.format,
+        brightness=image.brightness,
         stored=stored,
-        extension=EXTENSIONS[picture.data[:2]],
-        pixel_hash=pixel_hash(picture.pixels),
-        frequencies=low_frequencies(picture.pixels),
+        extension=EXTENSIONS[image.data[:2]],
+        pixel_hash=pixel_hash(image.pixels),
+        frequencies=low_frequencies(image.pixels),
     )

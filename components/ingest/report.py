@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.classes import class_order
-from brain_tumor.images import read_picture
+from brain_tumor.images import read_image
 from components.ingest.class_folders import FoundFiles
-from components.ingest.deduplicate import look_of
+from components.ingest.deduplicate import properties_of
 from components.ingest.near_copies import NearCopies
 from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, QUARANTINED, Record
 from components.ingest.shortcuts import find_shortcuts, plot_by_class
@@ -20,8 +20,8 @@ from components.ingest.sources import Source
 from components.report import render
 
 THUMBNAIL_PX = 96
-SHEET_PICTURES = 96
-SHOWN = 12
+CONTACT_SHEET_IMAGES = 96
+MAX_EXAMPLES = 12
 VERDICTS = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
 
 
@@ -29,7 +29,7 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
     """Write the page for `records`, the kept ones of which `near` numbers in their order."""
     kept = [record for record in records if record.verdict == KEPT]
     classes = class_order({record.label for record in kept})
-    conflicts = sorted(_of(records, LABEL_CONFLICT), key=lambda record: look_of(record).pixel_hash)
+    conflicts = sorted(_of(records, LABEL_CONFLICT), key=lambda record: properties_of(record).pixel_hash)
     page = render(
         "ingest/report.html",
         source=source.name,
@@ -42,12 +42,15 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
         groups=len(set(near.groups.tolist())),
         group_sizes=sorted(Counter(Counter(near.groups.tolist()).values()).items()),
         near=near,
-        sheets=[_contact_sheet(label, kept, SHEET_PICTURES // len(classes)) for label in classes],
+        sheets=[_contact_sheet(label, kept, CONTACT_SHEET_IMAGES // len(classes)) for label in classes],
         shortcuts=find_shortcuts(kept, classes),
         plots=plot_by_class(kept, classes),
-        formats=Counter((look_of(record).format, look_of(record).mode) for record in kept).most_common(),
-        pairs_across=[(_card(kept[first]), _card(kept[second])) for first, second in near.shown_across[:SHOWN]],
-        conflicts=[_card(record) for record in conflicts[: 2 * SHOWN]],
+        formats=Counter((properties_of(record).format, properties_of(record).mode) for record in kept).most_common(),
+        cross_label_pairs=[
+            (_gallery_entry(kept[first]), _gallery_entry(kept[second]))
+            for first, second in near.cross_label_examples[:MAX_EXAMPLES]
+        ],
+        conflicts=[_gallery_entry(record) for record in conflicts[: 2 * MAX_EXAMPLES]],
         quarantined=_reasons(_of(records, QUARANTINED)),
     )
     path.write_text(page, encoding="utf-8")
@@ -68,19 +71,19 @@ def _count_class(label: str, records: list[Record]) -> dict[str, object]:
 
 
 def _contact_sheet(label: str, kept: list[Record], at_most: int) -> dict[str, object]:
-    """Choose pictures of one class by chance, the same ones every time, in the manifest's order."""
+    """Choose images of one class by chance, the same ones every time, in the manifest's order."""
     mine = [record for record in kept if record.label == label]
     chosen = np.random.default_rng(0).choice(len(mine), size=min(at_most, len(mine)), replace=False)
-    return {"label": label, "total": len(mine), "pictures": [_thumbnail(mine[index]) for index in sorted(chosen)]}
+    return {"label": label, "total": len(mine), "images": [_thumbnail(mine[index]) for index in sorted(chosen)]}
 
 
-def _card(record: Record) -> dict[str, str]:
-    return {"label": record.label, "path": record.path, "picture": _thumbnail(record)}
+def _gallery_entry(record: Record) -> dict[str, str]:
+    return {"label": record.label, "path": record.path, "image": _thumbnail(record)}
 
 
 def _thumbnail(record: Record) -> str:
     """Return a small JPEG of a readable file as a `data:` address."""
-    pixels = read_picture(look_of(record).stored.read_bytes()).pixels
+    pixels = read_image(properties_of(record).stored.read_bytes()).pixels
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
@@ -94,4 +97,4 @@ def _reasons(quarantined: Iterable[Record]) -> list[dict[str, object]]:
     for record in quarantined:
         by_reason.setdefault(record.reason, []).append(record.path)
     most_first = sorted(by_reason.items(), key=lambda item: -len(item[1]))
-    return [{"reason": reason, "count": len(paths), "paths": paths[:SHOWN]} for reason, paths in most_first]
+    return [{"reason": reason, "count": len(paths), "paths": paths[:MAX_EXAMPLES]} for reason, paths in most_first]

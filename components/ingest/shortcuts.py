@@ -4,28 +4,28 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.ingest.deduplicate import look_of
-from components.ingest.reading import Look, Record
+from components.ingest.deduplicate import properties_of
+from components.ingest.reading import ImageProperties, Record
 
 MIN_EFFECT = 0.60
 MIN_SHARE_DIFFERENCE = 0.20
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-MEASURES: dict[str, tuple[str, str, str, Callable[[Look], float]]] = {
+MEASURES: dict[str, tuple[str, str, str, Callable[[ImageProperties], float]]] = {
     "longest side": ("larger", "smaller", "px", lambda look: max(look.width_px, look.height_px)),
     "mean grey level": ("brighter", "darker", "% of white", lambda look: 100 * look.brightness),
 }
-KINDS: dict[str, Callable[[Look], str]] = {"format": lambda look: look.format, "colour mode": lambda look: look.mode}
+KINDS: dict[str, Callable[[ImageProperties], str]] = {"format": lambda look: look.format, "colour mode": lambda look: look.mode}
 
 
 def find_shortcuts(kept: list[Record], classes: list[str]) -> list[str]:
     """Return a sentence for each property by which a class differs from all others together."""
     sentences = []
     for label in classes[1:] if len(classes) == 2 else classes:
-        mine = [look_of(record) for record in kept if record.label == label]
-        others = [look_of(record) for record in kept if record.label != label]
+        mine = [properties_of(record) for record in kept if record.label == label]
+        others = [properties_of(record) for record in kept if record.label != label]
         of_others = classes[0] if len(classes) == 2 else "other"
-        sentences += _compare_measures(mine, others, f"A {label} picture", f"{of_others} picture")
-        sentences += _compare_kinds(mine, others, f"{label} pictures", f"{of_others} pictures")
+        sentences += _compare_measures(mine, others, f"A {label} image", f"{of_others} image")
+        sentences += _compare_kinds(mine, others, f"{label} images", f"{of_others} images")
     return sentences
 
 
@@ -41,7 +41,7 @@ def common_language_effect(values: np.ndarray, others: np.ndarray) -> float:
     return float(below.mean() / (2 * len(others)))
 
 
-def _compare_measures(mine: list[Look], others: list[Look], name: str, other_name: str) -> list[str]:
+def _compare_measures(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
     sentences = []
     for measured, (more, less, unit, measure) in MEASURES.items():
         values, other_values = (np.array([measure(look) for look in looks]) for looks in (mine, others))
@@ -60,7 +60,7 @@ def _standard_error(n: int, m: int) -> float:
     return float(np.sqrt((n + m + 1) / (12 * n * m)))
 
 
-def _compare_kinds(mine: list[Look], others: list[Look], name: str, other_name: str) -> list[str]:
+def _compare_kinds(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
     sentences = []
     for property_name, kind in KINDS.items():
         values, other_values = ([kind(look) for look in looks] for looks in (mine, others))
@@ -81,7 +81,9 @@ def plot_by_class(kept: list[Record], classes: list[str]) -> list[str]:
     for name, (_, _, unit, measure) in MEASURES.items():
         figure = Figure(figsize=(5, 2.8))
         axes = figure.subplots()
-        values = {label: np.array([measure(look_of(record)) for record in kept if record.label == label]) for label in classes}
+        values = {
+            label: np.array([measure(properties_of(record)) for record in kept if record.label == label]) for label in classes
+        }
         edges = np.linspace(0, np.percentile(np.concatenate(list(values.values())), 99) * 1.02 + 1e-9, 25).tolist()
         for label, colour in zip(classes, COLOURS, strict=False):
             weights = np.full(len(values[label]), 100 / len(values[label]))

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from brain_tumor.errors import InputError
-from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, inside, is_archive, unpack
+from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, is_archive, safe_member_path, unpack
 from components.ingest.reading import printable
 from components.ingest.synthetic import MASKS_FOLDER, write_phantoms
-from components.uris import is_local, without_credentials
+from components.uris import is_local_path, redact_credentials
 
 PHANTOMS = {"n": 400, "seed": 0}
 MIN_PHANTOMS, MAX_PHANTOMS = 10, 100_000
@@ -50,11 +50,11 @@ def fetch(source: str, scratch: Path) -> Source:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # no such user, a name too long, an address that is none
-        raise InputError(f"cannot read {without_credentials(source)[:200]}: {_cause(error)}") from None
+        raise InputError(f"cannot read {redact_credentials(source)[:200]}: {_cause(error)}") from None
 
 
 def _fetch(source: str, scratch: Path) -> Source:
-    if is_local(source):
+    if is_local_path(source):
         return _local(Path(source).expanduser(), scratch)
     scheme = source.partition("://")[0]
     if scheme not in SCHEMES:
@@ -127,7 +127,7 @@ def _download_folder(files: Any, prefix: str, folder: Path) -> Path:
     if len(found) > MAX_MEMBERS or sum(found.values()) > MAX_UNPACKED_BYTES:
         raise InputError(f"too much to download: at most {MAX_MEMBERS:,} files and {MAX_UNPACKED_BYTES:,} bytes")
     print(f"ingest: downloading {len(found):,} files, {sum(found.values()) / 1e6:,.0f} MB", flush=True)
-    targets = [inside(folder, key.removeprefix(prefix).lstrip("/"), "the address") for key in found]
+    targets = [safe_member_path(folder, key.removeprefix(prefix).lstrip("/"), "the address") for key in found]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     files.get(list(found), [str(target) for target in targets])
@@ -145,7 +145,7 @@ def _download_file(files: Any, path: str, target: Path, limit: int) -> None:
 
 def _cause(error: Exception) -> str:
     """Say what failed in one line without what an address may carry: a password or a signed query."""
-    return f"{type(error).__name__}: {without_credentials(' '.join(str(error).split()))[:300]}"
+    return f"{type(error).__name__}: {redact_credentials(' '.join(str(error).split()))[:300]}"
 
 
 SCHEMES: dict[str, Callable[[str, Path], Source]] = {

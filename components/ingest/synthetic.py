@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.phantoms import make_phantom
-from components.ingest.progress import counted
+from components.ingest.progress import with_progress
 
 MASKS_FOLDER = "masks"
 
@@ -14,14 +14,14 @@ MASKS_FOLDER = "masks"
 def write_phantoms(folder: Path, *, n: int, seed: int) -> None:
     """Write `n` phantoms as `tumor/*.png` and `no_tumor/*.png`, and each lesion's mask as `masks/<same name>.png`.
 
-    The same seed gives the same bytes, and a larger `n` only adds pictures.
+    The same seed gives the same bytes, and a larger `n` only adds images.
     """
     for name in ("tumor", "no_tumor", MASKS_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for index in counted(range(n), "drawn phantoms"):
+    for index in with_progress(range(n), "drawn phantoms"):
         lesion = index % 2 == 0
-        picture, mask = make_phantom(np.random.default_rng([seed, index]), lesion=lesion)
+        image, mask = make_phantom(np.random.default_rng([seed, index]), lesion=lesion)
         name = f"phantom-{index:05d}.png"
-        Image.fromarray(picture).save(folder / ("tumor" if lesion else "no_tumor") / name, compress_level=1)
+        Image.fromarray(image).save(folder / ("tumor" if lesion else "no_tumor") / name, compress_level=1)
         if lesion:
             Image.fromarray(mask).save(folder / MASKS_FOLDER / name)

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def preprocess(
     images: dsl.Input[dsl.Dataset],
     manifest: dsl.Input[dsl.Dataset],
@@ -18,20 +18,20 @@ def preprocess(
     """Split by group, stratified by label, and write TFRecord shards.
 
     Args:
-        images: ingest's pictures.
+        images: ingest's images.
         manifest: ingest's manifest.
-        test_share: held out, as a share of every label's pictures.
+        test_share: held out, as a share of every label's images.
         validation_share: steers early stopping, as a share of what is not held out.
         seed: of the split.
         shards: the folder of shards.
-        splits: a CSV row for every picture: sha256, group, label, split.
+        splits: a CSV row for every image: sha256, group, label, split.
     """
     from pathlib import Path
 
-    from components.errors import exit_clearly
+    from components.errors import exit_on_input_error
     from components.preprocess.preprocess import preprocess as split_and_write
 
-    with exit_clearly("preprocess"):
+    with exit_on_input_error("preprocess"):
         counts = split_and_write(
             Path(images.path),
             Path(manifest.path),

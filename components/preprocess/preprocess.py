@@ -1,4 +1,4 @@
-"""Split the pictures by group and write what training reads."""
+"""Split the images by group and write what training reads."""
 
 import csv
 import hashlib
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from brain_tumor.errors import InputError
 from components.dataset import SPLITS, ImagesZip, Sample, write_splits
-from components.files import written_whole
+from components.files import atomic_write
 
 RECORDS_PER_SHARD = 1024
 
 
 @dataclass(frozen=True)
-class Item:
-    """One kept picture of the manifest."""
+class ManifestRow:
+    """One kept image of the manifest."""
 
     sha256: str
     group: int
@@ -35,19 +35,19 @@ def preprocess(
     validation_share: float = 0.15,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
-    """Split the manifest's kept pictures and write TFRecord shards of the training and validation parts.
+    """Split the manifest's kept images and write TFRecord shards of the training and validation parts.
 
     Args:
-        images_zip: ingest's pictures.
+        images_zip: ingest's images.
         manifest_csv: ingest's manifest.
         shards: the folder to write: `<split>-00000-of-00001.tfrecord` and dataset.json.
         splits_csv: the table to write: sha256, group, label, split.
-        test_share: held out, as a share of every label's pictures.
+        test_share: held out, as a share of every label's images.
         validation_share: steers early stopping, as a share of what is not held out.
         seed: of the split.
 
     Returns:
-        How many pictures of each label each split holds: {split: {label: count}}.
+        How many images of each label each split holds: {split: {label: count}}.
 
     Raises:
         InputError: a share outside (0, 1), or a label with too few groups to be in every split.
@@ -57,7 +57,7 @@ def preprocess(
             raise InputError(f"{name} is {share}, wanted a share between 0 and 1")
     items = read_manifest(manifest_csv)
     samples = split_by_group(items, test_share=test_share, validation_share=validation_share, seed=seed)
-    with ImagesZip(images_zip) as images, written_whole(shards) as folder:
+    with ImagesZip(images_zip) as images, atomic_write(shards) as folder:
         folder.mkdir()
         classes = images.dataset["classes"]
         for split in ("train", "validation"):
@@ -73,34 +73,34 @@ def preprocess(
     return counts
 
 
-def read_manifest(manifest_csv: Path) -> list[Item]:
-    """Return the kept pictures, sorted by sha256: an order in which labels are mixed evenly."""
+def read_manifest(manifest_csv: Path) -> list[ManifestRow]:
+    """Return the kept images, sorted by sha256: an order in which labels are mixed evenly."""
     with manifest_csv.open(newline="", encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table) if row["verdict"] == "kept"]
-    return sorted((Item(row["sha256"], int(row["group"]), row["label"]) for row in rows), key=lambda item: item.sha256)
+    return sorted((ManifestRow(row["sha256"], int(row["group"]), row["label"]) for row in rows), key=lambda item: item.sha256)
 
 
-def split_by_group(items: Sequence[Item], *, test_share: float, validation_share: float, seed: int) -> list[Sample]:
-    """Assign every picture to a split: no group in two splits, every label in its share.
+def split_by_group(items: Sequence[ManifestRow], *, test_share: float, validation_share: float, seed: int) -> list[Sample]:
+    """Assign every image to a split: no group in two splits, every label in its share.
 
-    Groups are drawn in the order of a keyed hash, so the split depends on the pictures and the seed alone. A group that
+    Groups are drawn in the order of a keyed hash, so the split depends on the images and the seed alone. A group that
     holds several labels (near copies that were labelled differently) counts for its most frequent one.
 
     Raises:
         InputError: a label has too few groups to be in every split.
     """
-    groups: dict[int, list[Item]] = defaultdict(list)
+    groups: dict[int, list[ManifestRow]] = defaultdict(list)
     for item in items:
         groups[item.group].append(item)
-    by_label: dict[str, list[list[Item]]] = defaultdict(list)
+    by_label: dict[str, list[list[ManifestRow]]] = defaultdict(list)
     for members in groups.values():
         labels = sorted(item.label for item in members)
         by_label[max(labels, key=labels.count)].append(members)
 
     samples = []
     for _, label_groups in sorted(by_label.items()):
-        label_groups.sort(key=lambda members: _draw(members, seed))
-        for members, split in zip(label_groups, _fill(label_groups, test_share, validation_share), strict=True):
+        label_groups.sort(key=lambda members: _shuffle_key(members, seed))
+        for members, split in zip(label_groups, _assign_splits(label_groups, test_share, validation_share), strict=True):
             samples += [Sample(item.sha256, item.group, item.label, split) for item in members]
     _check_labels(samples)
     return sorted(samples, key=lambda sample: sample.sha256)
@@ -112,16 +112,16 @@ def _check_labels(samples: list[Sample]) -> None:
         groups, splits = {sample.group for sample in mine}, {sample.split for sample in mine}
         if splits != set(SPLITS):
             raise InputError(
-                f"class {label} has {len(mine)} pictures in {len(groups)} groups of near copies, too few to be in every split: "
+                f"class {label} has {len(mine)} images in {len(groups)} groups of near copies, too few to be in every split: "
                 f"at least one group of its own is needed for each of {', '.join(SPLITS)}"
             )
 
 
-def _draw(members: list[Item], seed: int) -> str:
+def _shuffle_key(members: list[ManifestRow], seed: int) -> str:
     return hashlib.sha256(f"{seed} {min(item.sha256 for item in members)}".encode()).hexdigest()
 
 
-def _fill(groups: list[list[Item]], test_share: float, validation_share: float) -> list[str]:
+def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validation_share: float) -> list[str]:
     """Name a split for each group in order, passing over one that does not fit; the rest is for training."""
     total = sum(map(len, groups))
     names = ["train"] * len(groups)

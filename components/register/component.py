@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def register(
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
@@ -26,10 +26,10 @@ def register(
     import json
     from pathlib import Path
 
-    from components.errors import exit_clearly
+    from components.errors import exit_on_input_error
     from components.register.register import register as put_into_store
 
-    with exit_clearly("register"):
+    with exit_on_input_error("register"):
         version = put_into_store(Path(model.path), Path(evaluation.path), model_store=model_store, tracking_uri=tracking_uri)
     registered.metadata.update(dataclasses.asdict(version))
     Path(registered.path).write_text(json.dumps(dataclasses.asdict(version)) + "\n")

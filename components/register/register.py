@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_tumor.errors import InputError
-from brain_tumor.model_card import MODEL_CARD, MODEL_NAME, read_model_card
-from components.files import written_whole
-from components.registry import CHAMPION, Registered, as_input_error, champion, open_target
-from components.uris import is_local, without_credentials
+from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, read_model_card
+from components.files import atomic_write
+from components.registry import CHAMPION, RegisteredVersion, as_input_error, get_champion, open_registry_and_store
+from components.uris import is_local_path, redact_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,7 @@ EXPERIMENT = "brain-tumor"
 SOURCE_TAG = "dataset.source"
 
 
-def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracking_uri: str = "") -> Registered:
+def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracking_uri: str = "") -> RegisteredVersion:
     """Number a model, complete its model.json, verify it, put it into the store and make it the champion.
 
     The alias moves last: a step that is killed leaves at most a number without a model, never a model half there.
@@ -37,8 +37,8 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
         InputError: no tracking address, a registry that cannot be reached, or a model that does not keep the contract.
     """
     evaluation = json.loads(evaluation_json.read_text())
-    client = open_target(model_store, tracking_uri)
-    with as_input_error(f"cannot register in {without_credentials(model_store)}"):
+    client = open_registry_and_store(model_store, tracking_uri)
+    with as_input_error(f"cannot register in {redact_credentials(model_store)}"):
         base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
         card = read_model_card(model_dir).document
         run_id = _log_run(client, card, evaluation)
@@ -50,13 +50,13 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
         except BaseException:
             client.delete_model_version(MODEL_NAME, str(version))
             raise
-        before = champion(client)
+        before = get_champion(client)
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
     print(f"register: {MODEL_NAME} version {version} is the champion, trained on {tags[SOURCE_TAG]}", flush=True)
     if before:
         data = client.get_model_version(MODEL_NAME, str(before.version)).tags.get(SOURCE_TAG, "unknown data")
         print(f"register: before it was version {before.version}, trained on {data}", flush=True)
-    return Registered(MODEL_NAME, version, uri)
+    return RegisteredVersion(MODEL_NAME, version, uri)
 
 
 def completed_card(card: dict[str, Any], evaluation: dict[str, Any], version: int) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def _next_version(client: "MlflowClient", base: str, run_id: str, tags: dict[str
 
 def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
     """Put the completed and verified model at `uri`, whole or not at all."""
-    if is_local(uri):
-        _refuse_existing(uri, Path(uri).exists())
-        with written_whole(Path(uri)) as partial:
+    if is_local_path(uri):
+        _reject_existing(uri, Path(uri).exists())
+        with atomic_write(Path(uri)) as partial:
             _complete(model_dir, partial, card)
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,14 +114,14 @@ def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
         _upload(staged, uri)
 
 
-def _refuse_existing(uri: str, exists: bool) -> None:
+def _reject_existing(uri: str, exists: bool) -> None:
     if exists:
         raise InputError(f"{uri} is there already and the registry does not know of it: move it away")
 
 
 def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
-    (target / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n")
+    (target / MODEL_CARD_PATH).write_text(json.dumps(card, indent=2) + "\n")
     # In a process of its own: this one starts without TensorFlow.
     command = [sys.executable, "-m", "components.verify", str(target)]
     verify = subprocess.run(command, capture_output=True, text=True)
@@ -135,11 +135,11 @@ def _upload(staged: Path, uri: str) -> None:
     import fsspec
 
     files, base = fsspec.core.url_to_fs(uri)
-    _refuse_existing(uri, files.exists(base))
-    paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != MODEL_CARD]
-    for path in [*paths, staged / MODEL_CARD]:
+    _reject_existing(uri, files.exists(base))
+    paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != MODEL_CARD_PATH]
+    for path in [*paths, staged / MODEL_CARD_PATH]:
         files.put_file(str(path), f"{base}/{path.relative_to(staged).as_posix()}")
 
 
 def _absolute(model_store: str) -> str:
-    return str(Path(model_store).resolve()) if is_local(model_store) else model_store
+    return str(Path(model_store).resolve()) if is_local_path(model_store) else model_store

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def summary(source: str, status: dsl.PipelineTaskFinalStatus, text: dsl.Output[dsl.Markdown]) -> None:
     """Sum the run up in one place, whether it failed or not.
 

@@ -1,11 +1,11 @@
 """Sum a run up."""
 
-from components.uris import without_credentials
+from components.uris import redact_credentials
 
 
 def summarize(source: str, *, state: str, run: str, error: str | None) -> str:
     """Return Markdown that says how a run ended and, where it failed, with what message."""
-    lines = [f"**Run {run.rsplit('/', 1)[-1]}: {state.lower()}**", "", f"- data: `{without_credentials(source)}`"]
+    lines = [f"**Run {run.rsplit('/', 1)[-1]}: {state.lower()}**", "", f"- data: `{redact_credentials(source)}`"]
     if error:
-        lines.append(f"- error: {without_credentials(error)}")
+        lines.append(f"- error: {redact_credentials(error)}")
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from components.errors import exit_clearly
+from components.errors import exit_on_input_error
 from components.hyperparameters import TrainConfig
 from components.train.train import train
 from components.values import parse_value
@@ -37,7 +37,7 @@ def parse_flags(command_line: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model-dir", type=Path, metavar="FOLDER", help="the SavedModel to write; default: none is exported")
     parser.add_argument("--metrics-file", type=Path, metavar="FILE", help="gets a line for every epoch and metric; default: none")
     parser.add_argument("--checkpoint-dir", type=Path, metavar="FOLDER", help="where a killed training resumes; default: none")
-    meanings = _meanings()
+    meanings = _field_docs()
     group = parser.add_argument_group("hyper-parameters")
     for field in fields(TrainConfig):
         flag = f"--{field.name.replace('_', '-')}"
@@ -62,7 +62,7 @@ def read_config(flags: argparse.Namespace) -> TrainConfig:
 def main(command_line: Sequence[str]) -> None:
     """Train as the command line says; what cannot be used ends the process with one line and status 1."""
     flags = parse_flags(command_line)
-    with exit_clearly("train"):
+    with exit_on_input_error("train"):
         trained = train(
             flags.shards,
             model_dir=flags.model_dir,
@@ -79,7 +79,7 @@ def _dashed(word: str) -> str:
     return re.sub(r"^--[a-z0-9_]+", lambda flag: flag[0].replace("_", "-"), word)
 
 
-def _meanings() -> dict[str, str]:
+def _field_docs() -> dict[str, str]:
     """Return what TrainConfig's docstring says of each field, in one line."""
     text = inspect.cleandoc(TrainConfig.__doc__ or "").partition("Attributes:\n")[2]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from components.files import written_whole
+from components.files import atomic_write
 
 BEST_WEIGHTS = "best.weights.h5"
 
@@ -59,7 +59,7 @@ class MetricsFile(keras.callbacks.Callback):
             file.writelines(f"{now} {name}={float(value):.6f}\n" for name, value in values.items())
 
 
-class Resume(keras.callbacks.Callback):
+class ResumableCheckpoint(keras.callbacks.Callback):
     """Keep weights, best weights, optimizer, history and the state of other callbacks after every epoch.
 
     Keras' BackupAndRestore forgets the patience counted so far, the best loss seen and where dropout's random draws stand;
@@ -91,8 +91,8 @@ class Resume(keras.callbacks.Callback):
             return 0
         state = json.loads((epochs[-1] / "state.json").read_text())
         if state["identity"] != self.identity:
-            print("train: the checkpoint is of another training (pictures or hyper-parameters differ): starting anew", flush=True)
-            self._forget(epochs)
+            print("train: the checkpoint is of another training (images or hyper-parameters differ): starting anew", flush=True)
+            self._delete_checkpoints(epochs)
             return 0
         model.optimizer.build(model.trainable_variables)
         model.load_weights(epochs[-1] / "model.weights.h5")
@@ -113,7 +113,7 @@ class Resume(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         earlier = sorted(self.folder.glob("epoch-*"))
-        with written_whole(self.folder / f"epoch-{epoch:05d}") as partial:
+        with atomic_write(self.folder / f"epoch-{epoch:05d}") as partial:
             partial.mkdir()
             self.model.save_weights(partial / "model.weights.h5")
             if self.best_weights.exists():  # not yet where every loss was NaN
@@ -127,13 +127,13 @@ class Resume(keras.callbacks.Callback):
                 "callbacks": [self._seen(callback) for callback in self.callbacks],
             }
             (partial / "state.json").write_text(json.dumps(state))
-        self._forget(earlier)
+        self._delete_checkpoints(earlier)
 
     def _seen(self, callback: keras.callbacks.Callback) -> dict[str, float | None]:
         values = {name: getattr(callback, name) for name in self.STATE if hasattr(callback, name)}
         return {name: None if value is None else float(value) for name, value in values.items()}
 
-    def _forget(self, epochs: list[Path]) -> None:
+    def _delete_checkpoints(self, epochs: list[Path]) -> None:
         for epoch in epochs:
             shutil.rmtree(epoch)
 

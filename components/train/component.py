@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def train(
     shards: dsl.Input[dsl.Dataset],
     head: str,
@@ -44,15 +44,15 @@ def train(
         dropout: share of the dense units switched off in training.
         l2: weight decay of the convolutions' kernels.
         batch_norm_momentum: of the moving statistics; 0.99 never settles in the few steps of a small data set.
-        learning_rate: of Adam, at the start. With `flatten` and few pictures 1e-4 is steadier.
-        batch_size: pictures a step, over all GPUs.
+        learning_rate: of Adam, at the start. With `flatten` and few images 1e-4 is steadier.
+        batch_size: images a step, over all GPUs.
         epochs: at most; early stopping usually ends before.
         early_stopping_patience: epochs without a lower validation loss before training stops.
         reduce_lr_patience: the same, before the learning rate is halved.
         rotation_deg: augmentation: at most this rotation, either way.
         zoom: augmentation: at most this share larger or smaller.
         shear_deg: augmentation: at most this shear, either way.
-        horizontal_flip: augmentation: mirror half of the pictures.
+        horizontal_flip: augmentation: mirror half of the images.
         threshold: probability of a tumour from which the label is `tumor`; two classes only.
         seed: of the weights, the order and the augmentation.
         checkpoint_dir: a folder that outlives the pod, where a killed training resumes; empty for none.
@@ -63,11 +63,11 @@ def train(
     """
     from pathlib import Path
 
-    from components.errors import exit_clearly
+    from components.errors import exit_on_input_error
     from components.hyperparameters import TrainConfig
     from components.train.train import train as fit_and_export
 
-    with exit_clearly("train"):
+    with exit_on_input_error("train"):
         trained = fit_and_export(
             Path(shards.path),
             model_dir=Path(model.path),

@@ -1,4 +1,4 @@
-"""Batches of pictures and labels from the shards, augmented, in an order that only seed and epoch decide."""
+"""Batches of images and labels from the shards, augmented, in an order that only seed and epoch decide."""
 
 import json
 import math
@@ -51,7 +51,7 @@ def open_shards(folder: Path) -> Shards:
 
 
 def read_hashes(shards: Shards) -> list[str]:
-    """Return the sha256 of every picture that a model may learn from: those of train and validation."""
+    """Return the sha256 of every image that a model may learn from: those of train and validation."""
     import tensorflow as tf
 
     records = tf.data.TFRecordDataset(shards.files("train") + shards.files("validation"))
@@ -97,15 +97,15 @@ def steps_per_epoch(shards: Shards, config: TrainConfig) -> int:
 
 
 def augment(pixels: "tf.Tensor", config: TrainConfig, *, seed: "tf.Tensor") -> "tf.Tensor":
-    """Rotate, mirror, zoom and shear each picture by its own draw, in one resampling.
+    """Rotate, mirror, zoom and shear each image by its own draw, in one resampling.
 
     Args:
         pixels: float32 [n, size, size, 3], 0-1.
         config: the ranges.
-        seed: int64 [2]; the same seed gives the same pictures.
+        seed: int64 [2]; the same seed gives the same images.
 
     Returns:
-        float32 [n, size, size, 3], 0-1; what comes from outside of the picture is black.
+        float32 [n, size, size, 3], 0-1; what comes from outside of the image is black.
     """
     import tensorflow as tf
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brain_tumor.classes import NO_TUMOR
-from brain_tumor.model_card import MODEL_CARD, MODEL_NAME, TRAINING_HASHES, WARMUP_REQUESTS
+from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, TRAINING_HASHES, WARMUP_REQUESTS
 from brain_tumor.phantoms import phantom_pngs
-from components.files import written_whole
+from components.files import atomic_write
 from components.hyperparameters import TrainConfig
 from components.saved_model import SavedModel
 from components.train.data import Shards, read_hashes
@@ -36,19 +36,19 @@ def export(
     """
     import tensorflow as tf
 
-    from components.train.export import verify_against_live
+    from components.train.export import verify_against_keras_model
 
     served = served_model(model, shards.classes, config)
-    with written_whole(model_dir) as partial:
+    with atomic_write(model_dir) as partial:
         signatures = {"serving_default": served.serving_default, "explain": served.explain}
         tf.saved_model.save(served, str(partial), signatures=signatures)
-        (partial / MODEL_CARD).parent.mkdir()
+        (partial / MODEL_CARD_PATH).parent.mkdir()
         card = json.dumps(model_card(model, shards, config, history), indent=2)
-        (partial / MODEL_CARD).write_text(card + "\n")
+        (partial / MODEL_CARD_PATH).write_text(card + "\n")
         (partial / TRAINING_HASHES).write_text("".join(f"{sha256}\n" for sha256 in read_hashes(shards)))
         write_warmup_requests(partial / WARMUP_REQUESTS)
         verify(partial)
-        verify_against_live(partial, model, shards.classes)
+        verify_against_keras_model(partial, model, shards.classes)
     print(f"train: exported and verified, {sum(f.stat().st_size for f in model_dir.rglob('*')) / 1e6:.1f} MB", flush=True)
 
 
@@ -88,7 +88,7 @@ def write_warmup_requests(path: Path) -> None:
                 writer.write(log.SerializeToString())
 
 
-def verify_against_live(model_dir: Path, model: "keras.Model", classes: list[str]) -> None:
+def verify_against_keras_model(model_dir: Path, model: "keras.Model", classes: list[str]) -> None:
     """Compare what the folder answers with the live network, value by value, the heatmap with a second way to it.
 
     Raises:
@@ -97,9 +97,9 @@ def verify_against_live(model_dir: Path, model: "keras.Model", classes: list[str
     import keras
     import tensorflow as tf
 
-    pictures = phantom_pngs(4)
-    answer = SavedModel(model_dir).ask("explain", pictures)
-    pixels = decode_batch(tf.constant(pictures), model.input_shape[1])
+    images = phantom_pngs(4)
+    answer = SavedModel(model_dir).run_signature("explain", images)
+    pixels = decode_batch(tf.constant(images), model.input_shape[1])
     check_close("probability of the live network", model.predict(pixels, verbose=0), answer["probability"])
 
     outputs = keras.Model(model.input, [model.get_layer(LAST_CONVOLUTION).output, model.get_layer(LOGITS).output])

@@ -21,7 +21,7 @@ History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A trained network: float32, the weights of its best epoch, and the log of all epochs."""
 
     model: "keras.Model"
@@ -38,7 +38,7 @@ def train(
     checkpoint_dir: Path | None = None,
     metrics_file: Path | None = None,
     gpus: int = 0,
-) -> Trained:
+) -> TrainingResult:
     """Train on what preprocess wrote and export the SavedModel.
 
     Args:
@@ -76,20 +76,20 @@ def fit(
     logs_dir: Path | None = None,
     checkpoint_dir: Path | None = None,
     metrics_file: Path | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train on all local GPUs, in mixed precision where there is one, and return the best epoch in float32.
 
     Best is the lowest validation loss. With `checkpoint_dir` the state is kept after every epoch, that of the callbacks
-    included, and a training with the same pictures and hyper-parameters goes on from there.
+    included, and a training with the same images and hyper-parameters goes on from there.
     """
     import keras
     import tensorflow as tf
 
-    from components.train.callbacks import MetricsFile, Progress, Resume
+    from components.train.callbacks import MetricsFile, Progress, ResumableCheckpoint
 
     keras.utils.set_random_seed(config.seed)
     gpus = tf.config.list_logical_devices("GPU")
-    print(f"train: {shards.count('train')} pictures, {shards.count('validation')} for validation, {_devices(gpus)}", flush=True)
+    print(f"train: {shards.count('train')} images, {shards.count('validation')} for validation, {_devices(gpus)}", flush=True)
     classes = len(shards.classes)
     with tempfile.TemporaryDirectory() as scratch:
         best_weights = Path(scratch) / "best.weights.h5"
@@ -102,7 +102,7 @@ def fit(
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
         ]
         identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config}"
-        resume = Resume(checkpoint_dir or Path(scratch), watchers, best_weights=best_weights, identity=identity)
+        resume = ResumableCheckpoint(checkpoint_dir or Path(scratch), watchers, best_weights=best_weights, identity=identity)
         first_epoch = resume.restore(model)
         callbacks = [*watchers, resume, Progress(config.epochs)]
         if metrics_file:
@@ -125,7 +125,7 @@ def fit(
             raise InputError(f"the validation loss is not finite (learning_rate={config.learning_rate}): lower the learning rate")
         best = build_model(config, classes)
         best.load_weights(best_weights)
-    return Trained(best, resume.history, losses.index(min(losses)))
+    return TrainingResult(best, resume.history, losses.index(min(losses)))
 
 
 def compile_model(model: "keras.Model", config: TrainConfig, classes: int) -> None:

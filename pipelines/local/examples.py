@@ -1,4 +1,4 @@
-"""Classify held-out pictures of a run with the service and keep each beside its overlay."""
+"""Classify held-out images of a run with the service and keep each beside its overlay."""
 
 import base64
 import json
@@ -9,17 +9,17 @@ from typing import Any
 
 from PIL import Image
 
-from brain_tumor.images import read_picture
+from brain_tumor.images import read_image
 from brain_tumor.model_card import MODEL_NAME, TRAINING_HASHES
-from brain_tumor.overlay import MAX_SIDE_PX, scale_picture
+from brain_tumor.overlay import MAX_OVERLAY_SIDE_PX, scale_image
 from components.dataset import HELD_OUT, ImagesZip, read_splits
-from components.files import written_whole
+from components.files import atomic_write
 
 
 def classify_held_out(folder: Path, count: int, *, model_dir: Path, address: str) -> None:
-    """Classify `count` held-out pictures of a run that the model was not trained on.
+    """Classify `count` held-out images of a run that the model was not trained on.
 
-    Prints a line each, and writes `examples/<n>.png`, the picture, and `examples/<n>-overlay.png` into the run's folder.
+    Prints a line each, and writes `examples/<n>.png`, the image, and `examples/<n>-overlay.png` into the run's folder.
 
     Args:
         folder: the run's.
@@ -30,14 +30,14 @@ def classify_held_out(folder: Path, count: int, *, model_dir: Path, address: str
     seen = set((model_dir / TRAINING_HASHES).read_text().split())
     labels, encoded = _held_out(folder, count, seen)
     if not labels:
-        print("the champion was trained on every picture that is held out here")
+        print("the champion was trained on every image that is held out here")
         return
-    with written_whole(folder.resolve() / "examples") as examples:
+    with atomic_write(folder.resolve() / "examples") as examples:
         examples.mkdir()
         for index, (label, data) in enumerate(zip(labels, encoded, strict=True), start=1):
             prediction = _explain(address, data)
-            picture = scale_picture(read_picture(data).pixels, MAX_SIDE_PX)
-            Image.fromarray(picture).save(examples / f"{index}.png")
+            image = scale_image(read_image(data).pixels, MAX_OVERLAY_SIDE_PX)
+            Image.fromarray(image).save(examples / f"{index}.png")
             (examples / f"{index}-overlay.png").write_bytes(base64.b64decode(prediction["overlay_png"]))
             said = f"called {prediction['label']}, confidence {prediction['confidence']:.3f}, labelled {label}"
             print(f"  {folder / 'examples'}/{index}-overlay.png  {said}")
@@ -51,7 +51,7 @@ def _explain(address: str, data: bytes) -> dict[str, Any]:
 
 
 def _held_out(folder: Path, count: int, seen: set[str]) -> tuple[list[str], list[bytes]]:
-    """Return the labels and encoded bytes of the first held-out pictures, taking the labels in turn, without those in `seen`."""
+    """Return the labels and encoded bytes of the first held-out images, taking the labels in turn, without those in `seen`."""
     samples = [sample for sample in read_splits(folder / "splits.csv") if sample.split == HELD_OUT and sample.sha256 not in seen]
     by_label = [[sample for sample in samples if sample.label == label] for label in sorted({s.label for s in samples})]
     in_turn = [sample for row in zip_longest(*by_label) for sample in row if sample][:count]

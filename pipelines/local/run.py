@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor.errors import InputError
-from components.files import written_whole
-from components.registry import open_target, registry_address
+from components.files import atomic_write
+from components.registry import open_registry_and_store, registry_uri
 from pipelines.compile import compile_pipeline
-from pipelines.local.run_summary import closing_table
+from pipelines.local.run_summary import run_summary
 from pipelines.local.step_log import StepLog
 from pipelines.parameters import add_parameter_options, parse_parameters
 from pipelines.pipeline import brain_tumor
 
 # What a run leaves to look at: name in the run's folder, and the task and output it comes from.
-KEPT = {
+RUN_ARTIFACTS = {
     "report.html": "evaluate/report",
     "metrics.json": "evaluate/evaluation",
     "ingest.html": "ingest/report",
@@ -52,7 +52,7 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
     """
     started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     folder = runs / started
-    with _alone_in(runs), written_whole(folder) as partial:
+    with _exclusive_lock(runs), atomic_write(folder) as partial:
         outputs = partial / "steps"
         outputs.mkdir(parents=True)
         compile_pipeline(partial / "pipeline.yaml")
@@ -61,18 +61,18 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
         except Exception as error:
             failed = _keep_failure(partial, runs / f"{started}-failed")
             raise RuntimeError(f"{error}\nwhat is left of it: {failed}") from error
-        for name, output in KEPT.items():
+        for name, output in RUN_ARTIFACTS.items():
             _output(outputs, output).rename(partial / name)
         _keep_model(outputs, partial)
         shutil.rmtree(outputs)
-    with written_whole(folder / "summary.md") as summary:
-        summary.write_text(closing_table(folder))
+    with atomic_write(folder / "summary.md") as summary:
+        summary.write_text(run_summary(folder))
     _point_latest(runs, folder)
     return folder
 
 
 @contextlib.contextmanager
-def _alone_in(runs: Path) -> Iterator[None]:
+def _exclusive_lock(runs: Path) -> Iterator[None]:
     """Hold the folder of runs for one run, and remove what a run that was killed left in it.
 
     Raises:
@@ -106,7 +106,7 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
         log_path.open("w", encoding="utf-8") as file,
         warnings.catch_warnings(),
         _environment_of_steps(outputs / "scratch"),
-        _tried_once(),
+        _without_retries(),
     ):
         # The runner warns that it uses neither the image nor the accelerator.
         warnings.filterwarnings("ignore", module=r"kfp\.local")
@@ -120,7 +120,7 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
 
 
 @contextlib.contextmanager
-def _tried_once() -> Iterator[None]:
+def _without_retries() -> Iterator[None]:
     """Leave the retries out: the local runner would wait minutes before it repeats what fails again."""
     spec = brain_tumor.pipeline_spec
     before = type(spec).FromString(spec.SerializeToString())
@@ -147,8 +147,8 @@ def _environment_of_steps(scratch: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _defaults_here(runs: Path) -> dict[str, Any]:
-    return {"model_store": str(runs / "models"), "tracking_uri": registry_address(runs), "gpus": 0}
+def _local_defaults(runs: Path) -> dict[str, Any]:
+    return {"model_store": str(runs / "models"), "tracking_uri": registry_uri(runs), "gpus": 0}
 
 
 def _output(outputs: Path, name: str) -> Path:
@@ -182,8 +182,8 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     options = parser.parse_args()
     try:
-        arguments = _defaults_here(options.runs) | {"source": options.source} | parse_parameters(options.set)
-        open_target(arguments["model_store"], arguments["tracking_uri"])
+        arguments = _local_defaults(options.runs) | {"source": options.source} | parse_parameters(options.set)
+        open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])
         folder = run(options.runs, arguments)
         print((folder / "summary.md").read_text(), flush=True)
         return 0

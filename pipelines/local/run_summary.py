@@ -12,7 +12,7 @@ from components.dataset import SPLITS, read_splits
 FIGURES = {"ROC-AUC": "roc_auc", "recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
 
 
-def closing_table(folder: Path) -> str:
+def run_summary(folder: Path) -> str:
     """Return what a run came to: data, split, metrics with interval, verdict, and where things are."""
     result = json.loads((folder / "metrics.json").read_text())
     metrics = result["metrics"]
@@ -20,7 +20,7 @@ def closing_table(folder: Path) -> str:
     rows = [
         ("data", _data(folder)),
         ("split", _split(folder)),
-        ("held out", f"{result['images']} pictures in {result['groups']} groups"),
+        ("held out", f"{result['images']} images in {result['groups']} groups"),
         ("accuracy", f"{_figure(metrics['accuracy'])}, 95 % interval {interval}"),
         *((name, _figure(metrics[key])) for name, key in FIGURES.items()),
         ("champion", _champion(result.get("champion"))),
@@ -46,11 +46,11 @@ def _champion(champion: dict[str, Any] | None) -> str:
     if champion["reason"]:
         return f"version {champion['version']} not compared: {champion['reason']}"
     before, now = _figure(champion["champion_accuracy"]), _figure(champion["accuracy"])
-    return f"accuracy {now}, where version {champion['version']} has {before}, on {champion['images']} pictures new to both"
+    return f"accuracy {now}, where version {champion['version']} has {before}, on {champion['images']} images new to both"
 
 
 def _figure(value: float | None) -> str:
-    return "undefined on these pictures" if value is None else f"{value:.3f}"
+    return "undefined on these images" if value is None else f"{value:.3f}"
 
 
 def _data(folder: Path) -> str:

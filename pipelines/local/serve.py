@@ -16,7 +16,7 @@ from pathlib import Path
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME, NOTICE, read_model_card
-from components.registry import champion, connect, local_copy, registry_address
+from components.registry import connect, get_champion, local_copy, registry_uri
 from pipelines.local.examples import classify_held_out
 
 READY_SECONDS = 120
@@ -126,13 +126,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.serve", description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     parser.add_argument(
-        "--examples", type=int, default=0, metavar="N", help="first classify N held-out pictures of the last run; default: 0"
+        "--examples", type=int, default=0, metavar="N", help="first classify N held-out images of the last run; default: 0"
     )
     parser.add_argument("--page", action="store_true", help="also start the page")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        registered = champion(connect(registry_address(options.runs)))
+        registered = get_champion(connect(registry_uri(options.runs)))
         if registered is None:
             print("there is no champion: no model has passed the gate yet")
             return 2

@@ -6,9 +6,9 @@ import sys
 from collections import deque
 from typing import TextIO
 
-from components.uris import without_credentials
+from components.uris import redact_credentials
 
-SAID_BY_A_STEP = re.compile(r"^\s*((?:ingest|preprocess|train|evaluate|gate|register|deploy|refuse|summary): .*)$")
+STEP_LINE = re.compile(r"^\s*((?:ingest|preprocess|train|evaluate|gate|register|deploy|refuse|summary): .*)$")
 TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -30,10 +30,10 @@ class StepLog(io.TextIOBase):
         """Take text as it comes, part of a line or several."""
         *lines, self._rest = (self._rest + text).split("\n")
         for raw in lines:
-            line = without_credentials(raw)  # the runner repeats the source as it was given
+            line = redact_credentials(raw)  # the runner repeats the source as it was given
             self._file.write(f"{line}\n")
             self._file.flush()
-            if said := SAID_BY_A_STEP.match(line):
+            if said := STEP_LINE.match(line):
                 print(said[1], file=self._stdout, flush=True)
             self._in_traceback = line.strip() == TRACEBACK or (self._in_traceback and bool(line.strip()))
             if self._in_traceback:

@@ -1,4 +1,4 @@
-"""A search as a picture: what each trial came to, and which values of the hyper-parameters did well."""
+"""A search as an image: what each trial came to, and which values of the hyper-parameters did well."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from brain_tumor.model_card import NOTICE
 from components.evaluate.plots import INK, SERIES, SOFT, STYLE
-from pipelines.tuning.search import SPACE
+from pipelines.tuning.search import SEARCH_SPACE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ def draw_search(trials: Sequence[FrozenTrial], path: Path, *, title: str) -> Non
     from matplotlib.figure import Figure
 
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    names = [name for name in SPACE if any(name in trial.params for trial in complete)]
+    names = [name for name in SEARCH_SPACE if any(name in trial.params for trial in complete)]
     rows = -(-len(names) // COLUMNS)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.2 + 2.4 * rows), layout="constrained")
@@ -60,7 +60,7 @@ def _paint_history(axes: "Axes", trials: Sequence[FrozenTrial], title: str) -> N
 
 def _paint_values(axes: "Axes", complete: Sequence[FrozenTrial], name: str) -> None:
     values = [trial.params[name] for trial in complete]
-    space = SPACE[name]
+    space = SEARCH_SPACE[name]
     if isinstance(space, CategoricalDistribution):
         axes.set_xticks(range(len(space.choices)), [str(choice) for choice in space.choices])
         axes.set_xlim(-0.5, len(space.choices) - 0.5)

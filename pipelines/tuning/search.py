@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from components.uris import without_credentials
+from components.uris import redact_credentials
 
 POLL_SECONDS = 0.3
 # What is searched, and where. Choices that change what the model is, as its head, are a person's.
-SPACE: dict[str, BaseDistribution] = {
+SEARCH_SPACE: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-4, 3e-3, log=True),
     "dropout": FloatDistribution(0.2, 0.7),
     "l2": FloatDistribution(1e-6, 1e-2, log=True),
@@ -41,12 +41,12 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, *, shards: Path, fixed: 
         log: the file to write what the training says to.
     """
     metrics = log.with_suffix(".metrics")
-    flags = [f"--{name}={as_text(value)}" for name, value in (dict(fixed) | trial.params).items()]
+    flags = [f"--{name}={format_value(value)}" for name, value in (dict(fixed) | trial.params).items()]
     command = [sys.executable, "-m", "components.train", "--shards", str(shards), "--metrics-file", str(metrics), *flags]
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        pruned = _watch(trial, process, metrics)
+        pruned = _report_epochs(trial, process, metrics)
     finally:
         process.terminate()
         process.wait()
@@ -55,7 +55,7 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, *, shards: Path, fixed: 
         return
     if process.returncode:
         said = log.read_text().strip().splitlines() or ["nothing was said"]
-        trial.set_user_attr(ERROR, without_credentials(said[-1]))
+        trial.set_user_attr(ERROR, redact_credentials(said[-1]))
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     history = read_metrics(metrics)
@@ -64,7 +64,7 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, *, shards: Path, fixed: 
     study.tell(trial, history["val_auc"][best])
 
 
-def _watch(trial: optuna.Trial, process: subprocess.Popen, metrics: Path) -> bool:
+def _report_epochs(trial: optuna.Trial, process: subprocess.Popen, metrics: Path) -> bool:
     """Report every epoch, in order, until the process ends; return whether it fell behind the others before."""
     reported = 0
     running = True
@@ -92,6 +92,6 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     return {name: values[:epochs] for name, values in history.items()}
 
 
-def as_text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a hyper-parameter as it stands on a command line: the trial's and the one that a person is told."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

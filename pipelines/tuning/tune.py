@@ -17,25 +17,25 @@ from brain_tumor.model_card import NOTICE
 from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
-from components.saved_model import start_tensorflow
-from components.uris import without_credentials
+from components.saved_model import import_tensorflow_quietly
+from components.uris import redact_credentials
 from pipelines.parameters import add_parameter_options, parse_parameters
 from pipelines.tuning.figure import draw_search
-from pipelines.tuning.search import EPOCH, ERROR, SPACE, as_text, run_trial
+from pipelines.tuning.search import EPOCH, ERROR, SEARCH_SPACE, format_value, run_trial
 
 SHOWN = 5
 SHARES = ("test_share", "validation_share")
 EPILOG = f"""\
-searched, unless --set gives a value: {", ".join(SPACE)}
+searched, unless --set gives a value: {", ".join(SEARCH_SPACE)}
 
-Pictures are brought in and split once. A trial is a training of its own; it is ended early where, from its fifth epoch on, the
+Images are brought in and split once. A trial is a training of its own; it is ended early where, from its fifth epoch on, the
 others' median was better. The first has the default parameters. What is found was chosen on the validation part: how good it is,
 the held-out part says, when the pipeline runs with it.
 """
 
 
 def search(source: str, folder: Path, *, trials: int, settings: dict[str, Any]) -> optuna.Study:
-    """Bring the pictures in, then try hyper-parameters on them; the study stays in `folder`, the pictures do not.
+    """Bring the images in, then try hyper-parameters on them; the study stays in `folder`, the images do not.
 
     Args:
         source: see the ingest step.
@@ -49,7 +49,7 @@ def search(source: str, folder: Path, *, trials: int, settings: dict[str, Any]) 
     shares = {name: settings[name] for name in SHARES if name in settings}
     fixed = {name: value for name, value in settings.items() if name not in SHARES}
     seed = fixed.setdefault("seed", TrainConfig.seed)
-    space = {name: values for name, values in SPACE.items() if name not in fixed}
+    space = {name: values for name, values in SEARCH_SPACE.items() if name not in fixed}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{folder}/study.db",
@@ -60,7 +60,7 @@ def search(source: str, folder: Path, *, trials: int, settings: dict[str, Any]) 
     )
     study.enqueue_trial({name: value for name, value in asdict(TrainConfig()).items() if name in space})
     with tempfile.TemporaryDirectory(dir=folder) as data:
-        shards = _bring_in(source, Path(data).resolve(), seed=seed, **shares)
+        shards = _ingest_and_split(source, Path(data).resolve(), seed=seed, **shares)
         try:
             for number in range(trials):
                 trial = study.ask(space)
@@ -71,11 +71,11 @@ def search(source: str, folder: Path, *, trials: int, settings: dict[str, Any]) 
     return study
 
 
-def _bring_in(source: str, folder: Path, **split: Any) -> Path:
+def _ingest_and_split(source: str, folder: Path, **split: Any) -> Path:
     """Ingest and preprocess into a folder; return the shards."""
     images, manifest, shards = folder / "images.zip", folder / "manifest.csv", folder / "shards"
     ingest(source, images_zip=images, manifest_csv=manifest, report_html=folder / "ingest.html")
-    start_tensorflow()
+    import_tensorflow_quietly()
     preprocess(images, manifest, shards=shards, splits_csv=folder / "splits.csv", **split)
     return shards
 
@@ -95,10 +95,10 @@ def ranking(study: optuna.Study) -> list[FrozenTrial]:
 
 def table(trials: list[FrozenTrial]) -> str:
     """Return a line a trial: what it came to and its hyper-parameters."""
-    names = [name for name in SPACE if name in trials[0].params]
+    names = [name for name in SEARCH_SPACE if name in trials[0].params]
     rows = [["trial", "val_auc", "epoch", *names]]
     for trial in trials:
-        values = [as_text(trial.params[name]) for name in names]
+        values = [format_value(trial.params[name]) for name in names]
         rows.append([str(trial.number), f"{trial.value:.4f}", str(trial.user_attrs[EPOCH]), *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -125,7 +125,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     parser.add_argument("--trials", type=int, default=20, help="default: %(default)s")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the pictures go and the training ends with it, as at Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the images go and the training ends with it, as at Ctrl-C
     folder = options.runs / "tune" / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         if options.trials < 1:
@@ -142,17 +142,17 @@ def main() -> int:
     best = ranking(study)
     if not best:
         sys.exit(f"no trial was trained to its end: what they said is in {folder}")
-    _close(best, study, folder, options.source, settings)
+    _report_results(best, study, folder, options.source, settings)
     return 0
 
 
-def _close(best: list[FrozenTrial], study: optuna.Study, folder: Path, source: str, settings: dict[str, Any]) -> None:
-    shown = without_credentials(source)
+def _report_results(best: list[FrozenTrial], study: optuna.Study, folder: Path, source: str, settings: dict[str, Any]) -> None:
+    shown = redact_credentials(source)
     draw_search(study.trials, folder / "search.png", title=f"{len(study.trials)} trials on {shown}")
-    flags = " ".join(f"--set {name}={as_text(value)}" for name, value in (settings | best[0].params).items())
+    flags = " ".join(f"--set {name}={format_value(value)}" for name, value in (settings | best[0].params).items())
     print(f"\n{table(best[:SHOWN])}\n\n  the best: {flags}")
     print(f"  the pipeline with it: .venv/bin/python -m pipelines.local.run --source '{shown}' {flags}")
-    print(f"  picture: {folder / 'search.png'}\n\n  {NOTICE}")
+    print(f"  image: {folder / 'search.png'}\n\n  {NOTICE}")
 
 
 if __name__ == "__main__":

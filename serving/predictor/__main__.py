@@ -30,7 +30,7 @@ GRACE_SECONDS = 10
 PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?(:predict|/metadata)?")
 
 
-class Refusal(Exception):
+class PredictorError(Exception):
     """Why a request is not answered: a sentence for the client, and the name of gRPC's status."""
 
     def __init__(self, sentence: str, code: str = "INVALID_ARGUMENT"):
@@ -63,21 +63,21 @@ class Model:
         file = str(folder / "assets.extra" / "tf_serving_warmup_requests")
         for record in tf.data.TFRecordDataset(tf.io.gfile.glob(file)).as_numpy_iterator():
             request = PredictionLog.FromString(record).predict_log.request
-            name, takes = self.signature(request.model_spec.signature_name)
-            self.run(name, list(request.inputs[takes].string_val))
+            name, input_name = self.signature(request.model_spec.signature_name)
+            self.run(name, list(request.inputs[input_name].string_val))
 
     def signature(self, name: Any, otherwise: str = "INVALID_ARGUMENT") -> tuple[str, str]:
         """Return the names of a signature, the default's for none, and of its input."""
         if (name := name or "serving_default") not in self._calls:
-            raise Refusal(f'Serving signature name: "{name}" not found in signature def', otherwise)
+            raise PredictorError(f'Serving signature name: "{name}" not found in signature def', otherwise)
         return name, next(iter(self.signature_def[name].inputs))
 
-    def run(self, name: str, pictures: list[bytes]) -> dict[str, np.ndarray]:
-        """Return a signature's outputs for one picture or more: name -> [N, ...]."""
+    def run(self, name: str, images: list[bytes]) -> dict[str, np.ndarray]:
+        """Return a signature's outputs for one image or more: name -> [N, ...]."""
         try:
-            return dict(zip(sorted(self.signature_def[name].outputs), self._calls[name](np.array(pictures, object)), strict=True))
+            return dict(zip(sorted(self.signature_def[name].outputs), self._calls[name](np.array(images, object)), strict=True))
         except self._error as error:
-            raise Refusal(error.message.rpartition("\nNode: ")[2].partition("\n")[2] or error.message) from None
+            raise PredictorError(error.message.rpartition("\nNode: ")[2].partition("\n")[2] or error.message) from None
 
 
 class Predictor:
@@ -92,15 +92,15 @@ class Predictor:
     async def load(self, folder: Path) -> None:
         self._model = await asyncio.to_thread(Model, folder)
 
-    async def _run(self, name: str, pictures: list[bytes]) -> dict[str, np.ndarray]:
-        # A call a request: on one core a batch of four takes as long as four calls, and one bad picture would fail it.
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._loaded().run, name, pictures)
+    async def _run(self, name: str, images: list[bytes]) -> dict[str, np.ndarray]:
+        # A call a request: on one core a batch of four takes as long as four calls, and one bad image would fail it.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._loaded().run, name, images)
 
     async def rest(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer over HTTP, as an ASGI application."""
         try:
             status, answer = 200, await self._route(scope["method"], scope["path"], await Request(scope, receive).body())
-        except Refusal as refusal:
+        except PredictorError as refusal:
             status, answer = {"NOT_FOUND": 404, "UNAVAILABLE": 503}.get(refusal.code, 400), {"error": str(refusal)}
         content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         await Response(content, status, media_type="application/json")(scope, receive, send)
@@ -108,7 +108,9 @@ class Predictor:
     async def _route(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         found = PATH.fullmatch(path)
         if not found or method != ("POST" if found[3] == ":predict" else "GET"):
-            raise Refusal(f"Malformed request: {method} {path}", "INVALID_ARGUMENT" if path.startswith("/v1/") else "NOT_FOUND")
+            raise PredictorError(
+                f"Malformed request: {method} {path}", "INVALID_ARGUMENT" if path.startswith("/v1/") else "NOT_FOUND"
+            )
         self._check(found[1], int(found[2] or 0))
         if not found[3]:
             state = {"version": str(self._version), "state": "AVAILABLE" if self._model else "LOADING"}
@@ -119,8 +121,8 @@ class Predictor:
             )
             del document["metadata"]["signature_def"]["@type"]
             return document
-        name, pictures, by_row = read_predict(body, self._loaded())
-        outputs = await self._run(name, pictures)
+        name, images, by_row = read_predict(body, self._loaded())
+        outputs = await self._run(name, images)
         columns = {key: data.astype(str).tolist() if data.dtype == object else data for key, data in outputs.items()}
         if not by_row:
             return {"outputs": columns if len(columns) > 1 else next(iter(columns.values()))}
@@ -134,14 +136,14 @@ class Predictor:
 
         request = PredictRequest.FromString(message)
         self._check(request.model_spec.name, request.model_spec.version.value)
-        name, takes = self._loaded().signature(request.model_spec.signature_name, "FAILED_PRECONDITION")
-        pictures = list(request.inputs[takes].string_val)
-        if list(request.inputs) != [takes] or not pictures:
-            raise Refusal(f"wanted one input, {takes}: DT_STRING [N] with N > 0")
-        outputs = await self._run(name, pictures)
+        name, input_name = self._loaded().signature(request.model_spec.signature_name, "FAILED_PRECONDITION")
+        images = list(request.inputs[input_name].string_val)
+        if list(request.inputs) != [input_name] or not images:
+            raise PredictorError(f"wanted one input, {input_name}: DT_STRING [N] with N > 0")
+        outputs = await self._run(name, images)
         wanted = list(request.output_filter) or list(outputs)
         if len(set(wanted) & set(outputs)) != len(wanted):
-            raise Refusal(f"output_filter: wanted each once of {', '.join(outputs)}")
+            raise PredictorError(f"output_filter: wanted each once of {', '.join(outputs)}")
         answer = PredictResponse(model_spec=self._spec(name))
         for output in wanted:
             answer.outputs[output].CopyFrom(make_tensor_proto(outputs[output]))
@@ -163,16 +165,16 @@ class Predictor:
         try:
             self._loaded()
             return (await method(message)).SerializeToString()
-        except (Refusal, DecodeError) as error:
+        except (PredictorError, DecodeError) as error:
             return await context.abort(grpc.StatusCode[getattr(error, "code", "INVALID_ARGUMENT")], str(error))
 
     def _check(self, name: str, version: int) -> None:
         if name != self._name or version not in (0, self._version):
-            raise Refusal(f"Servable not found for request: {name}, version {version or 'latest'}", "NOT_FOUND")
+            raise PredictorError(f"Servable not found for request: {name}, version {version or 'latest'}", "NOT_FOUND")
 
     def _loaded(self) -> Model:
         if self._model is None:
-            raise Refusal(f"Servable {self._name} version {self._version} is still loading", "UNAVAILABLE")
+            raise PredictorError(f"Servable {self._name} version {self._version} is still loading", "UNAVAILABLE")
         return self._model
 
     def _metadata(self) -> Message:
@@ -188,29 +190,29 @@ class Predictor:
 
 
 def read_predict(body: bytes, model: Model) -> tuple[str, list[bytes], bool]:
-    """Return the signature that a REST request names, its pictures, and whether they came by row."""
+    """Return the signature that a REST request names, its images, and whether they came by row."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refusal(f"JSON Parse error: {error}") from None
+        raise PredictorError(f"JSON Parse error: {error}") from None
     forms = [form for form in ("instances", "inputs") if isinstance(document, dict) and form in document]
     if len(forms) != 1:
-        raise Refusal("wanted a JSON object with either 'instances' or 'inputs'")
-    name, takes = model.signature(document.get("signature_name"))
+        raise PredictorError("wanted a JSON object with either 'instances' or 'inputs'")
+    name, input_name = model.signature(document.get("signature_name"))
     values = document[forms[0]]
-    values = values.get(takes) if forms == ["inputs"] and isinstance(values, dict) else values
+    values = values.get(input_name) if forms == ["inputs"] and isinstance(values, dict) else values
     if not isinstance(values, list) or not values:
-        raise Refusal(f"'{forms[0]}' is not a list with at least one value of {takes}")
-    return name, [read_bytes(value, takes) for value in values], forms == ["instances"]
+        raise PredictorError(f"'{forms[0]}' is not a list with at least one value of {input_name}")
+    return name, [read_bytes(value, input_name) for value in values], forms == ["instances"]
 
 
-def read_bytes(value: Any, takes: str) -> bytes:
+def read_bytes(value: Any, input_name: str) -> bytes:
     """Return the bytes of a string in JSON: text, {"b64": ...}, or either of them under the input's name."""
-    value = value[takes] if isinstance(value, dict) and list(value) == [takes] else value
+    value = value[input_name] if isinstance(value, dict) and list(value) == [input_name] else value
     try:
         return value.encode() if isinstance(value, str) else binascii.a2b_base64(value["b64"])
     except (TypeError, KeyError, ValueError):
-        raise Refusal(f'wanted a string, {{"b64": "<base64>"}}, or either under the key {takes}') from None
+        raise PredictorError(f'wanted a string, {{"b64": "<base64>"}}, or either under the key {input_name}') from None
 
 
 async def serve(folder: Path, http_port: int, grpc_port: int) -> None:

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from components.saved_model import SavedModel, start_tensorflow
+from components.saved_model import SavedModel, import_tensorflow_quietly
 
 CALLS = 60
 BATCHES = (1, 8)
 WANTED = 1.5
 
 
-def measure(model: SavedModel, pictures: list[bytes]) -> dict[str, float]:
+def measure(model: SavedModel, images: list[bytes]) -> dict[str, float]:
     """Return the median seconds of a call of each signature over `CALLS` calls, taken in turn."""
     seconds: dict[str, list[float]] = {"serving_default": [], "explain": []}
     for call in range(CALLS + 5):
         for signature, taken in seconds.items():
             started = time.perf_counter()
-            model.ask(signature, pictures)
+            model.run_signature(signature, images)
             if call >= 5:  # the first calls build the graph
                 taken.append(time.perf_counter() - started)
     return {signature: statistics.median(taken) for signature, taken in seconds.items()}
@@ -46,18 +46,18 @@ def export_untrained(folder: Path, head: str) -> SavedModel:
 
 def main() -> None:
     """Print the median of both signatures and their ratio, for each head and batch size."""
-    start_tensorflow()
+    import_tensorflow_quietly()
     from brain_tumor.phantoms import phantom_pngs
     from components.hyperparameters import HEADS
 
-    pictures = phantom_pngs(max(BATCHES))
-    print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in pictures]) / 1e3:.0f} kB")
+    images = phantom_pngs(max(BATCHES))
+    print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in images]) / 1e3:.0f} kB")
     print("head     batch  serving_default   explain   ratio")
     with tempfile.TemporaryDirectory() as scratch:
         for head in HEADS:
             model = export_untrained(Path(scratch) / head, head)
             for batch in BATCHES:
-                median = measure(model, pictures[:batch])
+                median = measure(model, images[:batch])
                 ratio = median["explain"] / median["serving_default"]
                 verdict = "" if ratio <= WANTED else f"  above the wanted {WANTED}"
                 print(

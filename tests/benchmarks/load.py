@@ -72,9 +72,9 @@ class Load:
 
 
 def multipart(path: str, data: bytes) -> bytes:
-    """Build a POST of a picture in the form field `file`."""
-    boundary = b"----picture"
-    part = b'Content-Disposition: form-data; name="file"; filename="picture"\r\nContent-Type: application/octet-stream'
+    """Build a POST of an image in the form field `file`."""
+    boundary = b"----image"
+    part = b'Content-Disposition: form-data; name="file"; filename="image"\r\nContent-Type: application/octet-stream'
     body = b"--%s\r\n%s\r\n\r\n%s\r\n--%s--\r\n" % (boundary, part, data, boundary)
     return (
         b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=%s\r\nContent-Length: %d\r\n\r\n%s"
@@ -89,7 +89,7 @@ class Connection:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, position: int, request: bytes, due: float) -> Answer:
+    async def run_signature(self, position: int, request: bytes, due: float) -> Answer:
         status, head, body = NO_ANSWER, b"", b""
         try:
             async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
@@ -142,7 +142,7 @@ async def _closed(port: int, requests: list[bytes], clients: int, seconds: float
     async def client(turns: Iterator[tuple[int, bytes]]) -> None:
         connection = Connection(port)
         while (now := time.monotonic()) < end and (turn := next(turns, None)):
-            answers.append(await connection.ask(*turn, due=now))
+            answers.append(await connection.run_signature(*turn, due=now))
         connection.close()
 
     await asyncio.gather(*(client(turns) for _ in range(clients)))
@@ -155,7 +155,7 @@ async def _open(port: int, requests: list[bytes], rate: float, seconds: float) -
 
     async def one(position: int, due: float) -> None:
         connection = idle.pop() if idle else Connection(port)
-        answers.append(await connection.ask(position, requests[position], due))
+        answers.append(await connection.run_signature(position, requests[position], due))
         idle.append(connection)
 
     begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""The service under more than it carries: too many requests, no predictor, large pictures.
+"""The service under more than it carries: too many requests, no predictor, large images.
 
 `python -m tests.benchmarks.overload [flood] [outage] [memory]`: without a name all three, some five minutes.
 """
@@ -16,33 +16,33 @@ from PIL import Image
 
 from brain_tumor.phantoms import make_phantom
 from serving.settings import Settings
-from tests.benchmarks.contenders import (
+from tests.benchmarks.load import NO_ANSWER, Answer, Answers, Load, multipart
+from tests.benchmarks.systems import (
     VERBS,
     Ports,
     model_folder,
     parser,
     predictor,
     running_service,
-    sample_pictures,
+    sample_images,
     say,
     span_seconds,
     transformer,
 )
-from tests.benchmarks.load import NO_ANSWER, Answer, Answers, Load, multipart
 from tests.serving.processes import free_ports
 
 IN_FLIGHT, TIMEOUT_SECONDS = Settings.max_in_flight, Settings.predictor_timeout_seconds
 ANSWERED = re.compile(rb'"label":\s*"(\w+)".*?"probability":\s*([\d.e+-]+)', re.DOTALL)
-SAME_PROBABILITY = 1e-4  # pictures that share a batch change the last digits
+SAME_PROBABILITY = 1e-4  # images that share a batch change the last digits
 OUTAGE_SECONDS, KILL_AFTER_SECONDS, DEAD_SECONDS = 35, 5, 5
-MAX_SIDE_PX = 4000
-EXPLAINS = {64: 600, 200: 600, 512: 500, 1024: 200, 2048: 60, MAX_SIDE_PX: 40}  # of each side in pixels
+MAX_OVERLAY_SIDE_PX = 4000
+EXPLAINS = {64: 600, 200: 600, 512: 500, 1024: 200, 2048: 60, MAX_OVERLAY_SIDE_PX: 40}  # of each side in pixels
 FORMATS = (("JPEG", "L"), ("JPEG", "RGB"), ("PNG", "L"), ("PNG", "RGB"))
 
 
-def flood(model: Path, pictures: list[bytes]) -> None:
+def flood(model: Path, images: list[bytes]) -> None:
     """Ask for twice of what the service carries: the surplus is refused at once, and the others hardly notice."""
-    requests = [multipart(VERBS["explain"], picture) for picture in pictures]
+    requests = [multipart(VERBS["explain"], image) for image in images]
     with running_service(model) as port, Load(port) as load:
         load.closed(requests, clients=IN_FLIGHT, seconds=3).result()
         say(f"flood: {IN_FLIGHT} clients for 20 s")
@@ -70,9 +70,9 @@ def p95_ms(answers: Answers) -> float:
     return float(np.percentile([answer.seconds for answer in answers if answer.status == 200] or [np.nan], 95)) * 1e3
 
 
-def outage(model: Path, pictures: list[bytes]) -> None:
+def outage(model: Path, images: list[bytes]) -> None:
     """Kill the predictor under load and start it again: nobody waits for long, and no answer is wrong."""
-    requests = [multipart(path, picture) for picture in pictures for path in VERBS.values()]
+    requests = [multipart(path, image) for image in images for path in VERBS.values()]
     ports = Ports(*free_ports(4))
     with ExitStack() as stack:
         first = stack.enter_context(predictor(model, ports))
@@ -124,8 +124,8 @@ def report(what: str, figure: float, at_most: float | None = None) -> None:
     print(f"{what:<30}{figure:>8.2f}{wanted}")
 
 
-def memory(model: Path, pictures: list[bytes]) -> None:
-    """Explain pictures of all sizes up to the largest that is allowed, and look at the transformer's memory."""
+def memory(model: Path, images: list[bytes]) -> None:
+    """Explain images of all sizes up to the largest that is allowed, and look at the transformer's memory."""
     ports = Ports(*free_ports(4))
     with predictor(model, ports), ExitStack() as stack:
         begin = time.monotonic()
@@ -139,7 +139,9 @@ def memory(model: Path, pictures: list[bytes]) -> None:
             say("memory: {:.0f} MB, peak {:.0f} MB".format(*memory_mb(service.process.pid)))
         after, peak = memory_mb(service.process.pid)
     counts = Counter(answer.status for answer in asked.result())
-    print(f"memory: {dict(counts)} of {sum(EXPLAINS.values())} explains, {EXPLAINS[MAX_SIDE_PX]} of them of 16 megapixels")
+    print(
+        f"memory: {dict(counts)} of {sum(EXPLAINS.values())} explains, {EXPLAINS[MAX_OVERLAY_SIDE_PX]} of them of 16 megapixels"
+    )
     report("start until /healthz, s", seconds, 12)
     report("before, MB", before)
     report("after, MB", after, 400)
@@ -182,10 +184,10 @@ def main() -> None:
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parts.error(f"no part is called {', '.join(unknown)}, only {', '.join(PARTS)}")
-    pictures, _ = sample_pictures(arguments.images)
+    images, _ = sample_images(arguments.images)
     with model_folder(arguments.model) as model:
         for name in arguments.parts or PARTS:
-            PARTS[name](model, pictures)
+            PARTS[name](model, images)
             print()
 
 

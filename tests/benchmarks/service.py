@@ -1,6 +1,6 @@
 """The service beside the plain way to write it, and beside the model without any service: `make bench`.
 
-All answer the same requests about the same pictures in short rounds, in turn, so that a busy machine slows all alike.
+All answer the same requests about the same images in short rounds, in turn, so that a busy machine slows all alike.
 """
 
 import statistics
@@ -16,7 +16,8 @@ from PIL import Image
 from brain_tumor.images import encode_png
 from brain_tumor.phantoms import make_phantom
 from components.hyperparameters import TrainConfig
-from tests.benchmarks.contenders import (
+from tests.benchmarks.load import Load
+from tests.benchmarks.systems import (
     VERBS,
     Contender,
     InProcess,
@@ -26,10 +27,9 @@ from tests.benchmarks.contenders import (
     parser,
     running_plain,
     running_service,
-    sample_pictures,
+    sample_images,
     say,
 )
-from tests.benchmarks.load import Load
 
 ROUNDS = 3
 ROUND_SECONDS = 4.0
@@ -77,13 +77,13 @@ Key = tuple[str, int, str]  # verb, clients, contender
 
 
 @contextmanager
-def running_contenders(model: Path, pictures: list[bytes]) -> Iterator[dict[str, Contender]]:
-    """Start all contenders and check that they say the same of one picture."""
+def running_contenders(model: Path, images: list[bytes]) -> Iterator[dict[str, Contender]]:
+    """Start all contenders and check that they say the same of one image."""
     say("starting the contenders")
     with running_service(model) as service, running_plain(model) as plain, Load(service) as first, Load(plain) as second:
-        local = InProcess(model, pictures)
+        local = InProcess(model, images)
         check_same_answers(service, plain, local)
-        yield {"service": Server(first, pictures), "plain": Server(second, pictures), "in process": local}
+        yield {"service": Server(first, images), "plain": Server(second, images), "in process": local}
 
 
 def check_same_answers(service: int, plain: int, local: InProcess) -> None:
@@ -91,11 +91,11 @@ def check_same_answers(service: int, plain: int, local: InProcess) -> None:
     # A PNG of the network's own size: Pillow and TensorFlow scale, and decode a JPEG, to slightly different pixels.
     side_px = TrainConfig().image_size_px
     phantom, _ = make_phantom(np.random.default_rng(0), lesion=True)
-    picture = encode_png(Image.fromarray(phantom).resize((side_px, side_px)))
+    image = encode_png(Image.fromarray(phantom).resize((side_px, side_px)))
     for verb, path in VERBS.items():
-        answers = {"in process": {"probability": local.answer(verb, picture)}}
+        answers = {"in process": {"probability": local.answer(verb, image)}}
         for name, port in (("service", service), ("plain", plain)):
-            response = httpx.post(f"http://localhost:{port}{path}", files={"file": picture}, timeout=60)
+            response = httpx.post(f"http://localhost:{port}{path}", files={"file": image}, timeout=60)
             if response.status_code != 200:
                 raise SystemExit(f"{name} answers {verb} with {response.status_code}: {response.text}")
             answers[name] = response.json()
@@ -151,12 +151,10 @@ def print_ratios(rounds: dict[Key, list[Figures]]) -> None:
 def main() -> None:
     """Print requests a second, median and 95th percentile of each contender, and the ratios that are wanted."""
     arguments = parser(main.__doc__).parse_args()
-    pictures, what = sample_pictures(arguments.images)
-    with model_folder(arguments.model) as model, running_contenders(model, pictures) as contenders:
+    images, what = sample_images(arguments.images)
+    with model_folder(arguments.model) as model, running_contenders(model, images) as contenders:
         rounds = measure(contenders)
-    print(
-        f"median of {ROUNDS} rounds of {ROUND_SECONDS:g} s; {len(pictures)} {what}, {np.mean([*map(len, pictures)]) / 1e3:.0f} kB"
-    )
+    print(f"median of {ROUNDS} rounds of {ROUND_SECONDS:g} s; {len(images)} {what}, {np.mean([*map(len, images)]) / 1e3:.0f} kB")
     print_table(rounds)
     print_ratios(rounds)
 

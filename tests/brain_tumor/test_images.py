@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_tumor.images import EXIF_ORIENTATION, Picture, PictureError, read_picture
+from brain_tumor.images import EXIF_ORIENTATION, ImageError, InputImage, read_image
 
 Decode = Callable[[bytes], np.ndarray]
 
@@ -22,10 +22,10 @@ BLACK_AND_WHITE = ((GREY > 110) * 255).astype(np.uint8)
 TWELVE_BITS = (GREY.astype(np.uint16) * 16).clip(0, 4095)
 
 
-def encode(picture: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def encode(image: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
+    opened = image if isinstance(image, Image.Image) else Image.fromarray(image)
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    opened.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -152,39 +152,39 @@ def assert_alike(pixels: np.ndarray, expected: np.ndarray, *, lossy: bool) -> No
 @pytest.mark.parametrize("name", PASSES)
 def test_what_passes_is_byte_identical(name: str) -> None:
     data, seen = PASSES[name]
-    picture = read_picture(data)
-    assert picture.data is data
-    assert_alike(picture.pixels, seen, lossy="JPEG" in name)
+    image = read_image(data)
+    assert image.data is data
+    assert_alike(image.pixels, seen, lossy="JPEG" in name)
 
 
 @pytest.mark.parametrize("name", BECOMES_PNG)
 def test_what_does_not_pass_becomes_a_png_of_what_a_person_sees(name: str) -> None:
     data, seen = BECOMES_PNG[name]
-    picture = read_picture(data)
-    assert picture.data.startswith(b"\x89PNG")
-    assert_alike(picture.pixels, seen, lossy=name.startswith("JPEG") and name != "JPEG 2000")
-    with Image.open(io.BytesIO(picture.data)) as stored:
-        np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), picture.pixels)
+    image = read_image(data)
+    assert image.data.startswith(b"\x89PNG")
+    assert_alike(image.pixels, seen, lossy=name.startswith("JPEG") and name != "JPEG 2000")
+    with Image.open(io.BytesIO(image.data)) as stored:
+        np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), image.pixels)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_tensorflow_decodes_the_stored_bytes_to_the_same_pixels(name: str, decode: Decode) -> None:
-    picture = read_picture(EVERY[name][0])
-    assert_alike(decode(picture.data), picture.pixels, lossy=picture.data.startswith(b"\xff\xd8"))
+    image = read_image(EVERY[name][0])
+    assert_alike(decode(image.data), image.pixels, lossy=image.data.startswith(b"\xff\xd8"))
 
 
 def test_describes_what_came() -> None:
-    picture = read_picture(BECOMES_PNG["PNG 16-bit"][0])
-    assert (picture.format, picture.mode, picture.width_px, picture.height_px) == ("PNG", "I;16", WIDTH, HEIGHT)
-    assert picture.brightness == pytest.approx(stretched(TWELVE_BITS).mean() / 255)
+    image = read_image(BECOMES_PNG["PNG 16-bit"][0])
+    assert (image.format, image.mode, image.width_px, image.height_px) == ("PNG", "I;16", WIDTH, HEIGHT)
+    assert image.brightness == pytest.approx(stretched(TWELVE_BITS).mean() / 255)
 
 
-def test_size_is_that_of_the_upright_picture() -> None:
-    assert read_picture(encode(turned(6), "JPEG", exif=exif(6))).width_px == WIDTH
+def test_size_is_that_of_the_upright_image() -> None:
+    assert read_image(encode(turned(6), "JPEG", exif=exif(6))).width_px == WIDTH
 
 
-def test_a_flat_16_bit_picture_becomes_black() -> None:
-    assert not read_picture(encode(np.full((8, 8), 700, np.uint16), "PNG")).pixels.any()
+def test_a_flat_16_bit_image_becomes_black() -> None:
+    assert not read_image(encode(np.full((8, 8), 700, np.uint16), "PNG")).pixels.any()
 
 
 def huge_png() -> bytes:
@@ -198,7 +198,7 @@ def huge_png() -> bytes:
     ("data", "code", "says"),
     [
         (b"", "not_an_image", "empty"),
-        (b"no picture, only words", "not_an_image", "not an image"),
+        (b"no image, only words", "not_an_image", "not an image"),
         *((EVERY[name][0][: len(EVERY[name][0]) * 3 // 4], "corrupt", name[:4]) for name in ("JPEG", "PNG", "GIF", "TIFF")),
         (PASSES["BMP 24-bit"][0][:900], "corrupt", "BMP"),
         (encode(RGB, "ICO"), "unsupported_type", "ICO"),
@@ -209,14 +209,14 @@ def huge_png() -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refuses_with_a_code_and_a_sentence(data: bytes, code: str, says: str) -> None:
-    with pytest.raises(PictureError, match=says) as caught:
-        read_picture(data)
+    with pytest.raises(ImageError, match=says) as caught:
+        read_image(data)
     assert caught.value.code == code
 
 
 def test_the_limit_is_a_setting() -> None:
-    with pytest.raises(PictureError, match="limit is 100"):
-        read_picture(PASSES["PNG"][0], max_pixels=100)
+    with pytest.raises(ImageError, match="limit is 100"):
+        read_image(PASSES["PNG"][0], max_pixels=100)
 
 
 FUZZED = (
@@ -236,21 +236,21 @@ FUZZED = (
 
 @pytest.mark.parametrize("name", FUZZED)
 def test_damaged_bytes_are_refused_or_decode_in_the_graph(name: str, decode: Decode) -> None:
-    """One picture that the graph refuses fails all that share its batch."""
+    """One image that the graph refuses fails all that share its batch."""
     rng = np.random.default_rng(0)
     for _ in range(200):
-        picture = read_or_none(damaged(EVERY[name][0], rng))
-        if picture is not None:
-            decoded = decode(picture.data)
-            assert decoded.shape == picture.pixels.shape
-            if not picture.data.startswith(b"\xff\xd8"):
-                np.testing.assert_array_equal(decoded, picture.pixels)
+        image = read_or_none(damaged(EVERY[name][0], rng))
+        if image is not None:
+            decoded = decode(image.data)
+            assert decoded.shape == image.pixels.shape
+            if not image.data.startswith(b"\xff\xd8"):
+                np.testing.assert_array_equal(decoded, image.pixels)
 
 
-def read_or_none(data: bytes) -> Picture | None:
+def read_or_none(data: bytes) -> InputImage | None:
     try:
-        return read_picture(data)
-    except PictureError:
+        return read_image(data)
+    except ImageError:
         return None
 
 

@@ -12,7 +12,7 @@ from brain_tumor.overlay import (
     overlay_png,
     render_overlay,
     scale_heatmap,
-    scale_picture,
+    scale_image,
 )
 
 
@@ -26,17 +26,17 @@ def spot(row: int, column: int, shape: tuple[int, int] = (9, 12)) -> np.ndarray:
     return heatmap
 
 
-def changes(overlay: np.ndarray, picture: np.ndarray) -> np.ndarray:
+def changes(overlay: np.ndarray, image: np.ndarray) -> np.ndarray:
     """How far each pixel moved, int [h, w]; the outline does not count."""
-    moved = np.abs(overlay.astype(int) - picture.astype(int)).sum(axis=2)
+    moved = np.abs(overlay.astype(int) - image.astype(int)).sum(axis=2)
     return np.where((overlay == OUTLINE_RGB).all(axis=2), 0, moved)
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_the_hottest_place_is_coloured_most(level: int) -> None:
-    picture = grey(90, 120, level)
+    image = grey(90, 120, level)
 
-    moved = changes(render_overlay(picture, spot(2, 9)), picture)
+    moved = changes(render_overlay(image, spot(2, 9)), image)
 
     row, column = np.unravel_index(moved.argmax(), moved.shape)
     assert (int(row) // 10, int(column) // 10) == (2, 9)
@@ -50,16 +50,16 @@ def test_a_hotter_place_is_brighter() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (37, 37)])
-def test_an_empty_heatmap_leaves_the_picture_as_it_is(shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
-    assert np.array_equal(render_overlay(picture, np.zeros(shape, np.float32)), picture)
+def test_an_empty_heatmap_leaves_the_image_as_it_is(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    assert np.array_equal(render_overlay(image, np.zeros(shape, np.float32)), image)
 
 
-def test_an_empty_heatmap_only_scales_a_large_picture() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
-    overlay = render_overlay(picture, np.zeros((5, 5)), max_side_px=150)
-    assert np.array_equal(overlay, scale_picture(picture, 150))
-    assert overlay.mean() == pytest.approx(picture.mean(), abs=1)
+def test_an_empty_heatmap_only_scales_a_large_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    overlay = render_overlay(image, np.zeros((5, 5)), max_side_px=150)
+    assert np.array_equal(overlay, scale_image(image, 150))
+    assert overlay.mean() == pytest.approx(image.mean(), abs=1)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_an_empty_heatmap_only_scales_a_large_picture() -> None:
         ((1, 1), 1024, (1, 1)),
     ],
 )
-def test_size_is_the_pictures_own_up_to_the_limit(size: tuple[int, int], limit: int, wanted: tuple[int, int]) -> None:
+def test_size_is_the_images_own_up_to_the_limit(size: tuple[int, int], limit: int, wanted: tuple[int, int]) -> None:
     overlay = render_overlay(grey(*size), spot(2, 2, (5, 5)), max_side_px=limit)
     assert overlay.shape == (*wanted, 3)
     assert overlay.dtype == np.uint8
@@ -91,7 +91,7 @@ def test_the_outline_surrounds_what_is_above_half_of_the_peak() -> None:
     assert not line[80:120, 80:120].any()
 
 
-def test_an_outline_is_a_closed_rim_and_wider_on_a_large_picture() -> None:
+def test_an_outline_is_a_closed_rim_and_wider_on_a_large_image() -> None:
     inside = np.zeros((20, 30), bool)
     inside[5:10, 5:12] = True
     assert outline(inside).sum() == 5 * 7 - 3 * 5
@@ -143,18 +143,18 @@ def test_the_colours_run_ever_brighter(name: str, darkest: str, brightest: str) 
 
 
 def test_another_colour_map_colours_otherwise() -> None:
-    picture, heatmap = grey(50, 50), np.linspace(0, 1, 25, dtype=np.float32).reshape(5, 5)
-    overlays = {name: render_overlay(picture, heatmap, colour_map=name).tobytes() for name in COLOUR_MAPS}
+    image, heatmap = grey(50, 50), np.linspace(0, 1, 25, dtype=np.float32).reshape(5, 5)
+    overlays = {name: render_overlay(image, heatmap, colour_map=name).tobytes() for name in COLOUR_MAPS}
     assert len(set(overlays.values())) == len(COLOUR_MAPS)
 
 
 def test_opacity_is_the_share_of_the_colour_at_the_peak() -> None:
-    picture, heatmap = grey(40, 40, 100), np.ones((4, 4), np.float32)
+    image, heatmap = grey(40, 40, 100), np.ones((4, 4), np.float32)
     hottest = COLOUR_MAPS["inferno"][255].astype(int)
     for opacity in (0.25, 0.6, 1.0):
-        middle = render_overlay(picture, heatmap, opacity=opacity)[20, 20].astype(int)
+        middle = render_overlay(image, heatmap, opacity=opacity)[20, 20].astype(int)
         assert middle == pytest.approx(100 + opacity * (hottest - 100), abs=1)
-    assert np.array_equal(render_overlay(picture, heatmap, opacity=0), picture)
+    assert np.array_equal(render_overlay(image, heatmap, opacity=0), image)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (64, 48), (333, 1024)])
@@ -166,6 +166,6 @@ def test_the_png_holds_exactly_the_pixels(size: tuple[int, int]) -> None:
 
 
 def test_the_overlay_comes_as_a_png() -> None:
-    picture, heatmap = grey(90, 120), spot(2, 9)
-    image = Image.open(io.BytesIO(overlay_png(picture, heatmap)))
-    assert np.array_equal(np.asarray(image), render_overlay(picture, heatmap))
+    image, heatmap = grey(90, 120), spot(2, 9)
+    overlay = Image.open(io.BytesIO(overlay_png(image, heatmap)))
+    assert np.array_equal(np.asarray(overlay), render_overlay(image, heatmap))

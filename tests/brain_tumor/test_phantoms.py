@@ -20,12 +20,12 @@ def phantoms() -> list[Phantom]:
     return [make_phantom(np.random.default_rng([0, index]), lesion=index % 2 == 0) for index in range(COUNT)]
 
 
-def test_picture_and_mask(phantoms: list[Phantom]) -> None:
-    for index, (picture, mask) in enumerate(phantoms):
-        assert picture.dtype == mask.dtype == np.uint8
-        assert picture.shape == mask.shape
+def test_image_and_mask(phantoms: list[Phantom]) -> None:
+    for index, (image, mask) in enumerate(phantoms):
+        assert image.dtype == mask.dtype == np.uint8
+        assert image.shape == mask.shape
         assert set(np.unique(mask)) == ({0, 255} if index % 2 == 0 else {0})
-        assert picture.std() > 15
+        assert image.std() > 15
 
 
 def test_a_lesion_is_large_enough_to_see(phantoms: list[Phantom]) -> None:
@@ -36,24 +36,24 @@ def test_a_lesion_is_large_enough_to_see(phantoms: list[Phantom]) -> None:
 
 def test_the_lesion_stands_out_from_the_rest_of_the_head(phantoms: list[Phantom]) -> None:
     contrasts = []
-    for picture, mask in phantoms[::2]:
-        levels = picture.astype(float)
+    for image, mask in phantoms[::2]:
+        levels = image.astype(float)
         contrasts.append(np.abs(levels[mask > 0] - np.median(levels[(mask == 0) & (levels > 25)])).mean())
     assert np.quantile(contrasts, 0.05) > 25
 
 
 def test_nearly_every_phantom_is_a_group_of_its_own(phantoms: list[Phantom]) -> None:
-    frequencies = np.array([low_frequencies(np.repeat(picture[..., None], 3, axis=2)) for picture, _ in phantoms])
+    frequencies = np.array([low_frequencies(np.repeat(image[..., None], 3, axis=2)) for image, _ in phantoms])
     assert find_near_copies(frequencies, ["a"] * COUNT).groups.max() + 1 >= 0.9 * COUNT
 
 
 @pytest.mark.parametrize(
     "measure",
-    [lambda picture: picture.mean(), lambda picture: max(picture.shape), lambda picture: picture.shape[1] / picture.shape[0]],
+    [lambda image: image.mean(), lambda image: max(image.shape), lambda image: image.shape[1] / image.shape[0]],
 )
 def test_brightness_and_size_do_not_tell_the_class(phantoms: list[Phantom], measure: object) -> None:
     assert callable(measure)
-    values = np.array([float(measure(picture)) for picture, _ in phantoms])
+    values = np.array([float(measure(image)) for image, _ in phantoms])
     assert common_language_effect(values[::2], values[1::2]) == pytest.approx(0.5, abs=0.12)
 
 
@@ -71,8 +71,8 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path: Pa
         assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "c" / file).read_bytes()
 
 
-def test_the_written_mask_fits_its_picture(tmp_path: Path) -> None:
+def test_the_written_mask_fits_its_image(tmp_path: Path) -> None:
     write_phantoms(tmp_path, n=2, seed=0)
-    with Image.open(tmp_path / "tumor/phantom-00000.png") as picture, Image.open(tmp_path / "masks/phantom-00000.png") as mask:
-        assert (picture.mode, mask.mode) == ("L", "L")
-        assert picture.size == mask.size
+    with Image.open(tmp_path / "tumor/phantom-00000.png") as image, Image.open(tmp_path / "masks/phantom-00000.png") as mask:
+        assert (image.mode, mask.mode) == ("L", "L")
+        assert image.size == mask.size

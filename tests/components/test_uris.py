@@ -1,6 +1,6 @@
 import pytest
 
-from components.uris import is_local, without_credentials
+from components.uris import is_local_path, redact_credentials
 
 
 @pytest.mark.parametrize(
@@ -15,9 +15,9 @@ from components.uris import is_local, without_credentials
     ],
 )
 def test_credentials_are_left_out(address: str, shown: str) -> None:
-    assert without_credentials(address) == shown
+    assert redact_credentials(address) == shown
 
 
 def test_path_and_address_are_told_apart() -> None:
-    assert is_local("/data/set") is True
-    assert is_local("s3://bucket") is False
+    assert is_local_path("/data/set") is True
+    assert is_local_path("s3://bucket") is False

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.train.export import verify_against_live
-from components.verify import VerifyError, decode_table, verify
+from components.train.export import verify_against_keras_model
+from components.verify import VerifyError, sample_images, verify
 from tests.conftest import ROOT
 
 
@@ -71,18 +71,18 @@ def test_live_network_that_differs_is_noticed(tiny_model: Path) -> None:
 
     other = build_model(TINY, 2)
     with pytest.raises(VerifyError, match="probability of the live network: differs by"):
-        verify_against_live(tiny_model, other, ["no_tumor", "tumor"])
+        verify_against_keras_model(tiny_model, other, ["no_tumor", "tumor"])
 
 
 def test_decode_table_has_every_row() -> None:
-    from brain_tumor.images import read_picture
+    from brain_tumor.images import read_image
 
-    pictures = {name: read_picture(data) for name, data in decode_table().items()}
-    assert {picture.format for picture in pictures.values()} == {"JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"}
-    assert {picture.mode for picture in pictures.values()} >= {"L", "RGB", "CMYK", "RGBA", "P", "I;16", "1"}
-    upright = pictures["PNG grey"].pixels
-    assert np.array_equal(np.rot90(pictures["JPEG rotated"].pixels, 1).shape, upright.shape)
-    assert np.array_equal(pictures["TIFF"].pixels, upright)
+    images = {name: read_image(data) for name, data in sample_images().items()}
+    assert {image.format for image in images.values()} == {"JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"}
+    assert {image.mode for image in images.values()} >= {"L", "RGB", "CMYK", "RGBA", "P", "I;16", "1"}
+    upright = images["PNG grey"].pixels
+    assert np.array_equal(np.rot90(images["JPEG rotated"].pixels, 1).shape, upright.shape)
+    assert np.array_equal(images["TIFF"].pixels, upright)
 
 
 def test_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_page_starts_as_the_container_does_and_answers_its_probes(tmp_path: 
 
 
 def test_what_is_written_stays_in_memory() -> None:
-    """A picture that is spooled to a file must not reach the node's disk."""
+    """An image that is spooled to a file must not reach the node's disk."""
     spec = pods(render())["page"]
     assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}]
     assert spec["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]

@@ -70,7 +70,7 @@ def test_notes_warn_where_the_ingress_asks_nobody_who_they_are() -> None:
     assert "NOTE:" not in behind_proxy
 
 
-def test_notes_warn_of_pictures_in_the_clear() -> None:
+def test_notes_warn_of_images_in_the_clear() -> None:
     assert "travel in the clear" in notes("ingress.enabled=true", "ingress.host=brain-tumor.example")
     assert "travel in the clear" not in notes(values=CHART / "ci" / "ingress-values.yaml")
 

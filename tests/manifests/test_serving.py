@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brain_tumor.model_card import MODEL_NAME
-from serving.settings import DRAIN_SECONDS, MAX_PICTURES, Settings
+from serving.settings import DRAIN_SECONDS, MAX_IMAGES, Settings
 from tests.conftest import VERSION
 from tests.manifests.render import OVERLAYS, Document, overlay, pod_labels, predictor_pod, the
 
@@ -67,7 +67,7 @@ def test_service_names_the_runtime_that_comes_with_it(documents: list[Document])
     assert model["modelFormat"] in runtime["spec"]["supportedModelFormats"]
     assert the("InferenceService", documents)["metadata"]["name"] == MODEL_NAME
     assert predictor(documents)["serviceAccountName"] in names("ServiceAccount", documents)
-    assert "logger" not in predictor(documents), "KServe's logger writes payloads: patients' pictures"
+    assert "logger" not in predictor(documents), "KServe's logger writes payloads: patients' images"
 
 
 def test_images_are_ours_of_this_version_and_one_of_tensorflow_serving(documents: list[Document]) -> None:
@@ -117,7 +117,7 @@ def test_batches_take_the_largest_request_and_are_watched(documents: list[Docume
         folder, name = given[flag].rsplit("/", 1)
         assert folder == mount["mountPath"]
         assert name in config["data"]
-    assert "max_batch_size { value: " + str(MAX_PICTURES) in config["data"]["batching.config"]
+    assert "max_batch_size { value: " + str(MAX_IMAGES) in config["data"]["batching.config"]
     assert 'path: "/monitoring/prometheus/metrics"' in config["data"]["monitoring.config"]
     assert mount["readOnly"] is True
 

@@ -8,7 +8,7 @@ from components.deploy.inferenceservice import KNATIVE, STANDARD, new_service
 from tests.conftest import VERSION
 from tests.manifests.render import MANIFESTS, overlay, the
 
-IMAGE = f"brain-tumor-serving:{VERSION}"
+COMPONENTS_IMAGE = f"brain-tumor-serving:{VERSION}"
 OF_THE_OVERLAY = {
     "minReplicas",
     "maxReplicas",
@@ -26,12 +26,12 @@ def predictor(service: dict[str, Any]) -> dict[str, Any]:
 
 def test_on_deployments_it_is_the_base() -> None:
     base = yaml.safe_load((MANIFESTS / "base" / "inference-service.yaml").read_text())
-    created = new_service(base["spec"]["predictor"]["model"]["storageUri"], mode=STANDARD, image=IMAGE)
+    created = new_service(base["spec"]["predictor"]["model"]["storageUri"], mode=STANDARD, image=COMPONENTS_IMAGE)
     assert predictor(created) == predictor(base)
 
 
 def test_on_knative_it_is_the_overlay() -> None:
     applied = the("InferenceService", overlay("knative"))
-    created = new_service(applied["spec"]["predictor"]["model"]["storageUri"], mode=KNATIVE, image=IMAGE)
+    created = new_service(applied["spec"]["predictor"]["model"]["storageUri"], mode=KNATIVE, image=COMPONENTS_IMAGE)
     assert predictor(created) == predictor(applied)
     assert created["metadata"]["annotations"] == applied["metadata"]["annotations"]

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from brain_tumor.phantoms import phantom_pngs
-from components.evaluate.drift_reference import summarise
+from components.evaluate.drift_reference import drift_reference
 from pipelines.local.monitor import command, configuration
 from tests.serving import clients
 from tests.serving.conftest import Transformer, predictor, transformer
@@ -24,11 +24,11 @@ from tests.serving.processes import Service, free_ports, running, wait_for
 from tests.tools import tool
 
 LOAD_SECONDS = 4
-ANSWER_SECONDS = 30
-PICTURES = phantom_pngs(3)
+RESPONSE_TIMEOUT_SECONDS = 30
+IMAGES = phantom_pngs(3)
 ROUND = (5, 4, 3)  # how often each of them is sent in one round of `load`
 HELD_OUT = (np.array([0.04, 0.15, 0.17, 0.45]), np.array([100, 200, 300, 400]), np.array([0.52, 0.58, 0.7, 0.9]))
-"""Brightness, longest side in pixels, and confidence of the pictures that the model is said to have been measured on."""
+"""Brightness, longest side in pixels, and confidence of the images that the model is said to have been measured on."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def measured_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The tiny model with what evaluate would write into its model.json: here the reference of `HELD_OUT`."""
     folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("measured") / "model")
     card = folder / "assets.extra" / "model.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"reference": summarise(*HELD_OUT)}))
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"reference": drift_reference(*HELD_OUT)}))
     return folder
 
 
@@ -99,13 +99,13 @@ def watching(targets: dict[str, str], folder: Path) -> Iterator[Prometheus]:
 
 
 def read_slice(page_url: str, metrics_url: str) -> None:
-    """Upload a picture to the page, as a reader does, and wait until the page has counted its answer."""
+    """Upload an image to the page, as a reader does, and wait until the page has counted its answer."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(page_url)
-        page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PICTURES[0]})
-        deadline = time.monotonic() + ANSWER_SECONDS
+        page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": IMAGES[0]})
+        deadline = time.monotonic() + RESPONSE_TIMEOUT_SECONDS
         while 'brain_tumor_ui_uploads_total{outcome="answered"} 1.0' not in httpx.get(metrics_url).text:
             assert time.monotonic() < deadline, "the page counted no answer"
             time.sleep(0.2)
@@ -114,16 +114,16 @@ def read_slice(page_url: str, metrics_url: str) -> None:
 
 def load(front: Transformer, seconds: float) -> None:
     """Ask in every protocol, with and without explanation, and also what is refused; the answers do not matter here."""
-    request = clients.infer_request(PICTURES[:1], explain=True)
+    request = clients.infer_request(IMAGES[:1], explain=True)
     deadline = time.monotonic() + seconds
     with httpx.Client(base_url=front.url, timeout=30) as client:
         while time.monotonic() < deadline:
-            client.post("/predict", files=clients.form(PICTURES[0]))
-            client.post("/predict?explain=true", files=clients.form(PICTURES[1]))
-            client.post("/predict", files=clients.form(b"no picture"))
+            client.post("/predict", files=clients.form(IMAGES[0]))
+            client.post("/predict?explain=true", files=clients.form(IMAGES[1]))
+            client.post("/predict", files=clients.form(b"no image"))
             for verb in ("predict", "explain"):
-                client.post(f"{clients.V1}:{verb}", json=clients.instances(PICTURES))
-            client.post(clients.INFER, json=clients.tensors(PICTURES))
+                client.post(f"{clients.V1}:{verb}", json=clients.instances(IMAGES))
+            client.post(clients.INFER, json=clients.tensors(IMAGES))
             client.get("/nowhere")
             client.get("/readyz")
             with contextlib.suppress(Exception):

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from brain_tumor.images import MAX_PIXELS, read_picture
-from tests.monitoring.conftest import HELD_OUT, PICTURES, ROUND, Prometheus
+from brain_tumor.images import MAX_PIXELS, read_image
+from tests.monitoring.conftest import HELD_OUT, IMAGES, ROUND, Prometheus
 from tests.monitoring.promql import dashboard_queries, fill_in, parse, rule_name, rules, unit_tests
 
 CLUSTER = {
@@ -81,10 +81,10 @@ def test_the_outage_is_seen(prometheus: Prometheus) -> None:
 
 def test_drift_is_the_largest_distance_between_the_two_distributions(prometheus: Prometheus) -> None:
     """By hand: Kolmogorov-Smirnov of what was sent and what was held out."""
-    pictures = [read_picture(data, MAX_PIXELS) for data in PICTURES]
+    images = [read_image(data, MAX_PIXELS) for data in IMAGES]
     sent = {
-        "brightness": np.repeat([picture.brightness for picture in pictures], ROUND),
-        "side_pixels": np.repeat([max(picture.width_px, picture.height_px) for picture in pictures], ROUND),
+        "brightness": np.repeat([image.brightness for image in images], ROUND),
+        "side_pixels": np.repeat([max(image.width_px, image.height_px) for image in images], ROUND),
     }
     for feature, held_out in (("brightness", HELD_OUT[0]), ("side_pixels", HELD_OUT[1])):
         shares = prometheus.query(f'brain_tumor_reference_share{{feature="{feature}"}}')
@@ -92,4 +92,4 @@ def test_drift_is_the_largest_distance_between_the_two_distributions(prometheus:
         by_hand = max(abs((sent[feature] <= bound).mean() - (held_out <= bound).mean()) for bound in bounds)
         (recorded,) = prometheus.query(f'namespace_feature:brain_tumor_drift:distance1d{{feature="{feature}"}}')
         assert by_hand > 0.2
-        assert float(recorded["value"][1]) == pytest.approx(by_hand, abs=0.05)  # the page sent one picture more
+        assert float(recorded["value"][1]) == pytest.approx(by_hand, abs=0.05)  # the page sent one image more

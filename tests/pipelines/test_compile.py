@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 from components.hyperparameters import TrainConfig
 from components.train.component import train
 from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline, version_name
@@ -183,5 +183,5 @@ def test_manifest_keeps_the_schemas_of_its_kinds() -> None:
 
 def test_steps_run_in_our_image_and_install_nothing(spec: dict) -> None:
     for executor in spec["deploymentSpec"]["executors"].values():
-        assert executor["container"]["image"] == IMAGE
+        assert executor["container"]["image"] == COMPONENTS_IMAGE
         assert "pip install" not in str(executor["container"])

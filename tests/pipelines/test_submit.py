@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from components import IMAGE
+from components import COMPONENTS_IMAGE
 from pipelines.compile import COMPILED, version_name
 from pipelines.submit import main
 from tests.conftest import ROOT
@@ -110,7 +110,7 @@ def test_same_pipeline_is_uploaded_once_and_another_is_a_new_version(submit: Sub
     assert submit_by_process(kubeflow.address, "--no-wait", COMPONENTS_IMAGE="a:2").returncode == 0
     packages = kubeflow.bodies("POST", "/pipelines/upload_version")
     images = [next(yaml.safe_load_all(p))["deploymentSpec"]["executors"]["exec-train"]["container"]["image"] for p in packages]
-    assert images == [IMAGE, "a:2"]
+    assert images == [COMPONENTS_IMAGE, "a:2"]
     runs = kubeflow.bodies("POST", "/runs")
     versions = [run["pipeline_version_reference"]["pipeline_version_id"] for run in runs]
     assert versions == ["pipeline_version-1", "pipeline_version-1", "pipeline_version-2"]

@@ -19,7 +19,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 
 
 class Answer(NamedTuple):
-    """One picture's: probability float [C], label, heatmap float [h, w], overlay uint8 [height, width, 3]."""
+    """One image's: probability float [C], label, heatmap float [h, w], overlay uint8 [height, width, 3]."""
 
     probability: np.ndarray
     label: str
@@ -31,13 +31,13 @@ def b64(data: bytes) -> dict[str, str]:
     return {"b64": base64.b64encode(data).decode()}
 
 
-def instances(pictures: list[bytes]) -> dict[str, Any]:
-    return {"instances": [{"image_bytes": b64(data)} for data in pictures]}
+def instances(images: list[bytes]) -> dict[str, Any]:
+    return {"instances": [{"image_bytes": b64(data)} for data in images]}
 
 
-def tensors(pictures: list[bytes], *, explain: bool = True, **more: Any) -> dict[str, Any]:
-    data = [b64(picture)["b64"] for picture in pictures]
-    tensor = {"name": "image_bytes", "shape": [len(pictures)], "datatype": "BYTES", "data": data}
+def tensors(images: list[bytes], *, explain: bool = True, **more: Any) -> dict[str, Any]:
+    data = [b64(image)["b64"] for image in images]
+    tensor = {"name": "image_bytes", "shape": [len(images)], "datatype": "BYTES", "data": data}
     return {"inputs": [tensor], "parameters": {"explain": explain}, **more}
 
 
@@ -79,20 +79,20 @@ def ask_predict(url: str, data: bytes) -> Answer:
     return of_prediction(httpx.post(f"{url}/predict?explain=true", files=form(data)).raise_for_status().json())
 
 
-def ask_v1(url: str, pictures: list[bytes], verb: str = "explain") -> list[Answer]:
-    response = httpx.post(f"{url}{V1}:{verb}", json=instances(pictures), timeout=30).raise_for_status()
+def ask_v1(url: str, images: list[bytes], verb: str = "explain") -> list[Answer]:
+    response = httpx.post(f"{url}{V1}:{verb}", json=instances(images), timeout=30).raise_for_status()
     return [of_prediction(prediction) for prediction in response.json()["predictions"]]
 
 
-def ask_v2(url: str, pictures: list[bytes], **more: Any) -> list[Answer]:
-    response = httpx.post(f"{url}{INFER}", json=tensors(pictures, **more), timeout=30).raise_for_status()
+def ask_v2(url: str, images: list[bytes], **more: Any) -> list[Answer]:
+    response = httpx.post(f"{url}{INFER}", json=tensors(images, **more), timeout=30).raise_for_status()
     return of_tensors(InferResponse.from_rest(response.json()), text=True)
 
 
-def ask_v2_binary(url: str, pictures: list[bytes]) -> list[Answer]:
+def ask_v2_binary(url: str, images: list[bytes]) -> list[Answer]:
     """Use the binary extension in both directions."""
-    blob = b"".join(len(data).to_bytes(4, "little") + data for data in pictures)
-    tensor: dict[str, Any] = {"name": "image_bytes", "shape": [len(pictures)], "datatype": "BYTES"}
+    blob = b"".join(len(data).to_bytes(4, "little") + data for data in images)
+    tensor: dict[str, Any] = {"name": "image_bytes", "shape": [len(images)], "datatype": "BYTES"}
     tensor["parameters"] = {"binary_data_size": len(blob)}
     head = json.dumps({"inputs": [tensor], "parameters": {"explain": True, "binary_data_output": True}}).encode()
     headers = {JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
@@ -114,27 +114,27 @@ def infer(address: str, request: InferRequest, **options: Any) -> ModelInferResp
         return GRPCInferenceServiceStub(channel).ModelInfer(request.to_grpc(), timeout=30, **options)
 
 
-def infer_request(pictures: list[bytes], **parameters: Any) -> InferRequest:
-    tensor = InferInput("image_bytes", [len(pictures)], "BYTES")
-    tensor.set_data_from_numpy(np.array(pictures, dtype=np.object_))
+def infer_request(images: list[bytes], **parameters: Any) -> InferRequest:
+    tensor = InferInput("image_bytes", [len(images)], "BYTES")
+    tensor.set_data_from_numpy(np.array(images, dtype=np.object_))
     return InferRequest("brain-tumor", [tensor], parameters=parameters)
 
 
-def ask_grpc(address: str, pictures: list[bytes]) -> list[Answer]:
-    return of_tensors(InferResponse.from_grpc(infer(address, infer_request(pictures, explain=True))), text=False)
+def ask_grpc(address: str, images: list[bytes]) -> list[Answer]:
+    return of_tensors(InferResponse.from_grpc(infer(address, infer_request(images, explain=True))), text=False)
 
 
-def ask_predictor(url: str, pictures: list[bytes]) -> list[Answer]:
-    body = instances(pictures) | {"signature_name": "explain"}
+def ask_predictor(url: str, images: list[bytes]) -> list[Answer]:
+    body = instances(images) | {"signature_name": "explain"}
     rows = httpx.post(f"{url}{V1}:predict", json=body, timeout=30).raise_for_status().json()["predictions"]
     return [Answer(np.array(row["probability"]), row["label"], np.array(row["heatmap"])) for row in rows]
 
 
-def ask_predictor_grpc(address: str, pictures: list[bytes]) -> list[Answer]:
+def ask_predictor_grpc(address: str, images: list[bytes]) -> list[Answer]:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    request = predict_pb2.PredictRequest(inputs={"image_bytes": tf.make_tensor_proto(pictures)})
+    request = predict_pb2.PredictRequest(inputs={"image_bytes": tf.make_tensor_proto(images)})
     request.model_spec.name, request.model_spec.signature_name = "brain-tumor", "explain"
     with grpc.insecure_channel(address) as channel:
         response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)

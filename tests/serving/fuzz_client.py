@@ -107,9 +107,9 @@ class Fuzzer:
         assert answer.headers["x-request-id"]
         return checked(answer)
 
-    def predict(self, picture: bytes, *, explain: bool = False) -> Answer:
-        """Send one picture to /predict, as it should be sent."""
-        body, content_type = form([part(picture)])
+    def predict(self, image: bytes, *, explain: bool = False) -> Answer:
+        """Send one image to /predict, as it should be sent."""
+        body, content_type = form([part(image)])
         return self.request(f"/predict?explain={str(explain).lower()}", body, [content_type])
 
     def call(self, method: str, request: Any, *, seconds: float = SECONDS) -> str:

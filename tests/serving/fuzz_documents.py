@@ -90,7 +90,7 @@ NOT_JSON = {
     "number of 400 digits": text({"instances": 10**400, "inputs": 10**400}),
     "single quotes": b"{'instances': [], 'inputs': []}",
     "trailing comma": b'{"instances": [],}',
-    "a picture": GOOD,
+    "an image": GOOD,
 }
 WRONG_SHAPE: dict[str, Any] = {
     "null": None,
@@ -99,7 +99,7 @@ WRONG_SHAPE: dict[str, Any] = {
     "list": [V1, V2],
     "empty": {},
     "none": {"instances": [], "inputs": []},
-    "33 pictures": {"instances": [{"b64": ENCODED}] * 33, "inputs": [TENSOR | {"shape": [33], "data": [ENCODED] * 33}]},
+    "33 images": {"instances": [{"b64": ENCODED}] * 33, "inputs": [TENSOR | {"shape": [33], "data": [ENCODED] * 33}]},
     "other names": {"instances": [{"image": ENCODED}], "inputs": [TENSOR | {"name": MARKER}]},
     "no text": {"instances": [{"b64": 7}], "inputs": [TENSOR | {"data": [7]}]},
     "nested": {"instances": [[{"b64": ENCODED}]], "inputs": [[TENSOR]]},

@@ -53,11 +53,11 @@ def _shape(*shape: int) -> Message:
     return changed(lambda message: message.inputs[0].shape.__setitem__(slice(None), shape))
 
 
-def _picture(data: bytes) -> Message:
+def _image(data: bytes) -> Message:
     return changed(lambda message: message.inputs[0].contents.bytes_contents.__setitem__(0, data))
 
 
-LARGE = _picture(bytes(31 << 20))
+LARGE = _image(bytes(31 << 20))
 # Each with the status that it gets.
 WRONG: dict[str, tuple[Message | bytes, str]] = {
     "empty": (messages.ModelInferRequest(), "NOT_FOUND"),
@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[Message | bytes, str]] = {
     "no contents": (raw(), "INVALID_ARGUMENT"),
     "two inputs": (changed(lambda message: message.inputs.add().CopyFrom(message.inputs[0])), "INVALID_ARGUMENT"),
     "no input": (changed(lambda message: message.ClearField("inputs")), "INVALID_ARGUMENT"),
-    "33 pictures": (changed(lambda message: message.inputs[0].contents.bytes_contents.extend([GOOD] * 32)), "INVALID_ARGUMENT"),
+    "33 images": (changed(lambda message: message.inputs[0].contents.bytes_contents.extend([GOOD] * 32)), "INVALID_ARGUMENT"),
     **{f"shape {shape}": (_shape(*shape), "INVALID_ARGUMENT") for shape in [(), (0,), (-1,), (2,), (33,), (1, 2), (2**62, 4)]},
     "raw and other contents": (changed(lambda message: message.raw_input_contents.append(BLOB)), "INVALID_ARGUMENT"),
     "raw contents twice": (raw(BLOB, BLOB), "INVALID_ARGUMENT"),
@@ -87,10 +87,10 @@ WRONG: dict[str, tuple[Message | bytes, str]] = {
         "INVALID_ARGUMENT",
     ),
     "unknown output": (changed(lambda message: message.outputs.add(name=MARKER)), "INVALID_ARGUMENT"),
-    "no picture": (_picture(MARKER.encode()), "INVALID_ARGUMENT"),
-    "DICOM": (_picture(bytes(128) + b"DICM" + MARKER.encode()), "INVALID_ARGUMENT"),
-    "large picture": (_picture(bytes(11 << 20)), "RESOURCE_EXHAUSTED"),
-    "large message": (_picture(bytes(33 << 20)), "RESOURCE_EXHAUSTED"),
+    "no image": (_image(MARKER.encode()), "INVALID_ARGUMENT"),
+    "DICOM": (_image(bytes(128) + b"DICM" + MARKER.encode()), "INVALID_ARGUMENT"),
+    "large image": (_image(bytes(11 << 20)), "RESOURCE_EXHAUSTED"),
+    "large message": (_image(bytes(33 << 20)), "RESOURCE_EXHAUSTED"),
     "1.5 million inputs": (infer().SerializeToString() + b"\x2a\x07\x12\x05BYTES" * 1_500_000, "INVALID_ARGUMENT"),
     "15 million elements": (
         infer().SerializeToString() + field(5, field(2, b"BYTES") + field(5, b"\x42\0" * 15_000_000)),

@@ -1,4 +1,4 @@
-"""One picture, one answer, whichever way it is asked for."""
+"""One image, one answer, whichever way it is asked for."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brain_tumor.images import read_picture
+from brain_tumor.images import read_image
 from brain_tumor.overlay import render_overlay
 from brain_tumor.phantoms import phantom_pngs
 from components.saved_model import SavedModel
@@ -25,9 +25,9 @@ def model(tiny_model: Path) -> SavedModel:
 
 def in_process(model: SavedModel, data: bytes) -> Answer:
     """What the SavedModel and the overlay's code say without any service."""
-    picture = read_picture(data)
-    row = {name: values[0] for name, values in model.ask("explain", [picture.data]).items()}
-    return Answer(row["probability"], row["label"], row["heatmap"], render_overlay(picture.pixels, row["heatmap"]))
+    image = read_image(data)
+    row = {name: values[0] for name, values in model.run_signature("explain", [image.data]).items()}
+    return Answer(row["probability"], row["label"], row["heatmap"], render_overlay(image.pixels, row["heatmap"]))
 
 
 def assert_same(answer: Answer, wanted: Answer, what: str, tolerance: float = TOLERANCE) -> None:
@@ -47,7 +47,7 @@ def assert_same(answer: Answer, wanted: Answer, what: str, tolerance: float = TO
 def test_every_row_of_the_decode_table_has_one_answer(name: str, service: Pair, model: SavedModel) -> None:
     data = EVERY[name][0]
     wanted = in_process(model, data)
-    stored = read_picture(data).data
+    stored = read_image(data).data
     answers = {
         "/predict": clients.ask_predict(service.url, data),
         "V1": clients.ask_v1(service.url, [data])[0],
@@ -62,30 +62,30 @@ def test_every_row_of_the_decode_table_has_one_answer(name: str, service: Pair, 
 
 
 def test_a_list_is_answered_in_its_order(service: Pair, model: SavedModel) -> None:
-    pictures = [data for data, _ in EVERY.values()][:20] + phantom_pngs(12)
-    wanted = [in_process(model, data) for data in pictures]
+    images = [data for data, _ in EVERY.values()][:20] + phantom_pngs(12)
+    wanted = [in_process(model, data) for data in images]
     for ask in (clients.ask_v1, clients.ask_v2, clients.ask_v2_binary):
-        for index, answer in enumerate(ask(service.url, pictures)):
+        for index, answer in enumerate(ask(service.url, images)):
             assert_same(answer, wanted[index], f"{ask.__name__} [{index}]", tolerance=1e-3)
-    for index, answer in enumerate(clients.ask_grpc(service.grpc, pictures)):
+    for index, answer in enumerate(clients.ask_grpc(service.grpc, images)):
         assert_same(answer, wanted[index], f"gRPC [{index}]", tolerance=1e-3)
 
 
-def test_pictures_that_come_at_once_keep_their_own_answers(service: Pair, model: SavedModel) -> None:
-    pictures = phantom_pngs(16)
-    wanted = [in_process(model, data) for data in pictures]
+def test_images_that_come_at_once_keep_their_own_answers(service: Pair, model: SavedModel) -> None:
+    images = phantom_pngs(16)
+    wanted = [in_process(model, data) for data in images]
     assert len({answer.overlay.tobytes() for answer in wanted if answer.overlay is not None}) == 16
     with ThreadPoolExecutor(16) as pool:
         for _ in range(3):
-            answers = list(pool.map(lambda data: clients.ask_predict(service.url, data), pictures))
+            answers = list(pool.map(lambda data: clients.ask_predict(service.url, data), images))
             for index, answer in enumerate(answers):
-                assert_same(answer, wanted[index], f"picture {index}", tolerance=1e-3)
+                assert_same(answer, wanted[index], f"image {index}", tolerance=1e-3)
 
 
 def test_predicting_gives_the_probability_of_explaining_and_no_heatmap(service: Pair) -> None:
-    pictures = phantom_pngs(3)
-    plain, explained = clients.ask_v1(service.url, pictures, "predict"), clients.ask_v1(service.url, pictures)
-    plain_v2 = clients.ask_v2(service.url, pictures, explain=False)
+    images = phantom_pngs(3)
+    plain, explained = clients.ask_v1(service.url, images, "predict"), clients.ask_v1(service.url, images)
+    plain_v2 = clients.ask_v2(service.url, images, explain=False)
     for one, v2, other in zip(plain, plain_v2, explained, strict=True):
         assert (one.label, v2.label) == (other.label, other.label)
         assert one.probability == pytest.approx(other.probability, abs=TOLERANCE)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_pictures
+from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images
 from tests.serving.conftest import Pair
 from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzzer, Header, checked, head
 
@@ -25,7 +25,7 @@ REFUSALS = {"", "bad_request", "wrong_shape", "not_an_image", "corrupt", "too_la
 CASES = {
     "documents": fuzz_documents.cases,
     "binary extension": fuzz_binary.cases,
-    "pictures": fuzz_pictures.cases,
+    "images": fuzz_images.cases,
     "forms": fuzz_forms.cases,
     "heads": fuzz_http.cases,
 }
@@ -50,7 +50,7 @@ def fuzzer(service: Pair) -> Iterator[Fuzzer]:
 
 
 @pytest.fixture(autouse=True)
-def survives(fuzzer: Fuzzer) -> Iterator[None]:
+def check_service_survives(fuzzer: Fuzzer) -> Iterator[None]:
     """After each test the service is as it was."""
     yield
     fuzzer.check_survival()
@@ -94,16 +94,16 @@ def test_broken_messages(fuzzer: Fuzzer, message: Any) -> None:
     assert fuzzer.call("ModelInfer", message) in {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
 
 
-def test_mutants_of_pictures(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
-    for number, (name, data) in enumerate(fuzz_pictures.mutants(ceil(REQUESTS * 0.3))):
+def test_mutants_of_images(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for number, (name, data) in enumerate(fuzz_images.mutants(ceil(REQUESTS * 0.3))):
         with subtests.test(name, number=number):
             answer = fuzzer.predict(data, explain=number % 8 == 0)
             assert answer.code in {"", "corrupt", "not_an_image", "too_large", "unsupported_type"}
 
 
-def test_largest_pictures_all_at_once(fuzzer: Fuzzer) -> None:
+def test_largest_images_all_at_once(fuzzer: Fuzzer) -> None:
     with ThreadPoolExecutor(4) as pool:
-        for answer in pool.map(lambda data: fuzzer.predict(data, explain=True), fuzz_pictures.largest().values()):
+        for answer in pool.map(lambda data: fuzzer.predict(data, explain=True), fuzz_images.largest().values()):
             assert answer.status == 200
 
 

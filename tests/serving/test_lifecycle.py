@@ -16,8 +16,8 @@ import pytest
 from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import predictor, transformer
+from tests.serving.fake_predictor import scripted
 from tests.serving.processes import ROOT, free_ports
-from tests.serving.scripted import scripted
 
 PNG = phantom_pngs(1)[0]
 

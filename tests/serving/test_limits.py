@@ -15,32 +15,32 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from brain_tumor.phantoms import phantom_pngs
-from serving.grpc_limits import MAX_BESIDE_BYTES, bytes_beside_pictures
+from serving.grpc_limits import MAX_NON_IMAGE_BYTES, non_image_bytes
 from tests.serving import clients, fuzz_grpc
 from tests.serving.clients import V1
 from tests.serving.conftest import Transformer, transformer
+from tests.serving.fake_predictor import FakePredictor, scripted
 from tests.serving.fuzz_binary import BLOB
 from tests.serving.fuzz_client import GOOD
-from tests.serving.scripted import Script, scripted
 
 PNG = phantom_pngs(1)[0]
 MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[Script]:
+def script() -> Iterator[FakePredictor]:
     with scripted() as script:
         yield script
 
 
 @pytest.fixture(scope="module")
-def served(script: Script, tiny_model: Path) -> Iterator[Transformer]:
+def served(script: FakePredictor, tiny_model: Path) -> Iterator[Transformer]:
     with transformer(tiny_model, script.host, MAX_IN_FLIGHT=2, PREDICTOR_TIMEOUT_SECONDS=2) as served:
         yield served
 
 
 @pytest.fixture(autouse=True)
-def answers_again(script: Script) -> Iterator[None]:
+def reset_fake_predictor(script: FakePredictor) -> Iterator[None]:
     yield
     script.__init__(script.host)  # type: ignore[misc]
 
@@ -53,7 +53,7 @@ def lines(served: Transformer) -> list[dict[str, object]]:
     return [json.loads(line) for line in served.process.output.read_text().splitlines()]
 
 
-def test_three_headers_go_to_the_predictor_and_none_comes_back(served: Transformer, script: Script) -> None:
+def test_three_headers_go_to_the_predictor_and_none_comes_back(served: Transformer, script: FakePredictor) -> None:
     forwarded = {
         "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
         "x-request-id": "r-1",
@@ -92,7 +92,7 @@ def test_a_request_is_one_line_with_an_id_and_nothing_of_the_client(served: Tran
     assert "s3cret" not in written
 
 
-def test_the_surplus_gets_429_at_once(served: Transformer, script: Script) -> None:
+def test_the_surplus_gets_429_at_once(served: Transformer, script: FakePredictor) -> None:
     script.seconds = 1
     with ThreadPoolExecutor(3) as pool:
         kept = [pool.submit(predict, served) for _ in range(2)]
@@ -133,7 +133,7 @@ def test_the_surplus_gets_429_at_once(served: Transformer, script: Script) -> No
     ],
 )
 def test_a_predictor_in_trouble_has_its_code(
-    trouble: dict[str, object], status: int, code: str, grpc_status: grpc.StatusCode, served: Transformer, script: Script
+    trouble: dict[str, object], status: int, code: str, grpc_status: grpc.StatusCode, served: Transformer, script: FakePredictor
 ) -> None:
     for name, value in trouble.items():
         setattr(script, name, value)
@@ -146,7 +146,7 @@ def test_a_predictor_in_trouble_has_its_code(
     assert refused.value.code() == grpc_status
 
 
-def test_only_readiness_asks_the_predictor(served: Transformer, script: Script) -> None:
+def test_only_readiness_asks_the_predictor(served: Transformer, script: FakePredictor) -> None:
     script.state = "LOADING"
     for path in ("/healthz", "/v2/health/live", "/metrics", "/model", "/"):
         assert httpx.get(served.url + path).status_code == 200
@@ -237,24 +237,24 @@ def test_metrics_count_what_happened(served: Transformer) -> None:
     }
     before = {key: value(key[0], **({key[1]: key[2]} if key[1] else {})) for key in names}
     assert predict(served).status_code == 200
-    assert httpx.post(f"{served.url}/predict", files=clients.form(b"no picture")).status_code == 400
+    assert httpx.post(f"{served.url}/predict", files=clients.form(b"no image")).status_code == 400
     after = {key: value(key[0], **({key[1]: key[2]} if key[1] else {})) for key in names}
     assert {key: after[key] - before[key] for key in names} == names
     assert value("brain_tumor_model_info", version="1") == 1
     assert value("brain_tumor_in_flight_requests") == 0
 
 
-@pytest.mark.parametrize(("message", "picture"), [(fuzz_grpc.infer(), GOOD), (fuzz_grpc.raw(BLOB), BLOB)])
-def test_bytes_beside_the_picture_of_a_message(message: Any, picture: bytes) -> None:
+@pytest.mark.parametrize(("message", "image"), [(fuzz_grpc.infer(), GOOD), (fuzz_grpc.raw(BLOB), BLOB)])
+def test_bytes_beside_the_image_of_a_message(message: Any, image: bytes) -> None:
     encoded = message.SerializeToString()
-    assert bytes_beside_pictures(memoryview(encoded)) == len(encoded) - len(picture)
-    message.inputs[0].shape.extend([1 << 60] * MAX_BESIDE_BYTES)
-    assert bytes_beside_pictures(memoryview(message.SerializeToString())) > MAX_BESIDE_BYTES
+    assert non_image_bytes(memoryview(encoded)) == len(encoded) - len(image)
+    message.inputs[0].shape.extend([1 << 60] * MAX_NON_IMAGE_BYTES)
+    assert non_image_bytes(memoryview(message.SerializeToString())) > MAX_NON_IMAGE_BYTES
     with pytest.raises(IndexError):
-        bytes_beside_pictures(memoryview(encoded[:1]))
+        non_image_bytes(memoryview(encoded[:1]))
 
 
-def test_the_last_probe_or_call_says_whether_the_predictor_is_available(served: Transformer, script: Script) -> None:
+def test_the_last_probe_or_call_says_whether_the_predictor_is_available(served: Transformer, script: FakePredictor) -> None:
     def available() -> float:
         families = text_string_to_metric_families(httpx.get(f"{served.url}/metrics").text)
         return next(family.samples[0].value for family in families if family.name == "brain_tumor_predictor_available")

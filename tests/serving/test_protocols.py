@@ -108,7 +108,7 @@ def test_model_is_model_json(service: Pair, tiny_model: Path) -> None:
     ("data", "status", "code", "said"),
     [
         (b"", 400, "not_an_image", "empty"),
-        (b"%PDF-1.7 not a picture", 400, "not_an_image", "not an image"),
+        (b"%PDF-1.7 not an image", 400, "not_an_image", "not an image"),
         (PNG[:-40], 400, "corrupt", "PNG"),
         (DICOM, 415, "unsupported_type", "DICOM files are not accepted"),
         (png_of_size(5_000, 5_000), 413, "too_large", "5000 x 5000 pixels, the limit is 16,000,000"),
@@ -116,7 +116,7 @@ def test_model_is_model_json(service: Pair, tiny_model: Path) -> None:
         (PNG + b"\0" * 10_000_000, 413, "too_large", "10,000,000"),
     ],
 )
-def test_a_refused_picture_is_refused_alike_everywhere(data: bytes, status: int, code: str, said: str, service: Pair) -> None:
+def test_a_refused_image_is_refused_alike_everywhere(data: bytes, status: int, code: str, said: str, service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code, said)
     for verb in ("predict", "explain"):
         response = httpx.post(f"{service.url}{V1}:{verb}", json=clients.instances([PNG, data]))

@@ -22,7 +22,7 @@ def test_axe_finds_nothing_grave(browser: Browser, page_process: Ui, scheme: str
     with tab(browser, page_process.url, color_scheme=scheme, viewport=viewport) as page:
         assert findings(page) == []
         upload(page, {"slice.png": PNG, "broken.png": PNG[:200]})
-        expect(page.locator(".picture img")).to_have_count(2)
+        expect(page.locator(".image img")).to_have_count(2)
         assert findings(page) == []
         page.get_by_role("radiogroup", name="2 slices").get_by_role("radio").first.press("ArrowDown")
         expect(page.get_by_role("alert")).to_be_visible()
@@ -47,14 +47,14 @@ def test_a_phantom_is_read_and_saved_by_keyboard_alone(browser: Browser, page_pr
     with tab(browser, page_process.url) as page:
         tab_to(page, "Ring-shaped lesion")
         page.keyboard.press("Space")
-        expect(page.locator(".picture img")).to_have_count(2)
+        expect(page.locator(".image img")).to_have_count(2)
         tab_to(page, "Save report")
         with page.expect_download() as download:
             page.keyboard.press("Enter")
         assert download.value.suggested_filename == "phantom-ring-report.html"
 
 
-def test_pictures_and_bars_have_text_in_their_place(browser: Browser, page_process: Ui) -> None:
+def test_images_and_bars_have_text_in_their_place(browser: Browser, page_process: Ui) -> None:
     with tab(browser, page_process.url) as page:
         upload(page, {"slice.png": PNG})
         expect(page.get_by_role("img", name="The slice, upright, as the model was given it")).to_be_visible()

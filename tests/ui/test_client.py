@@ -17,9 +17,9 @@ from serving.errors import CODES
 from serving.settings import Settings as ServiceSettings
 from tests.serving.processes import free_ports
 from ui import client
-from ui.batch import MAX_FILE_BYTES, Slice, ask, ask_all, forget_failed
-from ui.client import Answer, Service
-from ui.errors import OF_THE_PICTURE, PROBLEMS, Problem
+from ui.batch import MAX_FILE_BYTES, Slice, drop_retryable_errors, explain_all, explain_slice
+from ui.client import Prediction, ServiceClient
+from ui.errors import IMAGE_ERRORS, PROBLEMS, RequestError
 from ui.metrics import UPLOADS
 
 PNG = phantom_pngs(1)[0]
@@ -36,7 +36,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 @dataclass
-class Script:
+class FakePredictor:
     """What to answer, and what came."""
 
     url: str
@@ -46,7 +46,7 @@ class Script:
 
 
 @contextmanager
-def served() -> Iterator[Script]:
+def served() -> Iterator[FakePredictor]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -62,7 +62,7 @@ def served() -> Iterator[Script]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        told = Script(f"http://127.0.0.1:{server.server_port}")
+        told = FakePredictor(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield told
@@ -71,38 +71,38 @@ def served() -> Iterator[Script]:
 
 
 @pytest.fixture
-def script() -> Iterator[Script]:
+def script() -> Iterator[FakePredictor]:
     with served() as script:
         yield script
 
 
-def problem(service: Service) -> str:
-    with pytest.raises(Problem) as raised:
+def problem(service: ServiceClient) -> str:
+    with pytest.raises(RequestError) as raised:
         service.explain(PNG)
     return raised.value.code
 
 
-def test_an_answer_keeps_the_numbers_as_they_came(script: Script) -> None:
-    answer = Service(script.url).explain(PNG)
+def test_an_answer_keeps_the_numbers_as_they_came(script: FakePredictor) -> None:
+    answer = ServiceClient(script.url).explain(PNG)
     assert (answer.label, answer.probability, answer.threshold, answer.confidence) == ("tumor", 0.1 + 0.2, 0.5, 0.1 + 0.2)
     assert (answer.version, answer.warnings, answer.heatmap.tolist()) == ("7", ("a",), [[0.0, 1.0]])
 
 
-def test_the_picture_is_sent_with_the_token_and_without_its_name(script: Script) -> None:
-    ask_all(Service(script.url, "s3cret"), [Slice("1", "Mueller.png", PNG)], {}, tell=lambda *_: None)
+def test_the_image_is_sent_with_the_token_and_without_its_name(script: FakePredictor) -> None:
+    explain_all(ServiceClient(script.url, "s3cret"), [Slice("1", "Mueller.png", PNG)], {}, on_progress=lambda *_: None)
     ((path, headers, body),) = script.asked
     assert path == "/predict?explain=true"
     assert headers["authorization"] == "Bearer s3cret"
     assert PNG in body
     assert b"Mueller" not in body
-    Service(script.url).explain(PNG)
+    ServiceClient(script.url).explain(PNG)
     assert "authorization" not in script.asked[-1][1]
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_code_of_the_service_has_a_sentence_that_says_what_to_do(code: str, script: Script) -> None:
+def test_every_code_of_the_service_has_a_sentence_that_says_what_to_do(code: str, script: FakePredictor) -> None:
     script.status, script.body = int(CODES[code][0]), json.dumps({"error": "e", "code": code}).encode()
-    assert problem(Service(script.url)) == code
+    assert problem(ServiceClient(script.url)) == code
     happened, advice = PROBLEMS[code].split(". ", 1) if ". " in PROBLEMS[code] else PROBLEMS[code].rsplit(": ", 1)
     assert len(happened) > 10
     assert len(advice) > 10
@@ -123,57 +123,57 @@ OF_A_PROXY = {
 
 
 @pytest.mark.parametrize(("status", "code"), OF_A_PROXY.items())
-def test_a_proxys_answer_is_told_by_its_status(status: int, code: str, script: Script) -> None:
+def test_a_proxys_answer_is_told_by_its_status(status: int, code: str, script: FakePredictor) -> None:
     script.status, script.body = status, b"<html>no JSON</html>"
-    assert problem(Service(script.url)) == code
+    assert problem(ServiceClient(script.url)) == code
 
 
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b"{}", json.dumps(DOCUMENT | {"heatmap": {"shape": [9], "values": []}}).encode()]
 )
-def test_an_answer_of_another_shape_is_a_problem(body: bytes, script: Script) -> None:
+def test_an_answer_of_another_shape_is_a_problem(body: bytes, script: FakePredictor) -> None:
     script.body = body
-    assert problem(Service(script.url)) == "wrong_shape"
-    with pytest.raises(Problem, match="do not understand each other"):
-        Service(script.url).model_card()
+    assert problem(ServiceClient(script.url)) == "wrong_shape"
+    with pytest.raises(RequestError, match="do not understand each other"):
+        ServiceClient(script.url).model_card()
 
 
 def test_a_service_that_is_away_or_silent_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert problem(Service(f"http://127.0.0.1:{free_ports(1)[0]}")) == "unreachable"
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+    assert problem(ServiceClient(f"http://127.0.0.1:{free_ports(1)[0]}")) == "unreachable"
+    monkeypatch.setattr(client, "RESPONSE_TIMEOUT_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert problem(Service(f"http://127.0.0.1:{silent.getsockname()[1]}")) == "no_answer"
+        assert problem(ServiceClient(f"http://127.0.0.1:{silent.getsockname()[1]}")) == "no_answer"
 
 
-def test_what_the_service_would_refuse_is_not_sent(script: Script) -> None:
+def test_what_the_service_would_refuse_is_not_sent(script: FakePredictor) -> None:
     assert ServiceSettings().max_file_bytes == MAX_FILE_BYTES
     big = phantom_pngs(1)[0] + bytes(MAX_FILE_BYTES)
-    wanted = {b"no picture": "not_an_image", PNG[:500]: "corrupt", bytes(128) + b"DICM": "unsupported_type", big: "too_large"}
+    wanted = {b"no image": "not_an_image", PNG[:500]: "corrupt", bytes(128) + b"DICM": "unsupported_type", big: "too_large"}
     before = UPLOADS.labels("refused")._value.get()
     for data, code in wanted.items():
-        result = ask(Service(script.url), data)
-        assert isinstance(result, Problem)
-        assert (result.code, result.may_pass) == (code, False)
-    assert set(wanted.values()) == OF_THE_PICTURE
+        result = explain_slice(ServiceClient(script.url), data)
+        assert isinstance(result, RequestError)
+        assert (result.code, result.is_retryable) == (code, False)
+    assert set(wanted.values()) == IMAGE_ERRORS
     assert script.asked == []
     assert UPLOADS.labels("refused")._value.get() - before == len(wanted)
 
 
-def test_a_batch_asks_only_for_what_is_new_and_again_for_what_failed(script: Script) -> None:
-    service, results = Service(script.url), {}  # type: ignore[var-annotated]
+def test_a_batch_asks_only_for_what_is_new_and_again_for_what_failed(script: FakePredictor) -> None:
+    service, results = ServiceClient(script.url), {}  # type: ignore[var-annotated]
     told: list[tuple[int, int]] = []
-    slices = [Slice("1", "a", PNG), Slice("2", "b", b"no picture")]
+    slices = [Slice("1", "a", PNG), Slice("2", "b", b"no image")]
     script.status = 503
-    assert ask_all(service, slices, results, tell=lambda *progress: told.append(progress)) == slices
+    assert explain_all(service, slices, results, on_progress=lambda *progress: told.append(progress)) == slices
     assert told == [(0, 2), (1, 2)]
     script.status = 200
-    assert ask_all(service, slices, results, tell=lambda *_: None) == []
-    forget_failed(results)
-    assert ask_all(service, slices, results, tell=lambda *_: None) == slices[:1]
-    assert isinstance(results["1"], Answer)
-    assert ask_all(service, slices[1:], results, tell=lambda *_: None) == []
+    assert explain_all(service, slices, results, on_progress=lambda *_: None) == []
+    drop_retryable_errors(results)
+    assert explain_all(service, slices, results, on_progress=lambda *_: None) == slices[:1]
+    assert isinstance(results["1"], Prediction)
+    assert explain_all(service, slices[1:], results, on_progress=lambda *_: None) == []
     assert results.keys() == {"2"}
 
 
@@ -185,6 +185,6 @@ def test_the_phantoms_are_drawn_and_no_patients() -> None:
     folder = Path(client.__file__).parent / "phantoms"
     assert {path.stem for path in folder.iterdir()} == drawn.keys()
     for name, index in drawn.items():
-        picture, _ = make_phantom(np.random.default_rng([7, index]), lesion=index % 2 == 0)
-        with Image.open(folder / f"{name}.png") as image:
-            assert np.array_equal(np.asarray(image), picture)
+        image, _ = make_phantom(np.random.default_rng([7, index]), lesion=index % 2 == 0)
+        with Image.open(folder / f"{name}.png") as stored:
+            assert np.array_equal(np.asarray(stored), image)

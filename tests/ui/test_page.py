@@ -15,7 +15,7 @@ from tests.serving import clients
 from tests.serving.conftest import Pair
 from tests.serving.processes import free_ports, running
 from tests.ui.conftest import PHONE, Ui, tab, ui, upload
-from ui.formatting import class_words
+from ui.formatting import class_display_name
 
 PNG = phantom_pngs(1)[0]
 PATIENT = "=Mueller_Anna_1950"
@@ -29,7 +29,7 @@ def test_a_slice_is_shown_with_its_answer(opened: Page, service: Pair) -> None:
     answer = ask(service, PNG)
     upload(opened, {"slice.png": PNG})
     verdict = opened.get_by_role("region", name="Result")
-    expect(verdict.locator(".label b")).to_have_text(class_words(answer["label"]))
+    expect(verdict.locator(".label b")).to_have_text(class_display_name(answer["label"]))
     expect(verdict).to_contain_text(NOTICE)
     expect(verdict).to_contain_text("trained on drawn phantoms")
     side = "at or above" if answer["label"] == "tumor" else "below"
@@ -46,7 +46,7 @@ def test_a_batch_with_a_corrupt_file_gives_a_csv_of_the_services_numbers(opened:
     choices = opened.get_by_role("radiogroup", name="20 slices").get_by_role("radio")
     expect(choices).to_have_count(20)
     choices.first.press("ArrowUp")  # round to the last
-    expect(opened.get_by_role("alert")).to_contain_text("This picture is damaged or breaks off. Export the slice again")
+    expect(opened.get_by_role("alert")).to_contain_text("This image is damaged or breaks off. Export the slice again")
     expect(opened.get_by_role("button", name="Try again")).to_have_count(0)
 
     with opened.expect_download() as download:
@@ -61,7 +61,7 @@ def test_a_batch_with_a_corrupt_file_gives_a_csv_of_the_services_numbers(opened:
         row = by_name[name]
         if name == "broken.png":
             assert row["label"] == row["probability"] == ""
-            assert row["error"].startswith("This picture is damaged")
+            assert row["error"].startswith("This image is damaged")
             continue
         answer = ask(service, data)
         assert row["file"] == f"'{name}"
@@ -81,8 +81,8 @@ def test_the_report_opens_by_itself_and_prints_on_one_page(opened: Page, browser
     outside: list[str] = []
     page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
     page.goto((tmp_path / "report.html").as_uri())
-    expect(page.locator(".picture img")).to_have_count(2)
-    assert page.locator(".picture img").evaluate_all("pictures => pictures.every(each => each.naturalWidth > 0)")
+    expect(page.locator(".image img")).to_have_count(2)
+    assert page.locator(".image img").evaluate_all("images => images.every(each => each.naturalWidth > 0)")
     expect(page.locator("body")).to_contain_text(NOTICE)
     expect(page.locator("dl")).to_contain_text("a <b> & c.png")
     expect(page.locator("dl")).to_contain_text(
@@ -103,7 +103,7 @@ def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser,
         with running("serving", settings, f"{url}/readyz"):
             page = stack.enter_context(tab(browser, started.url))
             upload(page, {"first.png": PNG})
-            expect(page.locator(".picture img")).to_have_count(2)
+            expect(page.locator(".image img")).to_have_count(2)
         expect(page.locator(".state.away")).to_contain_text("The service cannot be reached. Try again in a moment")
         page.get_by_text("Bright lesion").click()
         expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
@@ -111,14 +111,14 @@ def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser,
             expect(page.locator(".state.ready")).to_be_visible()
             page.get_by_role("button", name="Try again").click()
             expect(page.get_by_role("heading", name="phantom-bright.png")).to_be_visible()
-            expect(page.locator(".picture img")).to_have_count(2)
+            expect(page.locator(".image img")).to_have_count(2)
             expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_phone_needs_no_scrolling_aside(browser: Browser, page_process: Ui) -> None:
     with tab(browser, page_process.url, viewport=PHONE) as page:
         upload(page, {f"{PATIENT}_with_a_very_long_name_that_no_line_holds_{index}.png": PNG for index in range(2)})
-        expect(page.locator(".picture img")).to_have_count(2)
+        expect(page.locator(".image img")).to_have_count(2)
         for view in ("Read slices", "The model"):
             page.get_by_role("tab", name=view).click()
             expect(page.get_by_role("tabpanel").locator("h2").first).to_be_visible()
@@ -142,7 +142,7 @@ def test_the_page_asks_nothing_of_anyone_else(browser: Browser, page_process: Ui
     page.on("request", lambda request: asked.add(request.url))
     page.goto(page_process.url)
     page.get_by_text("Bright lesion").click()
-    expect(page.locator(".picture img")).to_have_count(2)
+    expect(page.locator(".image img")).to_have_count(2)
     context.close()
     assert {url for url in asked if not url.startswith((page_process.url, "data:", "blob:"))} == set()
 
@@ -150,7 +150,7 @@ def test_the_page_asks_nothing_of_anyone_else(browser: Browser, page_process: Ui
 def test_metrics_count_and_neither_they_nor_the_log_hold_a_name(browser: Browser, service: Pair) -> None:
     with ui(service.url) as started:
         with tab(browser, started.url) as page:
-            upload(page, {f"{PATIENT}.png": PNG, f"{PATIENT}2.png": b"no picture", f"{PATIENT}3.dcm": bytes(128) + b"DICM"})
+            upload(page, {f"{PATIENT}.png": PNG, f"{PATIENT}2.png": b"no image", f"{PATIENT}3.dcm": bytes(128) + b"DICM"})
             page.get_by_role("slider").press("ArrowLeft")  # another run of the page must count nothing again
             expect(page.get_by_role("slider")).to_have_value("55")
             samples = scrape(started)

@@ -10,15 +10,15 @@ import pytest
 from brain_tumor.model_card import NOTICE
 from ui import table
 from ui.batch import Result, Slice
-from ui.client import Answer
-from ui.errors import Problem
-from ui.formatting import class_words, share
+from ui.client import Prediction
+from ui.errors import RequestError
+from ui.formatting import class_display_name, format_probability
 from ui.report import report_html
-from ui.result import colour_bar, peak_words, verdict
+from ui.result import colour_bar, describe_peak, prediction_html
 
 HEATMAP = np.array([[0, 0, 0], [0, 0, 1]], np.float32)
-BINARY = Answer("tumor", 0.1 + 0.2, 0.3, 0.1 + 0.2, "7", ("odd", "old"), HEATMAP)
-FOUR = Answer("glioma", {"glioma": 0.6, "meningioma": 0.3, "no_tumor": 0.1}, None, 0.6, "7", (), HEATMAP)
+BINARY = Prediction("tumor", 0.1 + 0.2, 0.3, 0.1 + 0.2, "7", ("odd", "old"), HEATMAP)
+FOUR = Prediction("glioma", {"glioma": 0.6, "meningioma": 0.3, "no_tumor": 0.1}, None, 0.6, "7", (), HEATMAP)
 
 
 def read_csv(results: dict[str, Result]) -> list[dict[str, str]]:
@@ -28,7 +28,7 @@ def read_csv(results: dict[str, Result]) -> list[dict[str, str]]:
 
 
 def test_the_csv_holds_the_exact_numbers_and_the_error() -> None:
-    first, second = read_csv({"a.png": BINARY, "b.png": Problem("corrupt")})
+    first, second = read_csv({"a.png": BINARY, "b.png": RequestError("corrupt")})
     assert first == {
         "file": "a.png",
         "label": "tumor",
@@ -40,7 +40,7 @@ def test_the_csv_holds_the_exact_numbers_and_the_error() -> None:
         "error": "",
     }
     assert float(first["probability"]) == BINARY.probability
-    assert second["error"] == str(Problem("corrupt"))
+    assert second["error"] == str(RequestError("corrupt"))
     assert {value for column, value in second.items() if column not in ("file", "error")} == {""}
 
 
@@ -52,7 +52,7 @@ def test_above_two_classes_each_has_a_column_and_a_bar() -> None:
         "probability_no_tumor": "0.1",
     }
     assert row["threshold"] == ""
-    html = verdict(FOUR)
+    html = prediction_html(FOUR)
     assert html.count('role="img"') == 3
     assert html.count('class="bar chosen"') == 1
     assert 'aria-label="Probability of no tumour 0.100 of 1"' in html
@@ -60,9 +60,9 @@ def test_above_two_classes_each_has_a_column_and_a_bar() -> None:
 
 
 def test_a_batch_without_any_answer_is_a_table_too() -> None:
-    (row,) = read_csv({"a.png": Problem("unreachable")})
-    assert (row["probability"], row["error"]) == ("", str(Problem("unreachable")))
-    assert "1 without an answer" in table.html(table.rows([Slice("a", "a", b"")], {"a": Problem("unreachable")}))
+    (row,) = read_csv({"a.png": RequestError("unreachable")})
+    assert (row["probability"], row["error"]) == ("", str(RequestError("unreachable")))
+    assert "1 without an answer" in table.html(table.rows([Slice("a", "a", b"")], {"a": RequestError("unreachable")}))
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
@@ -77,7 +77,7 @@ def test_names_are_escaped_in_the_table_and_kept_whole_in_the_csv() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "apart_from", "text"),
+    ("value", "distinct_from", "text"),
     [
         (0.5, 0.5, "0.500"),
         (0.49996, 0.5, "0.49996"),
@@ -90,19 +90,19 @@ def test_names_are_escaped_in_the_table_and_kept_whole_in_the_csv() -> None:
         (1.0, None, "1.000"),
     ],
 )
-def test_a_number_never_reads_as_what_it_is_not(value: float, apart_from: float | None, text: str) -> None:
-    assert share(value, apart_from) == text
+def test_a_number_never_reads_as_what_it_is_not(value: float, distinct_from: float | None, text: str) -> None:
+    assert format_probability(value, distinct_from) == text
 
 
 def test_classes_are_written_as_a_reader_does() -> None:
     labels = ("tumor", "no_tumor", "glioma", "pituitary")
-    assert list(map(class_words, labels)) == ["tumour", "no tumour", "glioma", "pituitary"]
+    assert list(map(class_display_name, labels)) == ["tumour", "no tumour", "glioma", "pituitary"]
 
 
 def test_the_strongest_place_is_said_in_words() -> None:
-    assert peak_words(HEATMAP) == "It is strongest in the lower right of the picture."
-    assert peak_words(np.zeros((4, 4))) == "Nothing in the slice raised the score: the map is empty."
-    assert peak_words(np.eye(1)) == "It is strongest in the middle centre of the picture."
+    assert describe_peak(HEATMAP) == "It is strongest in the lower right of the image."
+    assert describe_peak(np.zeros((4, 4))) == "Nothing in the slice raised the score: the map is empty."
+    assert describe_peak(np.eye(1)) == "It is strongest in the middle centre of the image."
 
 
 def test_the_colour_bar_names_its_colours_and_ends() -> None:

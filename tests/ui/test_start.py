@@ -44,7 +44,7 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-def test_the_page_imports_of_the_project_only_the_rule_for_pictures_and_the_overlay() -> None:
+def test_the_page_imports_of_the_project_only_the_rule_for_images_and_the_overlay() -> None:
     found = {name for path in FOLDER.glob("*.py") for name in imports(path)}
     assert {name for name in found if name.split(".")[0] in OF_THE_PROJECT} == ALLOWED
     modules = ", ".join(
@@ -125,7 +125,7 @@ def test_it_needs_neither_root_nor_a_home_and_writes_nothing(browser: Browser, s
             wait_for(f"{url}/_stcore/health", Service(process, output))
             with tab(browser, url) as page:
                 upload(page, {"slice.png": encode_png(Image.fromarray(noise))})
-                expect(page.locator(".picture img")).to_have_count(2)
+                expect(page.locator(".image img")).to_have_count(2)
             assert [path for folder in WRITABLE for path in Path(folder).rglob("*") if path.lstat().st_uid == NOBODY] == []
         finally:
             process.terminate()
@@ -158,11 +158,11 @@ def test_it_can_lie_below_a_path_of_the_proxy(browser: Browser, service: Pair) -
         tab(browser, f"{started.url}/mri/brain/") as page,
     ):
         upload(page, {"slice.png": PNG})
-        expect(page.locator(".picture img")).to_have_count(2)
+        expect(page.locator(".image img")).to_have_count(2)
 
 
-def test_the_pictures_of_a_closed_page_are_forgotten(browser: Browser, service: Pair) -> None:
-    with ui(service.url, module="tests.ui.hasty") as started:
+def test_the_images_of_a_closed_page_are_forgotten(browser: Browser, service: Pair) -> None:
+    with ui(service.url, module="tests.ui.short_sessions") as started:
         with tab(browser, started.url) as page:
             upload(page, {"slice.png": PNG})
             assert held(started) == (1, True)

@@ -14,34 +14,34 @@ from brain_tumor.overlay import render_overlay
 from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import transformer
-from tests.serving.scripted import ROW, Script, scripted
+from tests.serving.fake_predictor import ROW, FakePredictor, scripted
 from tests.ui.conftest import Ui, tab, ui, upload
-from ui.result import viewed
+from ui.result import scale_for_display
 
 PNG = phantom_pngs(1)[0]
 
 
 def shown(page: Page, index: int) -> np.ndarray:
     """The pixels of the slice (0) or its overlay (1), uint8 [h, w, 3]."""
-    source = page.locator(".picture img").nth(index).get_attribute("src")
+    source = page.locator(".image img").nth(index).get_attribute("src")
     assert source is not None
     return clients.pixels(base64.b64decode(source.removeprefix("data:image/png;base64,")))
 
 
 @pytest.fixture(scope="module")
-def scripted_page(tiny_model: Path) -> Iterator[tuple[Ui, Script]]:
+def scripted_page(tiny_model: Path) -> Iterator[tuple[Ui, FakePredictor]]:
     """The page before a transformer whose predictor answers what a test wants: the tiny model's heatmaps may be empty."""
     with scripted() as script, transformer(tiny_model, script.host) as front, ui(front.url) as started:
         yield started, script
 
 
-def test_the_overlay_is_the_answers_heatmap_over_the_slice(browser: Browser, scripted_page: tuple[Ui, Script]) -> None:
+def test_the_overlay_is_the_answers_heatmap_over_the_slice(browser: Browser, scripted_page: tuple[Ui, FakePredictor]) -> None:
     with tab(browser, scripted_page[0].url) as page:
         upload(page, {"slice.png": PNG})
-        expect(page.get_by_role("img", name="It is strongest in the upper right of the picture.")).to_be_visible()
+        expect(page.get_by_role("img", name="It is strongest in the upper right of the image.")).to_be_visible()
         expect(page.locator(".bar")).to_contain_text("0.750")
         with Image.open(io.BytesIO(PNG)) as image:
-            pixels = viewed(image)
+            pixels = scale_for_display(image)
         overlay = render_overlay(pixels, np.array(ROW["heatmap"]))
         assert (overlay != pixels).any()
         assert np.array_equal(shown(page, 0), pixels)
@@ -49,7 +49,7 @@ def test_the_overlay_is_the_answers_heatmap_over_the_slice(browser: Browser, scr
 
 
 def test_a_probability_just_below_the_threshold_does_not_read_as_the_threshold(
-    browser: Browser, scripted_page: tuple[Ui, Script]
+    browser: Browser, scripted_page: tuple[Ui, FakePredictor]
 ) -> None:
     started, script = scripted_page
     script.rows = [ROW | {"probability": [0.49996], "label": "no_tumor"}]
@@ -61,7 +61,7 @@ def test_a_probability_just_below_the_threshold_does_not_read_as_the_threshold(
     script.rows = [ROW]
 
 
-def test_a_batch_says_how_far_it_is(browser: Browser, scripted_page: tuple[Ui, Script]) -> None:
+def test_a_batch_says_how_far_it_is(browser: Browser, scripted_page: tuple[Ui, FakePredictor]) -> None:
     started, script = scripted_page
     script.seconds = 0.5
     with tab(browser, started.url) as page:
@@ -75,15 +75,15 @@ def test_a_batch_says_how_far_it_is(browser: Browser, scripted_page: tuple[Ui, S
 
 
 def test_the_slider_changes_the_overlay_and_what_is_saved_is_what_is_seen(
-    browser: Browser, scripted_page: tuple[Ui, Script], tmp_path: Path
+    browser: Browser, scripted_page: tuple[Ui, FakePredictor], tmp_path: Path
 ) -> None:
     with tab(browser, scripted_page[0].url) as page:
         page.get_by_text("Ring-shaped lesion").click()
-        expect(page.locator(".picture img")).to_have_count(2)
-        source = page.locator(".picture img").nth(1).get_attribute("src")
+        expect(page.locator(".image img")).to_have_count(2)
+        source = page.locator(".image img").nth(1).get_attribute("src")
         page.get_by_role("slider").focus()
         page.keyboard.press("ArrowLeft")
-        expect(page.locator(".picture img").nth(1)).not_to_have_attribute("src", str(source))
+        expect(page.locator(".image img").nth(1)).not_to_have_attribute("src", str(source))
         expect(page.get_by_role("slider")).to_have_value("55")
         overlay = render_overlay(shown(page, 0), np.array(ROW["heatmap"]), opacity=0.55)
         assert np.array_equal(shown(page, 1), overlay)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from brain_tumor.model_card import MODEL_CARD
+from brain_tumor.model_card import MODEL_CARD_PATH
 from components.deploy import deploy as module
-from components.deploy.kubernetes_api import Cluster
+from components.deploy.kubernetes_api import InferenceServiceClient
 from tests.components.deploy.api_server import NAMESPACE, TOKEN, ApiServer, api_server
 from tests.crds import require_crds
 from tests.serving.conftest import Pair, service, transformer
@@ -28,8 +28,8 @@ def backends(tiny_model: Path, service: Pair, tmp_path_factory: pytest.TempPathF
         addresses = {}
         for version in VERSIONS:
             folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("store") / version))
-            card = json.loads((folder / MODEL_CARD).read_text()) | {"version": int(version)}
-            (folder / MODEL_CARD).write_text(json.dumps(card))
+            card = json.loads((folder / MODEL_CARD_PATH).read_text()) | {"version": int(version)}
+            (folder / MODEL_CARD_PATH).write_text(json.dumps(card))
             addresses[version] = stack.enter_context(transformer(folder, host)).url
         yield addresses
 
@@ -60,7 +60,7 @@ def kubeconfig(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> InferenceServiceClient:
     """The step's view of the server, looking often."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
-    return Cluster(NAMESPACE)
+    return InferenceServiceClient(NAMESPACE)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from brain_tumor.errors import InputError
-from components.deploy.__main__ import champion_address
+from components.deploy.__main__ import champion_uri
 from components.deploy.component import deploy as component
 from components.deploy.deploy import deploy
-from components.deploy.kubernetes_api import Cluster
-from components.deploy.rollout import served_address
+from components.deploy.kubernetes_api import InferenceServiceClient
+from components.deploy.rollout import serving_uri
 from components.registry import connect
 from tests.components.deploy.api_server import ApiServer
 from tests.components.deploy.test_deploy import STORE, V1, V2, settle
@@ -72,7 +72,7 @@ def test_api_server_that_is_away_is_one_line_too(server: ApiServer, kubeconfig: 
     assert done.stderr == f"promote: error: the API server at http://127.0.0.1:{port} does not answer: MaxRetryError\n"
 
 
-def test_force_of_the_command_takes_over(server: ApiServer, kubeconfig: Path, cluster: Cluster) -> None:
+def test_force_of_the_command_takes_over(server: ApiServer, kubeconfig: Path, cluster: InferenceServiceClient) -> None:
     deploy(cluster, V1, canary_percent=10)
     server.apply(server.applied.document, "kubectl")
     done = command("deploy", "--model-uri", V2, "--canary-percent", "100", "--namespace", "clinic")
@@ -85,13 +85,13 @@ def test_force_of_the_command_takes_over(server: ApiServer, kubeconfig: Path, cl
 def test_champion_of_the_registry_is_what_is_deployed_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(InputError, match=r"there is no champion: no model has passed the gate yet; or give --model-uri"):
-        champion_address(tmp_path, "")
+        champion_uri(tmp_path, "")
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     client.create_registered_model("brain-tumor")
     client.create_model_version("brain-tumor", source=V1)
     client.set_registered_model_alias("brain-tumor", "champion", "1")
-    assert champion_address(tmp_path, "") == V1
-    assert champion_address(tmp_path, "pvc://claim") == "pvc://claim/brain-tumor/1"
+    assert champion_uri(tmp_path, "") == V1
+    assert champion_uri(tmp_path, "pvc://claim") == "pvc://claim/brain-tumor/1"
 
 
 def registered(folder: Path, uri: str) -> Any:
@@ -140,8 +140,8 @@ def test_step_without_a_namespace_says_so_and_ends(tmp_path: Path, capsys: pytes
 
 def test_address_is_that_of_the_registry_or_below_the_store_that_kserve_sees() -> None:
     version = {"name": "brain-tumor", "version": 3, "uri": f"{STORE}/3"}
-    assert served_address(version, "") == "s3://models/brain-tumor/3"
-    assert served_address(version, "pvc://claim/models/") == "pvc://claim/models/brain-tumor/3"
+    assert serving_uri(version, "") == "s3://models/brain-tumor/3"
+    assert serving_uri(version, "pvc://claim/models/") == "pvc://claim/models/brain-tumor/3"
 
 
 def test_step_starts_fast_and_without_tensorflow() -> None:

@@ -8,7 +8,7 @@ import pytest
 from brain_tumor.errors import InputError
 from components.deploy.deploy import RolloutError, deploy, promote, roll_back
 from components.deploy.inferenceservice import KNATIVE, STANDARD, TEMPLATE, new_service
-from components.deploy.kubernetes_api import MANAGER, TEMPLATE_MANAGER, Cluster, ConflictError
+from components.deploy.kubernetes_api import FIELD_MANAGER, TEMPLATE_MANAGER, ConflictError, InferenceServiceClient
 from components.deploy.rollout import Rollout
 from tests.components.deploy.api_server import ApiServer
 from tests.pod_security import violations
@@ -29,7 +29,9 @@ def settle(server: ApiServer) -> list[dict[str, int]]:
 
 
 @MODES
-def test_first_version_creates_the_whole_service_and_gets_everything(server: ApiServer, cluster: Cluster, mode: str) -> None:
+def test_first_version_creates_the_whole_service_and_gets_everything(
+    server: ApiServer, cluster: InferenceServiceClient, mode: str
+) -> None:
     assert deploy(cluster, V1, canary_percent=10, mode=mode, serving_image="registry/serving:1") == Rollout(V1)
     assert settle(server) == [{"1": 100}]
     model = predictor(server)["model"]
@@ -46,7 +48,7 @@ def test_first_version_creates_the_whole_service_and_gets_everything(server: Api
 
 
 @MODES
-def test_second_version_answers_before_it_gets_its_share(server: ApiServer, cluster: Cluster, mode: str) -> None:
+def test_second_version_answers_before_it_gets_its_share(server: ApiServer, cluster: InferenceServiceClient, mode: str) -> None:
     deploy(cluster, V1, canary_percent=10, mode=mode)
     rollout = deploy(cluster, V2, canary_percent=10, mode=mode)
     assert str(rollout) == "version 1 at 90 %, version 2 at 10 %"
@@ -74,7 +76,9 @@ def test_second_version_answers_before_it_gets_its_share(server: ApiServer, clus
 
 
 @MODES
-def test_promoted_canary_gets_everything_and_is_rolled_back(server: ApiServer, cluster: Cluster, mode: str) -> None:
+def test_promoted_canary_gets_everything_and_is_rolled_back(
+    server: ApiServer, cluster: InferenceServiceClient, mode: str
+) -> None:
     deploy(cluster, V1, canary_percent=10, mode=mode)
     deploy(cluster, V2, canary_percent=10, mode=mode)
     restarts = server.controller.restarts
@@ -90,7 +94,9 @@ def test_promoted_canary_gets_everything_and_is_rolled_back(server: ApiServer, c
 
 
 @MODES
-def test_canary_is_removed_by_a_rollback_and_another_follows(server: ApiServer, cluster: Cluster, mode: str) -> None:
+def test_canary_is_removed_by_a_rollback_and_another_follows(
+    server: ApiServer, cluster: InferenceServiceClient, mode: str
+) -> None:
     deploy(cluster, V1, canary_percent=10, mode=mode)
     deploy(cluster, V2, canary_percent=50, mode=mode)
     assert str(roll_back(cluster)) == "version 1 at 100 %"
@@ -105,7 +111,9 @@ def test_canary_is_removed_by_a_rollback_and_another_follows(server: ApiServer, 
 
 
 @MODES
-def test_share_is_raised_without_a_new_trial_and_100_promotes(server: ApiServer, cluster: Cluster, mode: str) -> None:
+def test_share_is_raised_without_a_new_trial_and_100_promotes(
+    server: ApiServer, cluster: InferenceServiceClient, mode: str
+) -> None:
     deploy(cluster, V1, canary_percent=10, mode=mode)
     deploy(cluster, V2, canary_percent=10, mode=mode)
     deploy(cluster, V2, canary_percent=60, mode=mode)
@@ -119,7 +127,7 @@ def test_share_is_raised_without_a_new_trial_and_100_promotes(server: ApiServer,
 
 @MODES
 def test_version_that_never_gets_ready_is_withdrawn_with_the_conditions_reasons(
-    server: ApiServer, cluster: Cluster, mode: str
+    server: ApiServer, cluster: InferenceServiceClient, mode: str
 ) -> None:
     deploy(cluster, V1, canary_percent=10, mode=mode)
     server.controller.broken.add("2")
@@ -135,7 +143,9 @@ def test_version_that_never_gets_ready_is_withdrawn_with_the_conditions_reasons(
 
 
 @MODES
-def test_canary_that_answers_as_another_version_is_withdrawn(server: ApiServer, cluster: Cluster, mode: str) -> None:
+def test_canary_that_answers_as_another_version_is_withdrawn(
+    server: ApiServer, cluster: InferenceServiceClient, mode: str
+) -> None:
     deploy(cluster, V1, canary_percent=10, mode=mode)
     server.backends["2"] = server.backends["3"]
     with pytest.raises(RolloutError, match=r"s: version 3 answers, wanted version 2; rolled back to version 1 at 100 %$"):
@@ -145,7 +155,7 @@ def test_canary_that_answers_as_another_version_is_withdrawn(server: ApiServer, 
     assert "canary" not in server.service()["spec"]
 
 
-def test_service_without_a_pod_is_asked_again_until_the_time_is_up(server: ApiServer, cluster: Cluster) -> None:
+def test_service_without_a_pod_is_asked_again_until_the_time_is_up(server: ApiServer, cluster: InferenceServiceClient) -> None:
     deploy(cluster, V1, canary_percent=10)
     del server.backends["2"]
     with pytest.raises(RolloutError, match="version 2 is not ready after 1 s: the Service brain-tumor-v2-predictor answers 503"):
@@ -154,7 +164,7 @@ def test_service_without_a_pod_is_asked_again_until_the_time_is_up(server: ApiSe
     assert settle(server) == [{"1": 100}]
 
 
-def test_first_version_that_never_gets_ready_is_left_to_be_looked_at(server: ApiServer, cluster: Cluster) -> None:
+def test_first_version_that_never_gets_ready_is_left_to_be_looked_at(server: ApiServer, cluster: InferenceServiceClient) -> None:
     server.controller.broken.add("1")
     with pytest.raises(RolloutError, match="Ready: MinimumReplicasUnavailable; it is left as it is, for nothing was served"):
         deploy(cluster, V1, canary_percent=10, ready_seconds=1)
@@ -163,7 +173,7 @@ def test_first_version_that_never_gets_ready_is_left_to_be_looked_at(server: Api
     assert predictor(server)["model"]["storageUri"] == V1
 
 
-def test_promotion_whose_pods_do_not_come_up_goes_back(server: ApiServer, cluster: Cluster) -> None:
+def test_promotion_whose_pods_do_not_come_up_goes_back(server: ApiServer, cluster: InferenceServiceClient) -> None:
     deploy(cluster, V1, canary_percent=10)
     deploy(cluster, V2, canary_percent=10)
     server.controller.broken.add("2")
@@ -174,7 +184,7 @@ def test_promotion_whose_pods_do_not_come_up_goes_back(server: ApiServer, cluste
     assert predictor(server)["model"]["storageUri"] == V1
 
 
-def test_service_that_others_made_keeps_what_is_theirs(server: ApiServer, cluster: Cluster) -> None:
+def test_service_that_others_made_keeps_what_is_theirs(server: ApiServer, cluster: InferenceServiceClient) -> None:
     theirs = new_service(V1, mode=STANDARD, image="registry/serving:theirs")
     theirs["spec"]["predictor"]["model"]["env"].append({"name": "TF_CPP_MIN_LOG_LEVEL", "value": "2"})
     server.apply(theirs)
@@ -189,7 +199,7 @@ def test_service_that_others_made_keeps_what_is_theirs(server: ApiServer, cluste
     assert without_canary == theirs
 
 
-def test_template_can_be_applied_again_without_touching_the_model(server: ApiServer, cluster: Cluster) -> None:
+def test_template_can_be_applied_again_without_touching_the_model(server: ApiServer, cluster: InferenceServiceClient) -> None:
     deploy(cluster, V1, canary_percent=10)
     deploy(cluster, V2, canary_percent=100)
     newer = new_service(V1, mode=STANDARD, image="registry/serving:newer")
@@ -198,14 +208,14 @@ def test_template_can_be_applied_again_without_touching_the_model(server: ApiSer
     server.apply(newer, TEMPLATE_MANAGER)
     assert predictor(server)["containers"][0]["image"] == "registry/serving:newer"
     assert predictor(server)["model"]["storageUri"] == V2
-    assert server.applied.managers[MANAGER] & server.applied.managers[TEMPLATE_MANAGER] == {
+    assert server.applied.managers[FIELD_MANAGER] & server.applied.managers[TEMPLATE_MANAGER] == {
         ("apiVersion",),
         ("kind",),
         ("metadata", "name"),
     }
 
 
-def test_service_without_a_model_gets_its_first(server: ApiServer, cluster: Cluster) -> None:
+def test_service_without_a_model_gets_its_first(server: ApiServer, cluster: InferenceServiceClient) -> None:
     bare = new_service(V1, mode=STANDARD, image="registry/serving:1")
     for key in ("storageUri", "env"):
         del bare["spec"]["predictor"]["model"][key]
@@ -214,7 +224,7 @@ def test_service_without_a_model_gets_its_first(server: ApiServer, cluster: Clus
     assert settle(server) == [{"3": 100}]
 
 
-def test_other_field_manager_is_named_and_force_takes_over(server: ApiServer, cluster: Cluster) -> None:
+def test_other_field_manager_is_named_and_force_takes_over(server: ApiServer, cluster: InferenceServiceClient) -> None:
     server.apply(new_service(V1, mode=STANDARD, image="registry/serving:1"))
     deploy(cluster, V2, canary_percent=10)
     with pytest.raises(ConflictError) as caught:
@@ -240,7 +250,7 @@ def test_other_field_manager_is_named_and_force_takes_over(server: ApiServer, cl
     ],
 )
 def test_address_that_kserve_cannot_serve_is_refused_before_the_cluster_is_asked(
-    server: ApiServer, cluster: Cluster, uri: str, message: str
+    server: ApiServer, cluster: InferenceServiceClient, uri: str, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
         deploy(cluster, uri, canary_percent=10)
@@ -248,7 +258,7 @@ def test_address_that_kserve_cannot_serve_is_refused_before_the_cluster_is_asked
     assert server.applied.document == {}
 
 
-def test_share_and_mode_out_of_range_are_refused(server: ApiServer, cluster: Cluster) -> None:
+def test_share_and_mode_out_of_range_are_refused(server: ApiServer, cluster: InferenceServiceClient) -> None:
     with pytest.raises(InputError, match="canary_percent is 0, wanted 1 to 100"):
         deploy(cluster, V1, canary_percent=0)
     with pytest.raises(InputError, match="deployment_mode is 'Serverless', wanted Standard or Knative"):
@@ -256,7 +266,7 @@ def test_share_and_mode_out_of_range_are_refused(server: ApiServer, cluster: Clu
     assert server.applied.document == {}
 
 
-def test_nothing_to_promote_or_roll_back_is_said(cluster: Cluster) -> None:
+def test_nothing_to_promote_or_roll_back_is_said(cluster: InferenceServiceClient) -> None:
     for command in (promote, roll_back):
         with pytest.raises(InputError, match="nothing is served in namespace clinic: no InferenceService brain-tumor"):
             command(cluster)

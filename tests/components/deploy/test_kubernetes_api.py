@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.config import incluster_config
 
 from components.deploy.deploy import RolloutError, deploy
-from components.deploy.kubernetes_api import Cluster, ClusterError
+from components.deploy.kubernetes_api import InferenceServiceClient, KubernetesError
 from tests.components.deploy.api_server import NAMESPACE, TOKEN, USER, ApiServer, api_server
 from tests.components.deploy.test_deploy import V1, V2, settle
 from tests.crds import require_crds
@@ -21,16 +21,18 @@ from tests.crds import require_crds
 @pytest.mark.parametrize(
     ("verb", "resource"), [("get", "inferenceservices"), ("patch", "inferenceservices"), ("create", "services/proxy")]
 )
-def test_forbidden_names_who_may_not_do_what(server: ApiServer, cluster: Cluster, verb: str, resource: str) -> None:
+def test_forbidden_names_who_may_not_do_what(
+    server: ApiServer, cluster: InferenceServiceClient, verb: str, resource: str
+) -> None:
     server.forbidden.add((verb, resource))
-    with pytest.raises(ClusterError if resource == "inferenceservices" else RolloutError) as caught:
+    with pytest.raises(KubernetesError if resource == "inferenceservices" else RolloutError) as caught:
         deploy(cluster, V1, canary_percent=10)
     assert str(caught.value).startswith(
         f"{USER} may not {verb} {resource} in namespace clinic: bind a Role that has this verb on this resource"
     )
 
 
-def test_canary_that_may_not_be_asked_is_withdrawn(server: ApiServer, cluster: Cluster) -> None:
+def test_canary_that_may_not_be_asked_is_withdrawn(server: ApiServer, cluster: InferenceServiceClient) -> None:
     deploy(cluster, V1, canary_percent=10)
     server.forbidden.add(("create", "services/proxy"))
     with pytest.raises(RolloutError, match=r"may not create services/proxy .*; rolled back to version 1 at 100 %"):
@@ -39,27 +41,29 @@ def test_canary_that_may_not_be_asked_is_withdrawn(server: ApiServer, cluster: C
     assert "canary" not in server.service()["spec"]
 
 
-def test_cluster_without_kserve_is_named(server: ApiServer, cluster: Cluster) -> None:
+def test_cluster_without_kserve_is_named(server: ApiServer, cluster: InferenceServiceClient) -> None:
     server.has_kserve = False
-    with pytest.raises(ClusterError, match=r"^the cluster knows no inferenceservices.serving.kserve.io/v1beta1: KServe is not"):
+    with pytest.raises(
+        KubernetesError, match=r"^the cluster knows no inferenceservices.serving.kserve.io/v1beta1: KServe is not"
+    ):
         deploy(cluster, V1, canary_percent=10)
 
 
 def test_token_that_is_not_taken_is_said(server: ApiServer, kubeconfig: Path) -> None:
     kubeconfig.write_text(kubeconfig.read_text().replace(TOKEN, "expired"))
-    with pytest.raises(ClusterError, match=r"^cannot read the InferenceService brain-tumor in namespace clinic: 401: Unauth"):
-        deploy(Cluster(NAMESPACE), V1, canary_percent=10)
+    with pytest.raises(KubernetesError, match=r"^cannot read the InferenceService brain-tumor in namespace clinic: 401: Unauth"):
+        deploy(InferenceServiceClient(NAMESPACE), V1, canary_percent=10)
 
 
 def test_neither_pod_nor_kubeconfig_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(ClusterError, match=r"^no cluster to deploy to: wanted a pod's ServiceAccount, or KUBECONFIG: "):
-        Cluster(NAMESPACE)
+    with pytest.raises(KubernetesError, match=r"^no cluster to deploy to: wanted a pod's ServiceAccount, or KUBECONFIG: "):
+        InferenceServiceClient(NAMESPACE)
 
 
 def test_name_of_no_namespace_is_refused() -> None:
-    with pytest.raises(ClusterError, match="namespace is 'Clinic/a', wanted small letters, digits and `-`"):
-        Cluster("Clinic/a")
+    with pytest.raises(KubernetesError, match="namespace is 'Clinic/a', wanted small letters, digits and `-`"):
+        InferenceServiceClient("Clinic/a")
 
 
 @pytest.fixture
@@ -99,7 +103,7 @@ def test_pod_uses_its_service_account(pod: Path, backends: dict[str, str], monke
     with api_server(context) as server:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", server.host.rpartition(":")[2])
         server.backends = dict(backends)
-        assert str(deploy(Cluster(NAMESPACE), V1, canary_percent=10)) == "version 1 at 100 %"
+        assert str(deploy(InferenceServiceClient(NAMESPACE), V1, canary_percent=10)) == "version 1 at 100 %"
         write_certificate(pod / "ca.crt", pod / "other-key")
-        with pytest.raises(ClusterError, match=r"^the API server at https://127.0.0.1:\d+ does not answer: "):
-            Cluster(NAMESPACE).get()
+        with pytest.raises(KubernetesError, match=r"^the API server at https://127.0.0.1:\d+ does not answer: "):
+            InferenceServiceClient(NAMESPACE).get()

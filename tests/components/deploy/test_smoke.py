@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from components.deploy.kubernetes_api import NotYetError
+from components.deploy.kubernetes_api import NotReadyError
 from components.deploy.smoke import SmokeError, check_answer
 
-MODEL_CARD = {"classes": ["no_tumor", "tumor"]}
+MODEL_CARD_PATH = {"classes": ["no_tumor", "tumor"]}
 PREDICTION = {
     "label": "tumor",
     "probability": 0.75,
@@ -19,7 +19,7 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def test_right_answers_pass() -> None:
-    check_answer(answer(), MODEL_CARD, "2")
+    check_answer(answer(), MODEL_CARD_PATH, "2")
     check_answer(answer(label="glioma", probability={"glioma": 1.0, "no_tumor": 0.0}), {"classes": ["glioma", "no_tumor"]}, "2")
 
 
@@ -38,10 +38,10 @@ def test_right_answers_pass() -> None:
 )
 def test_wrong_answer_is_named(came: Any, message: str) -> None:
     with pytest.raises(SmokeError) as caught:
-        check_answer(came, MODEL_CARD, "2")
+        check_answer(came, MODEL_CARD_PATH, "2")
     assert message in str(caught.value)
 
 
 def test_other_version_is_told_from_a_wrong_answer() -> None:
-    with pytest.raises(NotYetError, match="version 2 answers, wanted version 3"):
-        check_answer(answer(), MODEL_CARD, "3")
+    with pytest.raises(NotReadyError, match="version 2 answers, wanted version 3"):
+        check_answer(answer(), MODEL_CARD_PATH, "3")

@@ -22,7 +22,7 @@ FOUR = ["glioma", "meningioma", "no_tumor", "pituitary"]
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture, float [h, w] or [h, w, 3], 0-1, and what splits.csv says of it."""
+    """An image, float [h, w] or [h, w, 3], 0-1, and what splits.csv says of it."""
 
     pixels: np.ndarray
     label: str
@@ -56,7 +56,7 @@ def flat(level: float, label: str, group: int, **more: Any) -> Shown:
 
 @pytest.fixture(scope="session")
 def binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The probability of a tumour is the mean brightness, the heatmap the picture itself; a black picture makes it fail."""
+    """The probability of a tumour is the mean brightness, the heatmap the image itself; a black image makes it fail."""
     return export(tmp_path_factory.mktemp("binary"), BINARY, 0.5)
 
 
@@ -68,21 +68,21 @@ def four_class_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Callable[..., Run]:
-    """Return a function that lays pictures out as ingest and preprocess do."""
+    """Return a function that lays images out as ingest and preprocess do."""
 
-    def lay_out(model: Path, pictures: list[Shown], *, synthetic: bool = False) -> Run:
+    def lay_out(model: Path, images: list[Shown], *, synthetic: bool = False) -> Run:
         rows = []
         with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
             archive.writestr(
                 "dataset.json", json.dumps({"source": "a-folder", "synthetic": synthetic, "classes": [], "counts": {}})
             )
-            for picture in pictures:
-                data = _png(picture.pixels)
+            for image in images:
+                data = _png(image.pixels)
                 sha256 = hashlib.sha256(data).hexdigest()
                 archive.writestr(f"images/{sha256}.png", data)
-                if picture.mask is not None:
-                    archive.writestr(f"masks/{sha256}.png", _png(picture.mask.astype(float)))
-                rows.append((sha256, picture.group, picture.label, picture.split))
+                if image.mask is not None:
+                    archive.writestr(f"masks/{sha256}.png", _png(image.mask.astype(float)))
+                rows.append((sha256, image.group, image.label, image.split))
         with (tmp_path / "splits.csv").open("w", newline="") as lines:
             csv.writer(lines).writerows([("sha256", "group", "label", "split"), *sorted(rows)])
         places = {"model_dir": model, "images_zip": tmp_path / "images.zip", "splits_csv": tmp_path / "splits.csv"}

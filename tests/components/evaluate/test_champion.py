@@ -15,13 +15,13 @@ Prepare = Callable[..., Run]
 
 
 @pytest.fixture(scope="session")
-def keen_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def low_threshold_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Like `binary_model`, but calls a tumour from a brightness of 0.3 on."""
     return export(tmp_path_factory.mktemp("keen"), BINARY, 0.3)
 
 
 @pytest.fixture
-def crown(tmp_path: Path) -> Callable[..., str]:
+def make_champion(tmp_path: Path) -> Callable[..., str]:
     """Return a function that makes a folder the champion of a registry and returns the registry's address."""
 
     def register(folder: Path, *, seen: str = "") -> str:
@@ -42,10 +42,10 @@ def dim_tumors(count: int = 20) -> list[Shown]:
 
 
 def test_a_candidate_below_the_champion_is_refused(
-    prepare: Prepare, binary_model: Path, keen_model: Path, crown: Callable[..., str]
+    prepare: Prepare, binary_model: Path, low_threshold_model: Path, make_champion: Callable[..., str]
 ) -> None:
     run = prepare(binary_model, dim_tumors())
-    evaluation = run(tracking_uri=crown(keen_model), min_recall=0)
+    evaluation = run(tracking_uri=make_champion(low_threshold_model), min_recall=0)
     found = sum(0.35 + i * 0.008 >= 0.5 for i in range(1, 20, 2))
     assert evaluation["champion"] == {
         "version": 1,
@@ -61,25 +61,25 @@ def test_a_candidate_below_the_champion_is_refused(
 
 
 def test_a_candidate_above_the_champion_passes(
-    prepare: Prepare, binary_model: Path, keen_model: Path, crown: Callable[..., str]
+    prepare: Prepare, binary_model: Path, low_threshold_model: Path, make_champion: Callable[..., str]
 ) -> None:
-    evaluation = prepare(keen_model, dim_tumors())(tracking_uri=crown(binary_model))
+    evaluation = prepare(low_threshold_model, dim_tumors())(tracking_uri=make_champion(binary_model))
     assert evaluation["champion"]["share_below"] == 0
     assert evaluation["verdict"]["passed"]
 
 
-def test_an_equal_candidate_passes(prepare: Prepare, binary_model: Path, crown: Callable[..., str]) -> None:
-    evaluation = prepare(binary_model, dim_tumors())(tracking_uri=crown(binary_model), min_recall=0)
+def test_an_equal_candidate_passes(prepare: Prepare, binary_model: Path, make_champion: Callable[..., str]) -> None:
+    evaluation = prepare(binary_model, dim_tumors())(tracking_uri=make_champion(binary_model), min_recall=0)
     assert evaluation["champion"]["share_below"] == 0
     assert evaluation["verdict"]["passed"]
 
 
 def test_what_the_champion_was_trained_on_is_left_out(
-    prepare: Prepare, keen_model: Path, binary_model: Path, crown: Callable[..., str]
+    prepare: Prepare, low_threshold_model: Path, binary_model: Path, make_champion: Callable[..., str]
 ) -> None:
-    run = prepare(keen_model, dim_tumors())
+    run = prepare(low_threshold_model, dim_tumors())
     seen = [line.split(",")[0] for line in run.arguments["splits_csv"].read_text().splitlines()[1:]]
-    evaluation = run(tracking_uri=crown(binary_model, seen="\n".join(seen[:8])))
+    evaluation = run(tracking_uri=make_champion(binary_model, seen="\n".join(seen[:8])))
     assert evaluation["champion"]["images"] == 32
 
 
@@ -95,8 +95,8 @@ def test_without_a_champion_or_a_registry_there_is_nothing_to_compare(
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        ("few", f"it was not trained on 16 of the held-out pictures, wanted {MIN_IMAGES}"),
-        ("one class", "the held-out pictures that it was not trained on are of one class or one group"),
+        ("few", f"it was not trained on 16 of the held-out images, wanted {MIN_IMAGES}"),
+        ("one class", "the held-out images that it was not trained on are of one class or one group"),
         ("classes", f"it knows the classes {', '.join(FOUR)}"),
         ("gone", "it cannot be asked: "),
     ],
@@ -107,13 +107,13 @@ def test_why_there_is_no_comparison(
     prepare: Prepare,
     binary_model: Path,
     four_class_model: Path,
-    crown: Callable[..., str],
+    make_champion: Callable[..., str],
     tmp_path: Path,
 ) -> None:
-    pictures: dict[str, Any] = {"few": dim_tumors(8), "one class": [flat(0.05 + i * 0.02, "tumor", i) for i in range(40)]}
-    run = prepare(binary_model, pictures.get(spoil, dim_tumors()))
+    images: dict[str, Any] = {"few": dim_tumors(8), "one class": [flat(0.05 + i * 0.02, "tumor", i) for i in range(40)]}
+    run = prepare(binary_model, images.get(spoil, dim_tumors()))
     model = {"classes": four_class_model}.get(spoil, binary_model)
-    address = crown(model)
+    address = make_champion(model)
     if spoil == "gone":
         connect(address).delete_model_version(MODEL_NAME, "1")
         version = connect(address).create_model_version(MODEL_NAME, source=str(tmp_path / "gone"))

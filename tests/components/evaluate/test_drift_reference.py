@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from components.evaluate.drift_reference import summarise
+from components.evaluate.drift_reference import drift_reference
 
 
 def test_shares_are_cumulative_and_bounds_inclusive() -> None:
-    reference = summarise(np.array([0.05, 0.2, 0.21]), np.array([64, 65, 5000]), np.array([0.5, 0.95, 1.0]))
+    reference = drift_reference(np.array([0.05, 0.2, 0.21]), np.array([64, 65, 5000]), np.array([0.5, 0.95, 1.0]))
 
     brightness = dict(zip(reference["brightness"]["le"], reference["brightness"]["share"], strict=True))
     assert brightness[0.05] == pytest.approx(1 / 3)
@@ -17,7 +17,7 @@ def test_shares_are_cumulative_and_bounds_inclusive() -> None:
 
 @pytest.mark.parametrize("count", [0, 7])
 def test_the_last_bucket_holds_everything(count: int) -> None:
-    for feature in summarise(np.random.default_rng(0).random(count), np.arange(count), np.ones(count)).values():
+    for feature in drift_reference(np.random.default_rng(0).random(count), np.arange(count), np.ones(count)).values():
         assert feature["le"][-1] == "+Inf"
         assert feature["share"][-1] == 1
         assert feature["share"] == sorted(feature["share"])

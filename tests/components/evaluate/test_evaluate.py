@@ -18,7 +18,7 @@ TUMORS = [0.9, 0.8, 0.7, 0.3]
 HEALTHY = [0.1, 0.2, 0.6, 0.4]
 
 
-def eight_pictures() -> list[Shown]:
+def eight_images() -> list[Shown]:
     """Held out: three of four tumours and three of four healthy heads are on the right side of 0.5. And two to learn from."""
     held_out = [flat(level, "tumor", i) for i, level in enumerate(TUMORS)] + [flat(level, "no_tumor", 3) for level in HEALTHY]
     return [*held_out, flat(0.15, "no_tumor", 8, split="train"), flat(0.95, "tumor", 9, split="validation")]
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
 
 def test_figures_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
-    run = prepare(binary_model, eight_pictures())
+    run = prepare(binary_model, eight_images())
 
     evaluation = run()
 
@@ -67,7 +67,7 @@ def test_figures_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
 
 
 def test_the_gate_refuses_with_its_reasons(prepare: Prepare, binary_model: Path) -> None:
-    run = prepare(binary_model, eight_pictures())
+    run = prepare(binary_model, eight_images())
     reasons = run(min_auc=0.95, min_recall=0.8)["verdict"]["reasons"]
     assert reasons == [
         "ROC-AUC is 0.875, below the wanted minimum of 0.950.",
@@ -80,7 +80,7 @@ def test_four_classes(prepare: Prepare, four_class_model: Path) -> None:
     def colour(red: float, green: float, blue: float, label: str, group: int) -> Shown:
         return Shown(np.full((20, 20, 3), (red, green, blue)), label, group)
 
-    pictures = [
+    images = [
         colour(0.9, 0.1, 0.1, "glioma", 0),
         colour(0.1, 0.8, 0.1, "glioma", 1),
         colour(0.2, 0.9, 0.1, "meningioma", 2),
@@ -89,7 +89,7 @@ def test_four_classes(prepare: Prepare, four_class_model: Path) -> None:
         colour(0.1, 0.1, 0.8, "no_tumor", 5),
     ]
 
-    run = prepare(four_class_model, pictures)
+    run = prepare(four_class_model, images)
     evaluation = run()
 
     assert evaluation["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
@@ -102,7 +102,7 @@ def test_four_classes(prepare: Prepare, four_class_model: Path) -> None:
 
 
 def test_the_same_seed_writes_the_same_bytes(prepare: Prepare, binary_model: Path) -> None:
-    run = prepare(binary_model, eight_pictures())
+    run = prepare(binary_model, eight_images())
     run(seed=3)
     first = run.figures.read_bytes(), run.report.read_bytes()
     run(seed=3)
@@ -121,8 +121,8 @@ def test_one_class_only_is_refused_with_the_reason(prepare: Prepare, binary_mode
         "Tumour recall is undefined",
     ]
     page = run.report.read_text()
-    assert "holds no picture of tumor" in page
-    assert "Only 4 pictures are held out" in page
+    assert "holds no image of tumor" in page
+    assert "Only 4 images are held out" in page
     assert "up to 75% of such groups" in page
 
 
@@ -134,7 +134,7 @@ def test_nothing_held_out(prepare: Prepare, binary_model: Path) -> None:
     assert "nothing could be measured" in run.report.read_text()
 
 
-def test_one_picture(prepare: Prepare, binary_model: Path) -> None:
+def test_one_image(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, [flat(0.8, "tumor", 0)])
     assert run()["metrics"]["accuracy_interval"] is None
     assert "no interval" in run.report.read_text()
@@ -144,10 +144,10 @@ def test_one_picture(prepare: Prepare, binary_model: Path) -> None:
 def test_a_model_that_fails_midway_leaves_nothing_half_written(prepare: Prepare, binary_model: Path, before: bool) -> None:
     import tensorflow as tf
 
-    pictures = [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)]
+    images = [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)]
     if before:
-        prepare(binary_model, pictures)()
-    run = prepare(binary_model, [*pictures, flat(0, "no_tumor", 20)])
+        prepare(binary_model, images)()
+    run = prepare(binary_model, [*images, flat(0, "no_tumor", 20)])
     kept = {path: path.read_bytes() for path in run.folder.glob("out/*")}
 
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -158,11 +158,11 @@ def test_a_model_that_fails_midway_leaves_nothing_half_written(prepare: Prepare,
 
 
 def test_bright_lesions_are_hit_where_a_centred_blob_is_not(prepare: Prepare, binary_model: Path) -> None:
-    pictures = [lesion_at(slice(4, 14), slice(start, start + 12)) for start in (2, 8, 40)]
-    pictures.append(lesion_at(slice(30, 40), slice(20, 26), lit=False))
-    pictures.append(flat(0.2, "no_tumor", 99))
+    images = [lesion_at(slice(4, 14), slice(start, start + 12)) for start in (2, 8, 40)]
+    images.append(lesion_at(slice(30, 40), slice(20, 26), lit=False))
+    images.append(flat(0.2, "no_tumor", 99))
 
-    run = prepare(binary_model, pictures, synthetic=True)
+    run = prepare(binary_model, images, synthetic=True)
     score = run()["grad_cam"]
 
     area = (3 * 120 + 60) / 4 / (48 * 60)
@@ -181,8 +181,8 @@ def test_a_lesion_that_was_missed_is_not_in_the_game(prepare: Prepare, binary_mo
     assert "could not be played" in run.report.read_text()
 
 
-def test_the_report_stands_by_itself_and_names_no_picture(prepare: Prepare, binary_model: Path) -> None:
-    run = prepare(binary_model, eight_pictures())
+def test_the_report_stands_by_itself_and_names_no_image(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_images())
     run()
     text = run.report.read_text()
     page = Page(text)
@@ -200,7 +200,7 @@ def test_the_report_stands_by_itself_and_names_no_picture(prepare: Prepare, bina
 
 
 def test_the_report_can_be_read_aloud(prepare: Prepare, binary_model: Path) -> None:
-    run = prepare(binary_model, eight_pictures())
+    run = prepare(binary_model, eight_images())
     run()
     page = Page(run.report.read_text())
 
@@ -217,8 +217,8 @@ def test_progress_shows_counts_only(prepare: Prepare, binary_model: Path, capsys
     run = prepare(binary_model, [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)])
     run()
     assert capsys.readouterr().out.splitlines() == [
-        "evaluate: 16 of 20 held-out pictures",
-        "evaluate: 20 of 20 held-out pictures",
+        "evaluate: 16 of 20 held-out images",
+        "evaluate: 20 of 20 held-out images",
     ]
 
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_used_is_named(prepare: Prepare, binary_model: Path, tmp_
         run()
     splits = tmp_path / "splits.csv"
     splits.write_text(f"sha256,group,label,split\n{'a' * 64},0,tumor,test\n")
-    with pytest.raises(InputError, match="holds no picture aaaa"):
+    with pytest.raises(InputError, match="holds no image aaaa"):
         run()
     splits.write_text("sha256,label\nabc,tumor\n")
     with pytest.raises(InputError, match=r"splits\.csv with the columns"):

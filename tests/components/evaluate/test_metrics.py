@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluate.metrics import accuracy_interval, calibration_bins, calibration_error, measure, roc_points
+from components.evaluate.metrics import accuracy_interval, calibration_bins, calibration_error, compute_metrics, roc_points
 from components.evaluate.predictions import Predictions
 
 BINARY = ("no_tumor", "tumor")
@@ -13,19 +13,19 @@ FOUR = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 
 def of_two(labels: list[int], scores: list[float]) -> Predictions:
-    """Predictions of a binary model with threshold 0.5, each picture a group of its own."""
+    """Predictions of a binary model with threshold 0.5, each image a group of its own."""
     tumor = np.array(scores, dtype=float)
-    truth, called = np.array(labels, dtype=int), (tumor >= 0.5).astype(int)
+    truth, predicted = np.array(labels, dtype=int), (tumor >= 0.5).astype(int)
     probabilities = np.stack([1 - tumor, tumor], axis=1)
-    return Predictions(BINARY, ("tumor",), truth, called, probabilities, np.arange(len(truth)))
+    return Predictions(BINARY, ("tumor",), truth, predicted, probabilities, np.arange(len(truth)))
 
 
-def of_four(labels: list[int], called: list[int]) -> Predictions:
+def of_four(labels: list[int], predicted: list[int]) -> Predictions:
     """Predictions above two classes: 0.7 for the called class, 0.1 for each other."""
-    probabilities = np.full((len(called), 4), 0.1)
-    probabilities[np.arange(len(called)), called] = 0.7
+    probabilities = np.full((len(predicted), 4), 0.1)
+    probabilities[np.arange(len(predicted)), predicted] = 0.7
     tumors = ("glioma", "meningioma", "pituitary")
-    return Predictions(FOUR, tumors, np.array(labels), np.array(called), probabilities, np.arange(len(labels)))
+    return Predictions(FOUR, tumors, np.array(labels), np.array(predicted), probabilities, np.arange(len(labels)))
 
 
 def pairs_won(labels: list[int], scores: list[float]) -> float:
@@ -36,7 +36,7 @@ def pairs_won(labels: list[int], scores: list[float]) -> float:
 
 
 def test_binary_figures_by_hand() -> None:
-    figures = measure(of_two([1, 1, 1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.2, 0.1, 0.3, 0.7]), seed=0)
+    figures = compute_metrics(of_two([1, 1, 1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.2, 0.1, 0.3, 0.7]), seed=0)
 
     metrics = figures["metrics"]
     assert figures["confusion"] == [[2, 1], [1, 4]]
@@ -59,7 +59,7 @@ def test_binary_figures_by_hand() -> None:
     ],
 )
 def test_area_of_known_rankings(labels: list[int], scores: list[float], area: float) -> None:
-    assert measure(of_two(labels, scores), seed=0)["metrics"]["roc_auc"] == area == pairs_won(labels, scores)
+    assert compute_metrics(of_two(labels, scores), seed=0)["metrics"]["roc_auc"] == area == pairs_won(labels, scores)
 
 
 def test_area_is_the_share_of_pairs_won_and_precision_is_averaged_over_the_positives() -> None:
@@ -67,7 +67,7 @@ def test_area_is_the_share_of_pairs_won_and_precision_is_averaged_over_the_posit
     labels = (rng.random(60) < 0.4).astype(int).tolist()
     scores = np.clip(np.array(labels) * 0.2 + rng.random(60) * 0.8, 0, 1).tolist()
 
-    metrics = measure(of_two(labels, scores), seed=0)["metrics"]
+    metrics = compute_metrics(of_two(labels, scores), seed=0)["metrics"]
 
     assert metrics["roc_auc"] == pytest.approx(pairs_won(labels, scores), abs=1e-6)
     ranked = [label for _, label in sorted(zip(scores, labels, strict=True), reverse=True)]
@@ -143,7 +143,7 @@ def test_certain_predictions_have_a_bin() -> None:
 
 
 def test_four_classes_are_averaged() -> None:
-    figures = measure(of_four([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 1, 1, 2, 0, 3, 2]), seed=0)
+    figures = compute_metrics(of_four([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 1, 1, 2, 0, 3, 2]), seed=0)
 
     metrics = figures["metrics"]
     assert figures["confusion"] == [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]]
@@ -163,14 +163,14 @@ def test_four_classes_are_averaged() -> None:
 
 
 def test_a_class_never_called_leaves_the_mean_precision_undefined() -> None:
-    figures = measure(of_four([0, 1, 2, 3], [1, 1, 2, 3]), seed=0)
+    figures = compute_metrics(of_four([0, 1, 2, 3], [1, 1, 2, 3]), seed=0)
     assert figures["per_class"]["glioma"] == {"precision": None, "recall": 0.0, "f1": 0.0, "support": 1}
     assert figures["metrics"]["precision"] is None
     assert figures["metrics"]["recall"] == 0.75
 
 
 def test_one_class_only() -> None:
-    figures = measure(of_two([0, 0, 0], [0.1, 0.2, 0.9]), seed=0)
+    figures = compute_metrics(of_two([0, 0, 0], [0.1, 0.2, 0.9]), seed=0)
 
     metrics = figures["metrics"]
     assert metrics["accuracy"] == metrics["specificity"] == pytest.approx(2 / 3, abs=1e-6)
@@ -178,8 +178,8 @@ def test_one_class_only() -> None:
     assert figures["roc"] == {"fpr": [], "tpr": [], "thresholds": []}
 
 
-def test_no_picture_at_all() -> None:
-    figures = measure(of_two([], []), seed=0)
+def test_no_image_at_all() -> None:
+    figures = compute_metrics(of_two([], []), seed=0)
     assert set(figures["metrics"].values()) == {None}
     assert figures["confusion"] == [[0, 0], [0, 0]]
     assert figures["calibration"] == []
@@ -188,8 +188,8 @@ def test_no_picture_at_all() -> None:
 def test_without_a_healthy_class_the_tumour_recall_is_the_mean_recall() -> None:
     two = of_two([0, 0, 1, 1], [0.1, 0.9, 0.8, 0.7])
     both_tumors = Predictions(
-        ("glioma", "pituitary"), ("glioma", "pituitary"), two.labels, two.called, two.probabilities, two.groups
+        ("glioma", "pituitary"), ("glioma", "pituitary"), two.labels, two.predicted, two.probabilities, two.groups
     )
-    metrics = measure(both_tumors, seed=0)["metrics"]
+    metrics = compute_metrics(both_tumors, seed=0)["metrics"]
     assert metrics["specificity"] is None
     assert metrics["tumor_recall"] == 0.75

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.evaluate.pointing import play_pointing_game, points_at
+from components.evaluate.pointing import peak_in_mask, pointing_game
 
 
 def spot(row: int, column: int, shape: tuple[int, int]) -> np.ndarray:
@@ -17,15 +17,15 @@ def corner_lesion() -> np.ndarray:
 
 
 def test_a_peak_on_the_lesion_hits_and_one_at_the_centre_misses() -> None:
-    assert points_at(spot(2, 9, (9, 12)), corner_lesion())  # the centre of cell (2, 9) is pixel (25, 95)
-    assert not points_at(spot(4, 6, (9, 12)), corner_lesion())
-    assert not points_at(np.zeros((9, 12), np.float32), corner_lesion())
+    assert peak_in_mask(spot(2, 9, (9, 12)), corner_lesion())  # the centre of cell (2, 9) is pixel (25, 95)
+    assert not peak_in_mask(spot(4, 6, (9, 12)), corner_lesion())
+    assert not peak_in_mask(np.zeros((9, 12), np.float32), corner_lesion())
 
 
 def test_an_empty_heatmap_misses_even_a_lesion_in_the_first_corner() -> None:
     mask = np.zeros((20, 20), bool)
     mask[:5, :5] = True
-    assert not points_at(np.zeros((4, 4)), mask)
+    assert not peak_in_mask(np.zeros((4, 4)), mask)
 
 
 def test_the_game_counts_hits_beside_a_blob_at_the_centre() -> None:
@@ -33,11 +33,11 @@ def test_the_game_counts_hits_beside_a_blob_at_the_centre() -> None:
     central[40:50, 50:70] = True
     cases = [(spot(2, 9, (9, 12)), corner_lesion()), (spot(0, 0, (9, 12)), corner_lesion()), (spot(0, 0, (9, 12)), central)]
 
-    score = play_pointing_game(cases)
+    score = pointing_game(cases)
 
     area = (600 + 600 + 200) / 3 / (90 * 120)
     assert score == pytest.approx({"images": 3, "peak_in_lesion": 1 / 3, "centred_blob": 1 / 3, "lesion_area": area})
 
 
 def test_without_a_lesion_there_is_no_game() -> None:
-    assert play_pointing_game([]) is None
+    assert pointing_game([]) is None

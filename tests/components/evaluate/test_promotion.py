@@ -1,6 +1,6 @@
 import pytest
 
-from components.evaluate.promotion import decide
+from components.evaluate.promotion import reasons_not_to_promote
 
 
 def metrics(auc: float | None = 0.9, recall: float | None = 0.9) -> dict[str, float | list[float] | None]:
@@ -8,11 +8,11 @@ def metrics(auc: float | None = 0.9, recall: float | None = 0.9) -> dict[str, fl
 
 
 def test_a_good_model_passes() -> None:
-    assert decide(metrics(), min_auc=0.7, min_recall=0.7) == []
+    assert reasons_not_to_promote(metrics(), min_auc=0.7, min_recall=0.7) == []
 
 
 def test_a_model_at_the_minima_passes() -> None:
-    assert decide(metrics(0.7, 0.7), min_auc=0.7, min_recall=0.7) == []
+    assert reasons_not_to_promote(metrics(0.7, 0.7), min_auc=0.7, min_recall=0.7) == []
 
 
 @pytest.mark.parametrize(
@@ -21,33 +21,33 @@ def test_a_model_at_the_minima_passes() -> None:
         (0.61, 0.9, ["ROC-AUC is 0.610, below the wanted minimum of 0.700."]),
         (0.9, 0.25, ["Tumour recall is 0.250, below the wanted minimum of 0.700."]),
         (0.6999, 0.9, ["ROC-AUC is 0.699900, below the wanted minimum of 0.700."]),
-        (None, 0.9, ["ROC-AUC is undefined: the held-out part needs pictures of every class; the wanted minimum is 0.700."]),
-        (0.9, None, ["Tumour recall is undefined: the held-out part needs pictures with a tumour; the wanted minimum is 0.700."]),
+        (None, 0.9, ["ROC-AUC is undefined: the held-out part needs images of every class; the wanted minimum is 0.700."]),
+        (0.9, None, ["Tumour recall is undefined: the held-out part needs images with a tumour; the wanted minimum is 0.700."]),
         (
             float("nan"),
             0.9,
-            ["ROC-AUC is undefined: the held-out part needs pictures of every class; the wanted minimum is 0.700."],
+            ["ROC-AUC is undefined: the held-out part needs images of every class; the wanted minimum is 0.700."],
         ),
     ],
 )
 def test_each_reason_for_refusing(auc: float | None, recall: float | None, reasons: list[str]) -> None:
-    assert decide(metrics(auc, recall), min_auc=0.7, min_recall=0.7) == reasons
+    assert reasons_not_to_promote(metrics(auc, recall), min_auc=0.7, min_recall=0.7) == reasons
 
 
 def test_every_reason_is_given() -> None:
-    assert len(decide(metrics(0.1, None), min_auc=0.7, min_recall=0.7)) == 2
+    assert len(reasons_not_to_promote(metrics(0.1, None), min_auc=0.7, min_recall=0.7)) == 2
 
 
 def test_minima_of_zero_let_anything_defined_pass() -> None:
-    assert decide(metrics(0.0, 0.0), min_auc=0, min_recall=0) == []
+    assert reasons_not_to_promote(metrics(0.0, 0.0), min_auc=0, min_recall=0) == []
 
 
 @pytest.mark.parametrize(("share_below", "refused"), [(0.94, False), (0.95, True), (1.0, True)])
 def test_a_model_surely_below_the_champion_is_refused(share_below: float, refused: bool) -> None:
     champion = {"version": 3, "images": 40, "accuracy": 0.8, "champion_accuracy": 0.9, "share_below": share_below}
-    assert bool(decide(metrics(), champion, min_auc=0.7, min_recall=0.7)) is refused
+    assert bool(reasons_not_to_promote(metrics(), champion, min_auc=0.7, min_recall=0.7)) is refused
 
 
 def test_without_a_comparison_the_minima_alone_decide() -> None:
     for champion in (None, {"version": 3, "images": 4, "reason": "too few"}):
-        assert decide(metrics(), champion, min_auc=0.7, min_recall=0.7) == []
+        assert reasons_not_to_promote(metrics(), champion, min_auc=0.7, min_recall=0.7) == []

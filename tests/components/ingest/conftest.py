@@ -1,4 +1,4 @@
-"""Small real files of labelled pictures."""
+"""Small real files of labelled images."""
 
 import csv
 import zipfile
@@ -39,7 +39,7 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def texture(seed: int, *, side: int = 64) -> np.ndarray:
-    """A picture of its own for each seed, uint8 [side, side, 3]: no two are near copies."""
+    """An image of its own for each seed, uint8 [side, side, 3]: no two are near copies."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 9), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
     return np.repeat(grey[..., None], 3, axis=2)

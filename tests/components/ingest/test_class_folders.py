@@ -41,14 +41,14 @@ def test_an_unknown_folder_lists_what_was_found_and_what_is_known(make_set: Make
         find_files(make_set(yes=1, dog=1, cat=1))
 
 
-def test_pictures_without_a_folder_are_refused(make_set: MakeSet) -> None:
+def test_images_without_a_folder_are_refused(make_set: MakeSet) -> None:
     folder = make_set(yes=1, no=1)
     save(texture(5), folder / "loose.png")
     with pytest.raises(InputError, match="unknown class: the top folder"):
         find_files(folder)
 
 
-def test_what_is_no_picture_beside_the_class_folders_is_ignored(make_set: MakeSet) -> None:
+def test_what_is_no_image_beside_the_class_folders_is_ignored(make_set: MakeSet) -> None:
     folder = make_set(yes=1, no=1)
     (folder / "notes.txt").write_text("from the archive")
     (folder / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))

@@ -21,7 +21,7 @@ from tests.brain_tumor.test_images import huge_png
 from tests.components.ingest.conftest import MakeSet, Outputs, save, texture, zip_folder
 
 
-def test_writes_the_kept_pictures_and_one_row_a_file(make_set: MakeSet, outputs: Outputs) -> None:
+def test_writes_the_kept_images_and_one_row_a_file(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=3, no=2)
     data = (folder / "no" / "0.png").read_bytes()
     summary = outputs.run(folder)
@@ -61,7 +61,7 @@ def test_two_runs_give_the_same_bytes(make_set: MakeSet, outputs: Outputs, tmp_p
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_picture_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outputs: Outputs) -> None:
+def test_an_image_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     scan = save(texture(77), folder / "yes" / "scan.tif")
     outputs.run(folder)
@@ -74,7 +74,7 @@ def test_a_picture_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, out
 def test_what_cannot_be_read_is_quarantined_with_its_reason(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     (folder / "yes" / "empty.jpg").touch()
-    (folder / "yes" / "words.jpg").write_text("no picture")
+    (folder / "yes" / "words.jpg").write_text("no image")
     whole = save(texture(8, side=200), folder / "no" / "whole.jpg").read_bytes()
     (folder / "yes" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "no" / "huge.png").write_bytes(huge_png())
@@ -140,7 +140,7 @@ def test_near_copies_share_a_group_and_a_pair_across_labels_is_reported(make_set
         ({"yes": 1}, "found 1: 1 of 1 files can be used, tumor 1"),
         ({"yes": 0, "no": 0}, "found 0: 0 of 0 files"),
     ],
-    ids=["one class", "an empty class", "one picture in all", "nothing"],
+    ids=["one class", "an empty class", "one image in all", "nothing"],
 )
 def test_refuses_fewer_than_two_classes(make_set: MakeSet, outputs: Outputs, counts: dict[str, int], says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -226,7 +226,7 @@ def test_navoneel(realdata: Path, outputs: Outputs, tmp_path: Path) -> None:
     assert summary.counts == {"no_tumor": 87, "tumor": 141}
     assert (summary.groups, summary.near_pairs_across_labels) == (206, 0)
     page = outputs.report_html.read_text()
-    assert "A tumor picture is larger than a random no_tumor picture" in page
+    assert "A tumor image is larger than a random no_tumor image" in page
     archive = zip_folder(realdata / "navoneel", tmp_path / "archive.zip", "", "brain_tumor_dataset/")
     zipped = Outputs(tmp_path / "zipped.zip", tmp_path / "zipped.csv", tmp_path / "zipped.html")
     assert zipped.run(archive) == summary

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_tumor.images import read_picture
+from brain_tumor.images import read_image
 from components.ingest.near_copies import BLOCK, NearCopies, find_near_copies, low_frequencies, perceptual_hashes, pixel_hash
 from tests.components.ingest.conftest import texture
 
@@ -18,8 +18,8 @@ def turned(pixels: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, turns))
 
 
-def find(pictures: list[np.ndarray], labels: str = "") -> NearCopies:
-    return find_near_copies(np.array([low_frequencies(pixels) for pixels in pictures]), list(labels or "a" * len(pictures)))
+def find(images: list[np.ndarray], labels: str = "") -> NearCopies:
+    return find_near_copies(np.array([low_frequencies(pixels) for pixels in images]), list(labels or "a" * len(images)))
 
 
 def test_pixel_hash_tells_shape_and_values_apart() -> None:
@@ -43,7 +43,7 @@ def test_hash_is_imagehashs() -> None:
 
 @pytest.mark.parametrize(("turns", "mirrored"), ORIENTATIONS)
 def test_each_orientation_is_one_column(turns: int, mirrored: bool) -> None:
-    """Turning the picture gives a hash that the picture's own eight hold already."""
+    """Turning the image gives a hash that the image's own eight hold already."""
     here = perceptual_hashes(low_frequencies(texture(1, side=96))[None])[0]
     there = perceptual_hashes(low_frequencies(turned(texture(1, side=96), turns, mirrored))[None])[0, 0]
     assert np.bitwise_count(here ^ there).min() <= 1
@@ -55,16 +55,16 @@ def test_finds_a_turned_brighter_smaller_copy(turns: int, mirrored: bool) -> Non
     copy = np.asarray(Image.fromarray(turned(texture(0) // 2 + 40, turns, mirrored)).resize((50, 50)))
     near = find([texture(0), texture(1), copy], "aab")
     assert near.groups.tolist() == [0, 1, 0]
-    assert (near.pairs, near.pairs_across, near.shown_across) == (1, 1, [(0, 2)])
+    assert (near.pairs, near.cross_label_pairs, near.cross_label_examples) == (1, 1, [(0, 2)])
 
 
-def test_different_pictures_are_alone() -> None:
+def test_different_images_are_alone() -> None:
     near = find([texture(seed) for seed in range(60)])
     assert near.groups.tolist() == list(range(60))
     assert near.pairs == 0
 
 
-def test_blank_pictures_are_near_nothing() -> None:
+def test_blank_images_are_near_nothing() -> None:
     blank = [np.full((64, 64, 3), level, np.uint8) for level in (0, 0, 200)]
     assert find([*blank, texture(0)]).groups.tolist() == [0, 1, 2, 3]
 
@@ -100,6 +100,6 @@ def test_nothing_at_all() -> None:
 @pytest.mark.realdata
 def test_navoneel_has_66_near_pairs(realdata: Path) -> None:
     files = sorted((realdata / "navoneel").glob("*/*"))
-    pictures = [read_picture(file.read_bytes()).pixels for file in files]
-    near = find(pictures, "".join(file.parent.name[0] for file in files))
-    assert (len(files), near.pairs, near.pairs_across, near.groups.max() + 1) == (253, 66, 0, 206)
+    images = [read_image(file.read_bytes()).pixels for file in files]
+    near = find(images, "".join(file.parent.name[0] for file in files))
+    assert (len(files), near.pairs, near.cross_label_pairs, near.groups.max() + 1) == (253, 66, 0, 206)

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.ingest.reading import Found, Record, examine
+from components.ingest.reading import LabelledFile, Record, inspect_file
 from components.ingest.shortcuts import common_language_effect, find_shortcuts
 from tests.components.ingest.conftest import save, texture
 
 
 def records(tmp_path: Path, label: str, *, count: int, side: int, suffix: str = "png") -> list[Record]:
     files = [save(texture(index, side=side), tmp_path / label / f"{index}.{suffix}") for index in range(count)]
-    return [examine(Found(file, file.name, label), tmp_path) for file in files]
+    return [inspect_file(LabelledFile(file, file.name, label), tmp_path) for file in files]
 
 
 def test_common_language_effect() -> None:
@@ -23,9 +23,9 @@ def test_common_language_effect() -> None:
 def test_says_which_class_is_larger_and_stored_otherwise(tmp_path: Path) -> None:
     kept = records(tmp_path, "tumor", count=20, side=96, suffix="bmp") + records(tmp_path, "no_tumor", count=20, side=64)
     assert find_shortcuts(kept, ["no_tumor", "tumor"]) == [
-        "A tumor picture is larger than a random no_tumor picture 100% of the time (longest side: median 96 against 64 px).",
-        "100% of tumor pictures have the format BMP, 0% of no_tumor pictures.",
-        "0% of tumor pictures have the format PNG, 100% of no_tumor pictures.",
+        "A tumor image is larger than a random no_tumor image 100% of the time (longest side: median 96 against 64 px).",
+        "100% of tumor images have the format BMP, 0% of no_tumor images.",
+        "0% of tumor images have the format PNG, 100% of no_tumor images.",
     ]
 
 
@@ -42,6 +42,5 @@ def test_compares_each_of_many_classes_with_the_others(tmp_path: Path) -> None:
     ]
     said = find_shortcuts(kept, ["glioma", "no_tumor", "pituitary"])
     assert (
-        "A no_tumor picture is smaller than a random other picture 100% of the time (longest side: median 48 against 64 px)."
-        in said
+        "A no_tumor image is smaller than a random other image 100% of the time (longest side: median 48 against 64 px)." in said
     )

@@ -8,25 +8,25 @@ from pathlib import Path
 import pytest
 
 from brain_tumor.errors import InputError
-from components.preprocess.preprocess import Item, preprocess, read_manifest, split_by_group
+from components.preprocess.preprocess import ManifestRow, preprocess, read_manifest, split_by_group
 from tests.conftest import DataSet
 
 
-def items(groups: dict[str, list[int]]) -> list[Item]:
+def items(groups: dict[str, list[int]]) -> list[ManifestRow]:
     """Items by label and the sizes of its groups; every sha256 is a real one of its own."""
     made, group = [], 0
     for label, sizes in groups.items():
         for size in sizes:
-            made += [Item(hashlib.sha256(f"{group} {copy}".encode()).hexdigest(), group, label) for copy in range(size)]
+            made += [ManifestRow(hashlib.sha256(f"{group} {copy}".encode()).hexdigest(), group, label) for copy in range(size)]
             group += 1
     return made
 
 
-def splits(made: list[Item], seed: int = 0) -> dict[str, str]:
+def splits(made: list[ManifestRow], seed: int = 0) -> dict[str, str]:
     return {sample.sha256: sample.split for sample in split_by_group(made, test_share=0.2, validation_share=0.15, seed=seed)}
 
 
-def shares(made: list[Item], split_of: dict[str, str], label: str) -> dict[str, float]:
+def shares(made: list[ManifestRow], split_of: dict[str, str], label: str) -> dict[str, float]:
     of_label = [split_of[item.sha256] for item in made if item.label == label]
     return {split: of_label.count(split) / len(of_label) for split in ("train", "validation", "test")}
 
@@ -43,7 +43,7 @@ def test_every_label_is_split_in_its_shares_and_no_group_in_two() -> None:
     assert {len(splits) for splits in splits_of_group.values()} == {1}
 
 
-def test_split_depends_on_pictures_and_seed_alone() -> None:
+def test_split_depends_on_images_and_seed_alone() -> None:
     made = items({"no_tumor": [1, 2, 3] * 10, "tumor": [1] * 40})
     split_of = splits(made)
     assert splits(made[::-1]) == split_of
@@ -52,7 +52,7 @@ def test_split_depends_on_pictures_and_seed_alone() -> None:
 
 def test_group_with_two_labels_stays_together() -> None:
     made = items({"glioma": [1] * 20, "meningioma": [1] * 20})
-    twin = Item(hashlib.sha256(b"twin").hexdigest(), made[0].group, "meningioma")
+    twin = ManifestRow(hashlib.sha256(b"twin").hexdigest(), made[0].group, "meningioma")
     split_of = splits([*made, twin])
     assert split_of[twin.sha256] == split_of[made[0].sha256]
 
@@ -65,9 +65,7 @@ def test_few_or_large_groups_still_reach_every_split(sizes: list[int]) -> None:
 
 
 def test_label_in_two_groups_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"class no_tumor has 7 pictures in 2 groups of near copies, too few to be in every split"
-    ):
+    with pytest.raises(InputError, match=r"class no_tumor has 7 images in 2 groups of near copies, too few to be in every split"):
         splits(items({"no_tumor": [3, 4], "tumor": [1] * 20}))
 
 
@@ -113,8 +111,8 @@ def test_fingerprints_are_over_the_sorted_lines(phantoms: DataSet) -> None:
 
 def test_label_that_lies_only_in_groups_of_another_is_refused() -> None:
     made = items({"glioma": [1] * 20, "no_tumor": [1] * 20})
-    twins = [Item(hashlib.sha256(f"twin {index}".encode()).hexdigest(), index, "meningioma") for index in range(4)]
-    with pytest.raises(InputError, match="class meningioma has 4 pictures in 4 groups of near copies, too few"):
+    twins = [ManifestRow(hashlib.sha256(f"twin {index}".encode()).hexdigest(), index, "meningioma") for index in range(4)]
+    with pytest.raises(InputError, match="class meningioma has 4 images in 4 groups of near copies, too few"):
         splits([*made, *twins])
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from brain_tumor.errors import InputError
-from brain_tumor.model_card import MODEL_CARD
+from brain_tumor.model_card import MODEL_CARD_PATH
 from components.register import register as module
 from components.register.register import register
-from components.registry import Registered, champion, connect, local_copy, open_target
+from components.registry import RegisteredVersion, connect, get_champion, local_copy, open_registry_and_store
 from components.verify import verify
 
 EVALUATION: dict[str, Any] = {
@@ -45,12 +45,12 @@ def test_versions_count_up_and_the_alias_moves(
     tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "models"
-    assert champion(connect(registry)) is None
+    assert get_champion(connect(registry)) is None
     first = register(tiny_model, evaluation, model_store=str(store), tracking_uri=registry)
-    assert first == Registered("brain-tumor", 1, str(store / "brain-tumor" / "1"))
-    assert champion(connect(registry)) == first
+    assert first == RegisteredVersion("brain-tumor", 1, str(store / "brain-tumor" / "1"))
+    assert get_champion(connect(registry)) == first
     second = register(tiny_model, evaluation, model_store=str(store), tracking_uri=registry)
-    assert champion(connect(registry)) == second == Registered("brain-tumor", 2, str(store / "brain-tumor" / "2"))
+    assert get_champion(connect(registry)) == second == RegisteredVersion("brain-tumor", 2, str(store / "brain-tumor" / "2"))
     assert sorted(path.name for path in (store / "brain-tumor").iterdir()) == ["1", "2"]
     assert capsys.readouterr().out.splitlines() == [
         "register: brain-tumor version 1 is the champion, trained on synthetic://?n=48&seed=0",
@@ -95,14 +95,14 @@ def test_model_that_breaks_the_contract_leaves_store_and_champion_alone(
     (broken / "assets.extra" / "tf_serving_warmup_requests").unlink()
     with pytest.raises(InputError, match=r"^verify: warm-up: .* is missing"):
         register(broken, evaluation, model_store=store, tracking_uri=registry)
-    assert champion(connect(registry)) == first
+    assert get_champion(connect(registry)) == first
     assert [path.name for path in Path(store, "brain-tumor").iterdir()] == ["1"]
     assert len(connect(registry).search_model_versions("name='brain-tumor'")) == 1
 
 
 def without_verify(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
     shutil.copytree(model_dir, target)
-    (target / MODEL_CARD).write_text(json.dumps(card))
+    (target / MODEL_CARD_PATH).write_text(json.dumps(card))
 
 
 def test_killed_while_copying_leaves_no_version(
@@ -116,11 +116,11 @@ def test_killed_while_copying_leaves_no_version(
     with pytest.raises(KeyboardInterrupt):
         register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
     assert list((tmp_path / "models" / "brain-tumor").iterdir()) == []
-    assert champion(connect(registry)) is None
+    assert get_champion(connect(registry)) is None
 
     monkeypatch.setattr(module, "_complete", without_verify)
     again = register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
-    assert champion(connect(registry)) == again
+    assert get_champion(connect(registry)) == again
 
 
 def test_number_taken_by_another_in_between_is_not_used(
@@ -199,7 +199,7 @@ def test_version_on_object_storage_is_fetched_whole(
     registered = register(tiny_model, evaluation, model_store="memory://fetched", tracking_uri=registry)
     with local_copy(registered) as folder:
         assert (folder / "saved_model.pb").read_bytes() == (tiny_model / "saved_model.pb").read_bytes()
-        assert json.loads((folder / MODEL_CARD).read_text())["version"] == registered.version
+        assert json.loads((folder / MODEL_CARD_PATH).read_text())["version"] == registered.version
 
 
 def test_verify_that_is_killed_is_said(tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_mlflow_server_is_given_no_local_path(tmp_path: Path, registry: str) -> 
         with pytest.raises(
             InputError, match=r"an MLflow server takes no local path: model_store is .*models, wanted s3:// or gs://"
         ):
-            open_target(str(tmp_path / "models"), address)
-        assert open_target("memory://models", address).tracking_uri == address
+            open_registry_and_store(str(tmp_path / "models"), address)
+        assert open_registry_and_store("memory://models", address).tracking_uri == address
         server.shutdown()
     assert not (tmp_path / "models").exists()

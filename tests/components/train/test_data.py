@@ -20,7 +20,7 @@ def moved(config: TrainConfig, pixels: np.ndarray, step: int = 0) -> np.ndarray:
 
 
 def blob(size_px: int = 48) -> np.ndarray:
-    """A picture, float32 [1, size, size, 3], with a bright spot right of and above the centre."""
+    """An image, float32 [1, size, size, 3], with a bright spot right of and above the centre."""
     y, x = np.mgrid[:size_px, :size_px]
     return np.repeat(np.exp(-((x - 34) ** 2 + (y - 18) ** 2) / 18)[None, ..., None], 3, axis=3).astype(np.float32)
 
@@ -31,7 +31,7 @@ def centre_of_mass(pixels: np.ndarray) -> tuple[float, float]:
     return float((x * grey).sum() / grey.sum()), float((y * grey).sum() / grey.sum())
 
 
-def test_no_ranges_leave_the_picture_alone() -> None:
+def test_no_ranges_leave_the_image_alone() -> None:
     assert moved(STILL, blob()) == pytest.approx(blob(), abs=1e-6)
 
 
@@ -95,7 +95,7 @@ def test_resumed_batches_are_those_the_training_would_have_seen(phantoms: DataSe
     assert not np.array_equal(whole[0][0], whole[steps][0])
 
 
-def test_an_epoch_holds_every_training_picture_once(phantoms: DataSet) -> None:
+def test_an_epoch_holds_every_training_image_once(phantoms: DataSet) -> None:
     shards = open_shards(phantoms.shards)
     one_epoch = list(itertools.islice(training_batches(shards, STILL).as_numpy_iterator(), steps_per_epoch(shards, STILL)))
     sums = np.concatenate([pixels.sum(axis=(1, 2, 3)) for pixels, _ in one_epoch])

@@ -114,9 +114,9 @@ def test_four_classes_answer_a_column_each_and_explain_the_called_one() -> None:
 
     keras.utils.set_random_seed(3)
     model = build_model(TINY, 4)
-    pictures = phantom_pngs(3)
-    answer = explain(model, TINY, pictures, FOUR)
-    pixels = decode_batch(tf.constant(pictures), TINY.image_size_px)
+    images = phantom_pngs(3)
+    answer = explain(model, TINY, images, FOUR)
+    pixels = decode_batch(tf.constant(images), TINY.image_size_px)
     live = model.predict(pixels, verbose=0)
     assert answer["probability"] == pytest.approx(live, abs=1e-6)
     assert answer["probability"].sum(axis=1) == pytest.approx(1, abs=1e-6)
@@ -139,7 +139,7 @@ def test_network_is_the_published_one() -> None:
     assert build_model(TrainConfig(head="pool"), 4).output.shape == (None, 4)
 
 
-def test_input_is_the_picture_scaled_to_0_1() -> None:
+def test_input_is_the_image_scaled_to_0_1() -> None:
     import tensorflow as tf
 
     half = np.zeros((64, 64), np.uint8)

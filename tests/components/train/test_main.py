@@ -95,10 +95,8 @@ def test_help_says_what_each_flag_means_and_its_default(capsys: pytest.CaptureFi
         parse_flags(["--help"])
     assert end.value.code == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert (
-        "--learning-rate FLOAT of Adam, at the start. With `flatten` and few pictures 1e-4 is steadier. default: 0.0007" in words
-    )
-    assert "--horizontal-flip BOOL augmentation: mirror half of the pictures. default: true" in words
+    assert "--learning-rate FLOAT of Adam, at the start. With `flatten` and few images 1e-4 is steadier. default: 0.0007" in words
+    assert "--horizontal-flip BOOL augmentation: mirror half of the images. default: true" in words
     for field in dataclasses.fields(TrainConfig):
         assert f"--{field.name.replace('_', '-')} {type(field.default).__name__.upper()} " in words
 

@@ -7,7 +7,7 @@ import pytest
 
 from brain_tumor.errors import InputError
 from components.train.data import open_shards
-from components.train.train import Trained, fit
+from components.train.train import TrainingResult, fit
 from tests.conftest import TINY, DataSet
 
 LONG = dataclasses.replace(TINY, epochs=4, early_stopping_patience=2, reduce_lr_patience=1)
@@ -17,7 +17,7 @@ class Killed(Exception):
     pass
 
 
-def weights(trained: Trained) -> np.ndarray:
+def weights(trained: TrainingResult) -> np.ndarray:
     return np.concatenate([np.ravel(array) for array in trained.model.get_weights()])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brain_tumor.errors import InputError
-from components.registry import champion, connect
+from components.registry import connect, get_champion
 from pipelines.parameters import parse_parameters
 from tests.conftest import ROOT
 from tests.pipelines.conftest import run
@@ -16,7 +16,7 @@ from tests.pipelines.conftest import run
 
 @pytest.fixture(scope="module")
 def refused(runs: Path, passed: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """A run on the same pictures that the gate refuses, for no picture reaches the threshold; after `passed`."""
+    """A run on the same images that the gate refuses, for no image reaches the threshold; after `passed`."""
     return run(runs, "synthetic://?n=40", "threshold=0.999")
 
 
@@ -28,7 +28,7 @@ def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subpr
     assert "deploy: no namespace is given, nothing is deployed\n" in passed.stdout
     assert "refuse" not in {line.split(":")[0] for line in passed.stdout.splitlines()}
     assert "Task 'refuse'" not in strip_colour(log)
-    registered = champion(connect(f"sqlite:///{runs}/mlflow.db"))
+    registered = get_champion(connect(f"sqlite:///{runs}/mlflow.db"))
     assert registered is not None
     assert registered.uri == str(runs / "models" / "brain-tumor" / "1")
 
@@ -71,7 +71,7 @@ def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
     assert "refused" in (folder / "report.html").read_text().lower()
     assert (folder / "refused-model" / "saved_model.pb").exists()
     assert not (folder / "registered.json").exists()
-    registered = champion(connect(f"sqlite:///{runs}/mlflow.db"))
+    registered = get_champion(connect(f"sqlite:///{runs}/mlflow.db"))
     assert registered is not None
     assert registered.version == 1
 

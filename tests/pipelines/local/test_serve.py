@@ -53,8 +53,8 @@ def test_the_champion_is_served_with_three_examples_and_the_page_until_it_is_sto
         ]
         lines = [line for line in said if "-overlay.png  called " in line]
         assert len(lines) == 3
-        picture, line = (examples / "1.png").read_bytes(), lines[0]
-        again = httpx.post(f"{address}/predict", files={"file": ("a", picture)}).json()
+        image, line = (examples / "1.png").read_bytes(), lines[0]
+        again = httpx.post(f"{address}/predict", files={"file": ("a", image)}).json()
         assert f"called {again['label']}, confidence {again['confidence']:.3f}" in line
         with Image.open(examples / "1.png") as plain, Image.open(examples / "1-overlay.png") as overlay:
             assert plain.size == overlay.size

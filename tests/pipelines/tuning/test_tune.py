@@ -11,7 +11,7 @@ import optuna
 import pytest
 from PIL import Image
 
-from pipelines.tuning.search import as_text, read_metrics, run_trial
+from pipelines.tuning.search import format_value, read_metrics, run_trial
 from tests.conftest import ROOT, DataSet
 from tests.pipelines.conftest import TINY
 
@@ -31,7 +31,7 @@ def commands_that_run() -> list[str]:
     return found
 
 
-def test_two_trials_end_with_a_best_one_and_a_picture(tmp_path: Path) -> None:
+def test_two_trials_end_with_a_best_one_and_an_image(tmp_path: Path) -> None:
     done = tune(tmp_path, "--trials", "2", *(word for setting in TINY for word in ("--set", setting)))
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "tune").iterdir()
@@ -52,16 +52,16 @@ def test_two_trials_end_with_a_best_one_and_a_picture(tmp_path: Path) -> None:
 
     best = max(study.trials, key=lambda trial: (trial.values, -trial.number))
     assert re.search(rf"\n  trial  val_auc  epoch .*\n +{best.number} +{best.value:.4f} ", done.stdout)
-    searched = " ".join(f"--set {name}={as_text(value)}" for name, value in best.params.items())
+    searched = " ".join(f"--set {name}={format_value(value)}" for name, value in best.params.items())
     assert f"  the best: {' '.join(f'--set {setting}' for setting in TINY)} {searched}\n" in done.stdout
     assert f"-m pipelines.local.run --source 'synthetic://?n=40' --set {TINY[0]} " in done.stdout
     assert done.stderr == ""
     assert done.stdout.endswith("Assists a reader and does not replace one. Not for diagnosis.\n")
-    with Image.open(folder / "search.png") as picture:
-        assert picture.width > 1000
+    with Image.open(folder / "search.png") as image:
+        assert image.width > 1000
 
 
-def test_search_that_is_ended_tells_what_it_found_and_leaves_no_picture_and_no_training(tmp_path: Path) -> None:
+def test_search_that_is_ended_tells_what_it_found_and_leaves_no_image_and_no_training(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines.tuning.tune", "--runs", str(tmp_path), "--source", "synthetic://?n=40"]
     command += [word for setting in TINY for word in ("--set", setting)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -115,7 +115,7 @@ def test_only_epochs_that_are_written_whole_are_read(tmp_path: Path) -> None:
         (["--trials", "0"], "error: trials is 0, wanted 1 or more\n"),
         (["--set", "model_store=s3://models"], "error: model_store has no part in a search, wanted one of "),
         (["--set", "dropout=2"], "error: dropout is 2.0, wanted 0 up to, but not, 1\n"),
-        (["--source", "/nonexistent/pictures"], "error: "),
+        (["--source", "/nonexistent/images"], "error: "),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(tmp_path: Path, options: list[str], message: str) -> None:

@@ -22,7 +22,7 @@ class Server(NamedTuple):
     url: str
     grpc: str
 
-    def ask(self, document: Any, path: str = PREDICT) -> Any:
+    def run_signature(self, document: Any, path: str = PREDICT) -> Any:
         return httpx.post(self.url + path, json=document, timeout=30).raise_for_status().json()
 
 
@@ -39,5 +39,5 @@ def model(tiny_model: Path) -> SavedModel:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     return phantom_pngs(16)

@@ -29,42 +29,42 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("signature", ["serving_default", "explain"])
 def test_rows_and_columns_are_what_the_model_answers(
-    server: Server, model: SavedModel, pictures: list[bytes], signature: str
+    server: Server, model: SavedModel, images: list[bytes], signature: str
 ) -> None:
-    wanted = model.ask(signature, pictures[:3])
-    by_row = server.ask(instances(pictures[:3]) | {"signature_name": signature})
-    by_column = server.ask({"signature_name": signature, "inputs": {"image_bytes": [b64(data) for data in pictures[:3]]}})
+    wanted = model.run_signature(signature, images[:3])
+    by_row = server.run_signature(instances(images[:3]) | {"signature_name": signature})
+    by_column = server.run_signature({"signature_name": signature, "inputs": {"image_bytes": [b64(data) for data in images[:3]]}})
     assert set(by_row) == {"predictions"}
     assert set(by_column) == {"outputs"}
     check(columns(by_row["predictions"]), wanted)
     check(by_column["outputs"], wanted)
 
 
-def test_a_picture_may_come_in_every_form(server: Server, pictures: list[bytes]) -> None:
-    bare = b64(pictures[0])
-    wanted = server.ask(instances(pictures[:1]))["predictions"]
+def test_an_image_may_come_in_every_form(server: Server, images: list[bytes]) -> None:
+    bare = b64(images[0])
+    wanted = server.run_signature(instances(images[:1]))["predictions"]
     for given in (bare, {"image_bytes": bare}):
-        assert server.ask({"instances": [given]}, f"{V1}/versions/1:predict")["predictions"] == wanted
-    assert server.ask({"inputs": [bare]})["outputs"] == columns(wanted)
+        assert server.run_signature({"instances": [given]}, f"{V1}/versions/1:predict")["predictions"] == wanted
+    assert server.run_signature({"inputs": [bare]})["outputs"] == columns(wanted)
 
 
-def test_a_row_does_not_depend_on_its_batch(server: Server, pictures: list[bytes]) -> None:
-    together = server.ask(instances(pictures) | {"signature_name": "explain"})["predictions"]
-    alone = [server.ask(instances([data]) | {"signature_name": "explain"})["predictions"][0] for data in pictures]
+def test_a_row_does_not_depend_on_its_batch(server: Server, images: list[bytes]) -> None:
+    together = server.run_signature(instances(images) | {"signature_name": "explain"})["predictions"]
+    alone = [server.run_signature(instances([data]) | {"signature_name": "explain"})["predictions"][0] for data in images]
     check(columns(together), columns(alone))
 
 
 def test_16_at_once_each_get_their_own_and_the_corrupt_one_fails_alone(
-    server: Server, model: SavedModel, pictures: list[bytes]
+    server: Server, model: SavedModel, images: list[bytes]
 ) -> None:
     corrupt = 5
-    sent = [data if index != corrupt else data[:100] for index, data in enumerate(pictures)]
+    sent = [data if index != corrupt else data[:100] for index, data in enumerate(images)]
     with ThreadPoolExecutor(16) as clients, httpx.Client(timeout=30) as client:
         for _ in range(3):
             answers = list(clients.map(lambda data: client.post(server.url + PREDICT, json=instances([data])), sent))
             assert [answer.status_code for answer in answers] == [400 if index == corrupt else 200 for index in range(16)]
             rows = [answer.json()["predictions"][0] for index, answer in enumerate(answers) if index != corrupt]
-            check(columns(rows), model.ask("serving_default", pictures[:corrupt] + pictures[corrupt + 1 :]))
+            check(columns(rows), model.run_signature("serving_default", images[:corrupt] + images[corrupt + 1 :]))
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_unknown_paths_models_and_versions(server: Server, method: str, path: st
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
 
 
-def test_a_batch_of_640(server: Server, pictures: list[bytes]) -> None:
-    assert len(server.ask(instances(pictures * 40))["predictions"]) == 640
+def test_a_batch_of_640(server: Server, images: list[bytes]) -> None:
+    assert len(server.run_signature(instances(images * 40))["predictions"]) == 640
 
 
 def test_status_and_metadata(server: Server) -> None:

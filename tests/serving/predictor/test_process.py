@@ -35,21 +35,21 @@ def wait_for_state(url: str, wanted: str) -> None:
     raise AssertionError(f"{url} was never {wanted}")
 
 
-def test_it_says_that_it_is_loading_and_answers_what_is_in_flight_at_sigterm(tiny_model: Path, pictures: list[bytes]) -> None:
+def test_it_says_that_it_is_loading_and_answers_what_is_in_flight_at_sigterm(tiny_model: Path, images: list[bytes]) -> None:
     http, rpc = free_ports(2)
     url = f"http://127.0.0.1:{http}"
     env = {"MODEL_DIR": tiny_model, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
     with running("serving.predictor", env) as service:
         wait_for_state(url, "LOADING")
         assert httpx.get(f"{url}{V1}/metadata").status_code == 503
-        early = httpx.post(url + PREDICT, json=instances(pictures[:1]))
+        early = httpx.post(url + PREDICT, json=instances(images[:1]))
         assert (early.status_code, "loading" in early.json()["error"]) == (503, True)
         with grpc.insecure_channel(f"127.0.0.1:{rpc}") as channel, pytest.raises(grpc.RpcError) as raised:
             channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"", timeout=30)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         wait_for_state(url, "AVAILABLE")
 
-        body = json.dumps(instances(pictures)).encode()
+        body = json.dumps(instances(images)).encode()
         with socket.create_connection(("127.0.0.1", http), timeout=30) as client:
             client.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
             time.sleep(0.5)
@@ -61,7 +61,7 @@ def test_it_says_that_it_is_loading_and_answers_what_is_in_flight_at_sigterm(tin
             with client.makefile("rb") as answer:
                 head, _, content = answer.read().partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
-        assert len(json.loads(content)["predictions"]) == len(pictures)
+        assert len(json.loads(content)["predictions"]) == len(images)
         assert service.process.wait(END_SECONDS) == 0
         assert service.output.read_text() == ""
 

@@ -34,14 +34,14 @@ def predict(stub: Any, sent: list[bytes], *, version: int | None = None, takes: 
     return stub.Predict(request, timeout=30)
 
 
-def test_predict_is_what_rest_and_the_model_answer(stub: Any, server: Server, model: SavedModel, pictures: list[bytes]) -> None:
+def test_predict_is_what_rest_and_the_model_answer(stub: Any, server: Server, model: SavedModel, images: list[bytes]) -> None:
     import tensorflow as tf
 
-    answer = predict(stub, pictures[:3], version=1)
+    answer = predict(stub, images[:3], version=1)
     spec = answer.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("brain-tumor", 1, "explain")
-    wanted = model.ask("explain", pictures[:3])
-    rows = server.ask(instances(pictures[:3]) | {"signature_name": "explain"})["predictions"]
+    wanted = model.run_signature("explain", images[:3])
+    rows = server.run_signature(instances(images[:3]) | {"signature_name": "explain"})["predictions"]
     outputs = {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
     assert set(outputs) == set(wanted)
     assert [label.decode() for label in outputs["label"]] == list(wanted["label"]) == [row["label"] for row in rows]
@@ -51,8 +51,8 @@ def test_predict_is_what_rest_and_the_model_answer(stub: Any, server: Server, mo
     assert len(answer.outputs["probability"].float_val) == 3
 
 
-def test_output_filter_and_default_signature(stub: Any, pictures: list[bytes]) -> None:
-    answer = predict(stub, pictures[:1], signature_name="", output_filter=["label", "probability"])
+def test_output_filter_and_default_signature(stub: Any, images: list[bytes]) -> None:
+    answer = predict(stub, images[:1], signature_name="", output_filter=["label", "probability"])
     assert answer.model_spec.signature_name == "serving_default"
     assert set(answer.outputs) == {"label", "probability"}
 
@@ -67,18 +67,18 @@ def test_output_filter_and_default_signature(stub: Any, pictures: list[bytes]) -
         ({"output_filter": ["label", "label"]}, "INVALID_ARGUMENT"),
         ({"takes": "pixels"}, "INVALID_ARGUMENT"),
         ({"sent": []}, "INVALID_ARGUMENT"),
-        ({"sent": [b"no picture"]}, "INVALID_ARGUMENT"),
+        ({"sent": [b"no image"]}, "INVALID_ARGUMENT"),
     ],
 )
-def test_what_is_wrong_with_a_call_is_its_status(stub: Any, pictures: list[bytes], asked: dict[str, Any], code: str) -> None:
+def test_what_is_wrong_with_a_call_is_its_status(stub: Any, images: list[bytes], asked: dict[str, Any], code: str) -> None:
     with pytest.raises(grpc.RpcError) as raised:
-        predict(stub, **({"sent": pictures[:1]} | asked))
+        predict(stub, **({"sent": images[:1]} | asked))
     assert raised.value.code() is grpc.StatusCode[code]
     assert raised.value.details()
 
 
-def test_a_message_of_32_mib_passes(stub: Any, pictures: list[bytes]) -> None:
-    padded = pictures[0] + bytes(32 << 20)  # decoders stop at the end of the picture
+def test_a_message_of_32_mib_passes(stub: Any, images: list[bytes]) -> None:
+    padded = images[0] + bytes(32 << 20)  # decoders stop at the end of the image
     assert len(predict(stub, [padded]).outputs["label"].string_val) == 1
 
 

@@ -1,4 +1,4 @@
-"""Files that are no picture, break a picture's format, or promise more than they hold."""
+"""Files that are no image, break an image's format, or promise more than they hold."""
 
 import itertools
 import re
@@ -67,7 +67,7 @@ def too_large() -> dict[str, bytes]:
 
 
 def corrupt() -> dict[str, bytes]:
-    """Files that begin like a picture, cheap to send and dear to decode."""
+    """Files that begin like an image, cheap to send and dear to decode."""
     comments = b"GIF89a" + struct.pack("<HHBBB", SIDE, SIDE, 0, 0, 0) + b"!\xfe" + (b"\xff" + bytes(255)) * 30_000 + b"\0"
     return {
         "JPEG of 1,000 scans": many_scans(1000),
@@ -85,7 +85,7 @@ def corrupt() -> dict[str, bytes]:
     }
 
 
-def no_pictures() -> dict[str, bytes]:
+def no_images() -> dict[str, bytes]:
     """Files of other kinds, and beginnings of formats that Pillow knows and we do not take."""
     starts = {
         "text": b"",
@@ -106,7 +106,7 @@ def no_pictures() -> dict[str, bytes]:
 
 
 def largest() -> dict[str, bytes]:
-    """Pictures that are just accepted and take the most memory."""
+    """Images that are just accepted and take the most memory."""
     grey = Image.linear_gradient("L").resize((LARGE, LARGE))
     colour = Image.merge("RGB", [grey] * 3)
     return {
@@ -119,7 +119,7 @@ def largest() -> dict[str, bytes]:
 
 
 def mutants(count: int) -> Iterator[tuple[str, bytes]]:
-    """Give pictures of every format of the decode table in turn: damaged, or the end of one after the beginning of another."""
+    """Give images of every format of the decode table in turn: damaged, or the end of one after the beginning of another."""
     rng = np.random.default_rng(0)
     for name in itertools.islice(itertools.cycle(NAMES), count):
         data = EVERY[name][0]
@@ -134,14 +134,14 @@ def mutants(count: int) -> Iterator[tuple[str, bytes]]:
 def cases() -> Iterator[Case]:
     """Give every file but the mutants, to be explained."""
     dicom = bytes(128) + b"DICM" + MARKER.encode() * 100
-    for pictures, codes in [
+    for images, codes in [
         (PNGS, {"", "corrupt", "not_an_image"}),
         (corrupt(), {"", "corrupt", "not_an_image"}),
         (too_large(), {"too_large"}),
-        (no_pictures(), {"not_an_image", "unsupported_type"}),
+        (no_images(), {"not_an_image", "unsupported_type"}),
         ({"DICOM": dicom}, {"unsupported_type"}),
         ({"empty": b""}, {"not_an_image"}),
     ]:
-        for name, data in pictures.items():
+        for name, data in images.items():
             body, content_type = form([part(data)])
             yield Case(name, codes, "/predict?explain=true", body, (content_type,))

@@ -1,4 +1,4 @@
-"""Start the page with a short memory: `python -m tests.ui.hasty`."""
+"""Start the page with a short memory: `python -m tests.ui.short_sessions`."""
 
 import sys
 

@@ -51,13 +51,13 @@ def create_app(model_dir: Path) -> FastAPI:
 
     @app.post("/predict")
     def predict(file: UploadFile, explain: bool = False) -> dict[str, Any]:
-        picture = Image.open(file.file).convert("RGB")
-        x = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)[np.newaxis] / 255
+        image = Image.open(file.file).convert("RGB")
+        x = np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)[np.newaxis] / 255
         probability = float(model.predict(x, verbose=0)[0, 0])
         answer: dict[str, Any] = {"label": "tumor" if probability >= 0.5 else "no_tumor", "probability": probability}
         if explain:
             heatmap = grad_cam(grad_model, x)
-            answer |= {"heatmap": heatmap.tolist(), "overlay_png": base64.b64encode(overlay(picture, heatmap)).decode()}
+            answer |= {"heatmap": heatmap.tolist(), "overlay_png": base64.b64encode(overlay(image, heatmap)).decode()}
         return answer
 
     return app
@@ -75,10 +75,10 @@ def grad_cam(grad_model: "keras.Model", x: np.ndarray) -> np.ndarray:
     return tf.math.divide_no_nan(heatmap, tf.reduce_max(heatmap)).numpy()
 
 
-def overlay(picture: Image.Image, heatmap: np.ndarray) -> bytes:
-    levels = Image.fromarray((heatmap * 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
+def overlay(image: Image.Image, heatmap: np.ndarray) -> bytes:
+    levels = Image.fromarray((heatmap * 255).astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
-    Image.blend(picture, Image.fromarray(JET[np.asarray(levels)]), OPACITY).save(buffer, "PNG")
+    Image.blend(image, Image.fromarray(JET[np.asarray(levels)]), OPACITY).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -12,7 +12,7 @@ ROW = {"probability": [0.75], "label": "tumor", "in_distribution": 1.0, "heatmap
 
 
 @dataclass
-class Script:
+class FakePredictor:
     """What to answer, and the headers of the requests so far."""
 
     host: str
@@ -27,7 +27,7 @@ class Script:
 
 
 @contextmanager
-def scripted() -> Iterator[Script]:
+def scripted() -> Iterator[FakePredictor]:
     """Serve a script on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,7 +58,7 @@ def scripted() -> Iterator[Script]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        script = Script(f"127.0.0.1:{server.server_port}")
+        script = FakePredictor(f"127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield script
         server.shutdown()

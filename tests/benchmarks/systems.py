@@ -1,4 +1,4 @@
-"""What the benchmarks run: the service and what it is measured against, on one model and the same pictures."""
+"""What the benchmarks run: the service and what it is measured against, on one model and the same images."""
 
 import argparse
 import base64
@@ -12,14 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from brain_tumor.images import read_picture
+from brain_tumor.images import read_image
 from brain_tumor.overlay import overlay_png
 from tests.benchmarks.load import Answer, Load, multipart
 from tests.serving.processes import ROOT, Service, free_ports, running
 
 VERBS = {"predict": "/predict", "explain": "/predict?explain=true"}
-REAL_PICTURES = ROOT.parent / "shared" / "data" / "navoneel"
-PICTURES = 24  # the slowest contender asks for each of them in every round, so all are measured on the same mix
+REAL_IMAGES = ROOT.parent / "shared" / "data" / "navoneel"
+IMAGES = 24  # the slowest contender asks for each of them in every round, so all are measured on the same mix
 
 
 class Ports(NamedTuple):
@@ -61,7 +61,7 @@ def running_service(model: Path) -> Iterator[int]:
 def running_plain(model: Path) -> Iterator[int]:
     """Run the plain server; give its port."""
     (port,) = free_ports(1)
-    with running("tests.benchmarks.plain", {"MODEL_DIR": model, "HTTP_PORT": port}, f"http://localhost:{port}/docs"):
+    with running("tests.benchmarks.baseline", {"MODEL_DIR": model, "HTTP_PORT": port}, f"http://localhost:{port}/docs"):
         yield port
 
 
@@ -76,15 +76,15 @@ class Contender(Protocol):
     """Something that can be asked for predictions."""
 
     def closed(self, verb: str, *, clients: int, seconds: float) -> Taken:
-        """Let each client ask for one picture after another for so many seconds."""
+        """Let each client ask for one image after another for so many seconds."""
 
 
 class Server:
     """A server, asked over HTTP."""
 
-    def __init__(self, load: Load, pictures: list[bytes]):
+    def __init__(self, load: Load, images: list[bytes]):
         self._load = load
-        self._requests = {verb: [multipart(path, picture) for picture in pictures] for verb, path in VERBS.items()}
+        self._requests = {verb: [multipart(path, image) for image in images] for verb, path in VERBS.items()}
 
     def closed(self, verb: str, *, clients: int, seconds: float) -> Taken:
         answers = self._load.closed(self._requests[verb], clients=clients, seconds=seconds).result()
@@ -102,22 +102,22 @@ def span_seconds(answers: list[Answer]) -> float:
 class InProcess:
     """The SavedModel in this process: what an answer costs without any service around it."""
 
-    def __init__(self, model: Path, pictures: list[bytes]):
+    def __init__(self, model: Path, images: list[bytes]):
         from components.saved_model import SavedModel
 
         self._model = SavedModel(model)
-        self._pictures = pictures
+        self._images = images
 
     def answer(self, verb: str, data: bytes) -> float:
-        """Do what the service does for one picture; return the probability."""
-        picture = read_picture(data)
-        answer = self._model.ask("explain" if verb == "explain" else "serving_default", [picture.data])
+        """Do what the service does for one image; return the probability."""
+        image = read_image(data)
+        answer = self._model.run_signature("explain" if verb == "explain" else "serving_default", [image.data])
         if verb == "explain":
-            base64.b64encode(overlay_png(picture.pixels, answer["heatmap"][0]))
+            base64.b64encode(overlay_png(image.pixels, answer["heatmap"][0]))
         return float(answer["probability"][0, 0])
 
     def closed(self, verb: str, *, clients: int, seconds: float) -> Taken:
-        turns = itertools.cycle(self._pictures)
+        turns = itertools.cycle(self._images)
         begin = time.perf_counter()
 
         def client() -> list[float]:
@@ -137,9 +137,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """Build a parser of `--model` and `--images`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", type=Path, help="folder of one model version (default: an untrained network of default size)")
-    parser.add_argument(
-        "--images", type=Path, help="folder of pictures (default: ../shared/data/navoneel if there, else phantoms)"
-    )
+    parser.add_argument("--images", type=Path, help="folder of images (default: ../shared/data/navoneel if there, else phantoms)")
     return parser
 
 
@@ -161,11 +159,11 @@ def export_untrained(folder: Path) -> None:
     from components.hyperparameters import TrainConfig
     from components.ingest.ingest import ingest
     from components.preprocess.preprocess import preprocess
-    from components.saved_model import start_tensorflow
+    from components.saved_model import import_tensorflow_quietly
 
     images, manifest, shards = folder / "images.zip", folder / "manifest.csv", folder / "shards"
     ingest("synthetic://?n=48", images_zip=images, manifest_csv=manifest, report_html=folder / "ingest.html")
-    start_tensorflow()
+    import_tensorflow_quietly()
     preprocess(images, manifest, shards=shards, splits_csv=folder / "splits.csv")
 
     import keras
@@ -179,18 +177,18 @@ def export_untrained(folder: Path) -> None:
     export(build_model(config, len(opened.classes)), opened, config, history={}, model_dir=folder / "model")
 
 
-def sample_pictures(folder: Path | None) -> tuple[list[bytes], str]:
-    """Return encoded pictures, evenly over all file sizes, and what they are."""
-    source = folder or (REAL_PICTURES if REAL_PICTURES.is_dir() else None)
+def sample_images(folder: Path | None) -> tuple[list[bytes], str]:
+    """Return encoded images, evenly over all file sizes, and what they are."""
+    source = folder or (REAL_IMAGES if REAL_IMAGES.is_dir() else None)
     if source is None:
         from brain_tumor.phantoms import phantom_pngs
 
-        return phantom_pngs(PICTURES), "phantoms"
+        return phantom_pngs(IMAGES), "phantoms"
     files = sorted((file for file in source.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
     if not files:
-        raise SystemExit(f"{source} holds no pictures")
-    step = len(files) / PICTURES
-    return [files[int((position + 0.5) * step)].read_bytes() for position in range(PICTURES)], f"pictures of {source.name}"
+        raise SystemExit(f"{source} holds no images")
+    step = len(files) / IMAGES
+    return [files[int((position + 0.5) * step)].read_bytes() for position in range(IMAGES)], f"images of {source.name}"
 
 
 def say(line: str) -> None:
