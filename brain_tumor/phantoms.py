@@ -47,13 +47,13 @@ def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray,
     height = int(rng.integers(150, 321))
     x, y = _head_grid(rng, height, int(height * rng.uniform(0.8, 1.15)))
     contrast = CONTRASTS[rng.integers(len(CONTRASTS))]
-    centre, radius = _inside_brain(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
+    centre, radius = _random_point(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
     anatomy_x, anatomy_y = _apply_mass_effect(x, y, centre, radius * rng.uniform(0.2, 0.6)) if lesion else (x, y)
-    levels = _anatomy(rng, anatomy_x, anatomy_y, contrast)
+    levels = _draw_anatomy(rng, anatomy_x, anatomy_y, contrast)
     levels = _add_distractors(rng, levels, x, y, contrast)
     mask = np.zeros(levels.shape, bool)
     if lesion:
-        levels, mask = _with_lesion(rng, levels, _blob(rng, x - centre[0], y - centre[1]) / radius, contrast)
+        levels, mask = _add_lesion(rng, levels, _relative_radius(rng, x - centre[0], y - centre[1]) / radius, contrast)
     return _simulate_scanner(rng, levels), mask.astype(np.uint8) * 255
 
 
@@ -75,7 +75,7 @@ def _head_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.nd
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: float = 0.16) -> np.ndarray:
+def _relative_radius(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: float = 0.16) -> np.ndarray:
     """Return the distance from the origin, float32 [h, w], in a metric whose unit circle is an irregular outline."""
     angle = np.arctan2(y, x)
     outline = np.ones_like(x)
@@ -84,7 +84,7 @@ def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: flo
     return np.hypot(x, y) / np.maximum(outline, 0.4)
 
 
-def _inside_brain(rng: np.random.Generator, minimum: float, maximum: float) -> tuple[float, float]:
+def _random_point(rng: np.random.Generator, minimum: float, maximum: float) -> tuple[float, float]:
     """Draw a place between two distances from the middle of the head, evenly over the area."""
     angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(minimum**2, maximum**2))
     return float(distance * np.cos(angle)), float(distance * np.sin(angle))
@@ -100,25 +100,25 @@ def _apply_mass_effect(
     return x - pull * away_x / distance, y - pull * away_y / distance
 
 
-def _anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
+def _draw_anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
     """Return the brightness of a head without lesion, float32 [h, w], 0-1."""
-    radius = _blob(rng, x, y, roughness=0.03)
+    radius = _relative_radius(rng, x, y, roughness=0.03)
     folds = _smooth_noise(rng, x.shape, int(rng.integers(20, 34)))
     depth = radius + 0.05 * _smooth_noise(rng, x.shape, 12)
     brain = rng.uniform(0.80, 0.88)
-    levels = _mix(contrast.white, contrast.grey, _step(depth - rng.uniform(0.5, 0.66), 0.03))
-    levels = _mix(levels, contrast.grey, np.exp(-((folds / 0.3) ** 2)) * _step(radius - 0.42, 0.05))
-    levels = _mix(levels, contrast.fluid, 0.85 * np.exp(-((folds / 0.14) ** 2)) * _step(radius - rng.uniform(0.5, 0.7), 0.05))
-    levels = _mix(levels, contrast.fluid, _ventricles(rng, x, y))
-    falx = _step(0.012 - np.abs(x + 0.01 * folds), 0.006) * _step(np.abs(y) - rng.uniform(0.2, 0.5), 0.03)
-    levels = _mix(levels, contrast.fluid, 0.8 * falx)
-    levels = _mix(levels, contrast.fluid, _step(radius - brain, 0.008))
-    levels = _mix(levels, contrast.bone, _step(radius - brain - rng.uniform(0.0, 0.03), 0.006))
-    levels = _mix(levels, contrast.scalp * rng.uniform(0.6, 1.1), _step(radius - rng.uniform(0.91, 0.95), 0.008))
-    return _mix(levels, 0.0, _step(radius - 1, 0.006))
+    levels = _blend(contrast.white, contrast.grey, _ramp(depth - rng.uniform(0.5, 0.66), 0.03))
+    levels = _blend(levels, contrast.grey, np.exp(-((folds / 0.3) ** 2)) * _ramp(radius - 0.42, 0.05))
+    levels = _blend(levels, contrast.fluid, 0.85 * np.exp(-((folds / 0.14) ** 2)) * _ramp(radius - rng.uniform(0.5, 0.7), 0.05))
+    levels = _blend(levels, contrast.fluid, _ventricle_coverage(rng, x, y))
+    falx = _ramp(0.012 - np.abs(x + 0.01 * folds), 0.006) * _ramp(np.abs(y) - rng.uniform(0.2, 0.5), 0.03)
+    levels = _blend(levels, contrast.fluid, 0.8 * falx)
+    levels = _blend(levels, contrast.fluid, _ramp(radius - brain, 0.008))
+    levels = _blend(levels, contrast.bone, _ramp(radius - brain - rng.uniform(0.0, 0.03), 0.006))
+    levels = _blend(levels, contrast.scalp * rng.uniform(0.6, 1.1), _ramp(radius - rng.uniform(0.91, 0.95), 0.008))
+    return _blend(levels, 0.0, _ramp(radius - 1, 0.006))
 
 
-def _ventricles(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _ventricle_coverage(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the share of each pixel that the two side ventricles fill, float32 [h, w], 0-1; their sizes differ a little."""
     length, gap, top = rng.uniform(0.12, 0.34), rng.uniform(0.05, 0.12), rng.uniform(-0.15, 0.15)
     share = np.zeros_like(x)
@@ -126,7 +126,7 @@ def _ventricles(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nd
         width = rng.uniform(0.03, 0.1)
         bow = gap + rng.uniform(0.3, 1.2) * (y - top) ** 2
         inside = 1 - np.hypot((side * x - bow) / width, (y - top) / (length * rng.uniform(0.85, 1.15)))
-        share = np.maximum(share, _step(inside, 0.12))
+        share = np.maximum(share, _ramp(inside, 0.12))
     return share
 
 
@@ -135,17 +135,17 @@ def _add_distractors(
 ) -> np.ndarray:
     """Paint what is no lesion but catches the eye: vessels, small spots and, in low slices, the eyes."""
     for _ in range(rng.integers(0, 6)):
-        centre = _inside_brain(rng, 0.14, 0.72)
-        distance = _blob(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
-        levels = _mix(levels, rng.choice([0.1, 0.75, 0.9]), _step(1 - distance, 0.15))
+        centre = _random_point(rng, 0.14, 0.72)
+        distance = _relative_radius(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
+        levels = _blend(levels, rng.choice([0.1, 0.75, 0.9]), _ramp(1 - distance, 0.15))
     if rng.random() < 0.2:
         width, height, size = rng.uniform(0.32, 0.42), rng.uniform(-0.72, -0.62), rng.uniform(0.08, 0.11)
         distance = np.hypot(np.abs(x) - width, y - height) / size
-        levels = _mix(levels, max(contrast.fluid, 0.3), _step(1 - distance, 0.1))
+        levels = _blend(levels, max(contrast.fluid, 0.3), _ramp(1 - distance, 0.1))
     return levels
 
 
-def _with_lesion(
+def _add_lesion(
     rng: np.random.Generator, levels: np.ndarray, distance: np.ndarray, contrast: Contrast
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paint an evenly bright or dark or a ring-enhancing lesion with some oedema into `levels`, float32 [h, w], 0-1.
@@ -158,11 +158,11 @@ def _with_lesion(
     tissue = levels > contrast.bone + 0.02
     uneven = 0.1 * _smooth_noise(rng, levels.shape, 40)
     level = contrast.lesions[rng.integers(len(contrast.lesions))]
-    halo = _step(rng.uniform(1.1, 1.7) + uneven - distance, 0.12) * rng.uniform(0.3, 0.9)
-    painted = _mix(levels, contrast.oedema, halo * tissue)
-    painted = _mix(painted, level * (1 + uneven), _step(1 - distance, 0.04))
+    halo = _ramp(rng.uniform(1.1, 1.7) + uneven - distance, 0.12) * rng.uniform(0.3, 0.9)
+    painted = _blend(levels, contrast.oedema, halo * tissue)
+    painted = _blend(painted, level * (1 + uneven), _ramp(1 - distance, 0.04))
     if level > 0.5 and rng.random() < 0.5:
-        painted = _mix(painted, contrast.fluid * (1 + uneven), _step(rng.uniform(0.5, 0.72) + 0.5 * uneven - distance, 0.05))
+        painted = _blend(painted, contrast.fluid * (1 + uneven), _ramp(rng.uniform(0.5, 0.72) + 0.5 * uneven - distance, 0.05))
     return painted, distance < 1
 
 
@@ -186,10 +186,10 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) 
     return np.asarray(Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
-def _step(values: np.ndarray, softness: float) -> np.ndarray:
+def _ramp(values: np.ndarray, softness: float) -> np.ndarray:
     """Return 0 below zero and 1 above it, with a soft edge."""
     return np.clip(0.5 + values / (2 * softness), 0, 1)
 
 
-def _mix(below: np.ndarray | float, above: np.ndarray | float, share: np.ndarray) -> np.ndarray:
+def _blend(below: np.ndarray | float, above: np.ndarray | float, share: np.ndarray) -> np.ndarray:
     return below + (above - below) * share

@@ -16,7 +16,7 @@ MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 50 * 2**30
 CHUNK_BYTES = 2**20
 
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
+DAMAGE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
 
 Member = tuple[str, bool, IO[bytes]]
 
@@ -34,19 +34,19 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, 
             `max_members` members, or more than `max_bytes` bytes once unpacked.
     """
     open_members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-    left = max_bytes
+    remaining_bytes = max_bytes
     try:
         for name, is_link, stream in open_members(archive, max_members):
             if is_link:
                 raise InputError(f"{archive.name} holds a link or a device: only files are unpacked")
-            left -= _write(stream, safe_member_path(folder, name, archive.name), left)
-            if left < 0:
+            remaining_bytes -= _write(stream, safe_member_path(folder, name, archive.name), remaining_bytes)
+            if remaining_bytes < 0:
                 raise InputError(f"{archive.name} unpacks to more than {max_bytes:,} bytes")
     except InputError:
         raise
     except OSError as error:  # its own text holds the member's name, which is a patient's
         raise InputError(f"{archive.name} cannot be unpacked: {error.strerror or type(error).__name__}") from None
-    except DAMAGED as error:
+    except DAMAGE_ERRORS as error:
         raise InputError(f"{archive.name} cannot be unpacked, it is damaged: {type(error).__name__}") from None
     except RuntimeError as error:  # what zipfile raises for a password
         raise InputError(f"{archive.name} cannot be unpacked: it is encrypted") from error

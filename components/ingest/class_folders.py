@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
 from brain_tumor.errors import InputError
 from brain_tumor.images import ImageError, is_dicom, read_image
-from components.ingest.reading import LabelledFile, printable, read_file
+from components.ingest.reading import LabelledFile, escape_non_utf8, read_file
 
 CLASS_OF_FOLDER = {
     **dict.fromkeys(("yes", "tumor", "tumour"), TUMOR),
@@ -51,21 +51,14 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
     Raises:
         InputError: images in a folder of unknown class, no class folder at all, or both `tumor` and a subtype.
     """
-    class_folders: ClassFolders = defaultdict(list)
-    outside: ClassFolders = {}
-    for inner, files in _walk(folder, skip):
-        class_folder = _class_folder(inner)
-        if class_folder is None:
-            outside[inner] = files
-        else:
-            class_folders[class_folder].extend(files)
+    class_folders, outside = _sort_folders(_walk(folder, skip))
     _reject_unknown_folders(outside, class_folders)
     filled = {class_folder: files for class_folder, files in class_folders.items() if files}
-    kept = _without_nested_copy(filled)
-    _reject_mixed_labels({_label(class_folder) for class_folder in kept})
+    kept = _drop_nested_copies(filled)
+    _reject_mixed_labels({_label_of(class_folder) for class_folder in kept})
     base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
     found = [
-        LabelledFile(file, printable(file.relative_to(base).as_posix()), _label(inner))
+        LabelledFile(file, escape_non_utf8(file.relative_to(base).as_posix()), _label_of(inner))
         for inner, files in kept.items()
         for file in files
     ]
@@ -73,8 +66,21 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
         files=sorted(found, key=lambda item: item.path),
         ignored=sum(map(len, outside.values())),
         nested_copies=sum(map(len, filled.values())) - len(found),
-        empty=sorted(printable(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
+        empty=sorted(escape_non_utf8(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
     )
+
+
+def _sort_folders(folders: list[tuple[PurePosixPath, list[Path]]]) -> tuple[ClassFolders, ClassFolders]:
+    """Return the class folders, each with the files at any depth below it, and the folders outside them."""
+    class_folders: ClassFolders = defaultdict(list)
+    outside: ClassFolders = {}
+    for folder, files in folders:
+        class_folder = _find_class_folder(folder)
+        if class_folder is None:
+            outside[folder] = files
+        else:
+            class_folders[class_folder].extend(files)
+    return class_folders, outside
 
 
 def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
@@ -100,17 +106,17 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in HIDDEN
 
 
-def _class_folder(folder: PurePosixPath) -> PurePosixPath | None:
+def _find_class_folder(folder: PurePosixPath) -> PurePosixPath | None:
     """Return the innermost folder of a known class that `folder` is or lies in."""
-    return next((part for part in (folder, *folder.parents) if _normal(part.name) in CLASS_OF_FOLDER), None)
+    return next((part for part in (folder, *folder.parents) if _normalise(part.name) in CLASS_OF_FOLDER), None)
 
 
-def _normal(name: str) -> str:
+def _normalise(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _label(class_folder: PurePosixPath) -> str:
-    return CLASS_OF_FOLDER[_normal(class_folder.name)]
+def _label_of(class_folder: PurePosixPath) -> str:
+    return CLASS_OF_FOLDER[_normalise(class_folder.name)]
 
 
 def _reject_unknown_folders(outside: ClassFolders, class_folders: ClassFolders) -> None:
@@ -120,8 +126,8 @@ def _reject_unknown_folders(outside: ClassFolders, class_folders: ClassFolders) 
     found = ", ".join(sorted({folder.name for folder in class_folders})) or "none"
     known = ", ".join(CLASS_OF_FOLDER)
     shown = ", ".join(["the top folder" if name == "." else repr(name) for name in unknown[:10]])
-    said = f"images lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
-    raise InputError(f"{said}; class folders found: {found}; known names: {known}")
+    problem = f"images lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
+    raise InputError(f"{problem}; class folders found: {found}; known names: {known}")
 
 
 def _is_image(file: Path) -> bool:
@@ -146,20 +152,20 @@ def _reject_mixed_labels(labels: set[str]) -> None:
         )
 
 
-def _without_nested_copy(class_folders: ClassFolders) -> ClassFolders:
+def _drop_nested_copies(class_folders: ClassFolders) -> ClassFolders:
     """Drop the class folders of a root whose content is all in another root above or below it."""
     roots: dict[PurePosixPath, ClassFolders] = defaultdict(dict)
     for class_folder, files in class_folders.items():
         roots[class_folder.parent][class_folder] = files
     for root in sorted(roots, key=lambda root: (-len(root.parts), root)):
         related = [other for other in roots if root in other.parents or other in root.parents]
-        if any(_content(roots[root]) <= _content(roots[other]) for other in related):
+        if any(_content_hashes(roots[root]) <= _content_hashes(roots[other]) for other in related):
             del roots[root]
     return {class_folder: files for root in roots.values() for class_folder, files in root.items()}
 
 
-def _content(class_folders: ClassFolders) -> set[tuple[str, str]]:
-    return {(_label(class_folder), _file_hash(file)) for class_folder, files in class_folders.items() for file in files}
+def _content_hashes(class_folders: ClassFolders) -> set[tuple[str, str]]:
+    return {(_label_of(class_folder), _file_hash(file)) for class_folder, files in class_folders.items() for file in files}
 
 
 def _file_hash(file: Path) -> str:

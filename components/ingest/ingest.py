@@ -26,24 +26,26 @@ class IngestSummary:
     Attributes:
         files: how many files the class folders held.
         kept: how many of them are used.
-        verdicts: verdict -> how many files.
+        statuses: status -> how many files.
         counts: class -> how many kept files, in class order.
-        classes: the classes in the model's order.
         groups: how many groups of near copies the kept files form, a file alone included.
         near_pairs: how many pairs of kept files are near copies.
-        near_pairs_across_labels: how many of those carry two labels.
+        cross_label_pairs: how many of those carry two labels.
         synthetic: whether they are phantoms.
     """
 
     files: int
     kept: int
-    verdicts: dict[str, int]
+    statuses: dict[str, int]
     counts: dict[str, int]
-    classes: list[str]
     groups: int
     near_pairs: int
-    near_pairs_across_labels: int
+    cross_label_pairs: int
     synthetic: bool
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.counts)
 
 
 def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path) -> IngestSummary:
@@ -63,16 +65,16 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
         found = find_files(data.folder, skip=data.masks)
         converted = Path(scratch) / "converted"
         converted.mkdir()
-        examined = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
+        inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
         print("ingest: looking for copies", flush=True)
-        records, near = deduplicate(examined)
+        records, near = deduplicate(inspected)
         summary = _summarise(records, near, synthetic=data.synthetic)
         _require_two_classes(summary, found)
         with contextlib.ExitStack() as outputs:
             zip_path, manifest_path, report_path = (
                 outputs.enter_context(atomic_write(path)) for path in (images_zip, manifest_csv, report_html)
             )
-            write_images(zip_path, records, data, summary.classes)
+            write_images(zip_path, records, data, summary.counts)
             write_manifest(manifest_path, records)
             write_report(report_path, records, near, found, source=data)
     print(f"ingest: kept {summary.kept:,} of {summary.files:,} files in {summary.groups:,} groups", flush=True)
@@ -80,17 +82,15 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
 
 
 def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> IngestSummary:
-    counts = Counter(record.label for record in records if record.verdict == KEPT)
-    classes = class_order(set(counts))
+    counts = Counter(record.label for record in records if record.status == KEPT)
     return IngestSummary(
         files=len(records),
         kept=counts.total(),
-        verdicts=dict(Counter(record.verdict for record in records).most_common()),
-        counts={label: counts[label] for label in classes},
-        classes=classes,
+        statuses=dict(Counter(record.status for record in records).most_common()),
+        counts={label: counts[label] for label in class_order(set(counts))},
         groups=len(set(near.groups.tolist())),
         near_pairs=near.pairs,
-        near_pairs_across_labels=near.cross_label_pairs,
+        cross_label_pairs=near.cross_label_pairs,
         synthetic=synthetic,
     )
 
@@ -98,8 +98,8 @@ def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> I
 def _require_two_classes(summary: IngestSummary, found: FoundFiles) -> None:
     if len(summary.classes) >= 2:
         return
-    said = [f"{summary.kept} of {summary.files} files can be used"]
-    said += [f"{label} {count}" for label, count in summary.counts.items()]
-    said += [f"{verdict} {count}" for verdict, count in summary.verdicts.items() if verdict != KEPT]
-    said += [f"empty class folder {folder}" for folder in found.empty]
-    raise InputError(f"images of at least two classes are needed, found {len(summary.classes)}: {', '.join(said)}")
+    details = [f"{summary.kept} of {summary.files} files can be used"]
+    details += [f"{label} {count}" for label, count in summary.counts.items()]
+    details += [f"{status} {count}" for status, count in summary.statuses.items() if status != KEPT]
+    details += [f"empty class folder {folder}" for folder in found.empty]
+    raise InputError(f"images of at least two classes are needed, found {len(summary.classes)}: {', '.join(details)}")

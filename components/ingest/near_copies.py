@@ -6,6 +6,7 @@ against their median.
 """
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ MAX_DISTANCE = 4
 # Below this deviation (grey levels) an image is blank, and the signs of its frequencies are rounding noise.
 BLANK_DEVIATION = 1.0
 BLOCK = 256
-SHOWN_PAIRS = 100
+MAX_CROSS_LABEL_EXAMPLES = 12
 
 _FREQUENCY = np.arange(HASH_SIDE)
 _DCT = 2 * np.cos(np.pi * _FREQUENCY[:, None] * (2 * np.arange(GREY_SIDE) + 1) / (2 * GREY_SIDE))
@@ -90,15 +91,16 @@ def find_near_copies(frequencies: np.ndarray, labels: list[str]) -> NearCopies:
     label_codes = np.unique(labels, return_inverse=True)[1]
     groups = np.arange(len(hashes))
     pairs, cross_label_pairs = 0, 0
-    shown: list[tuple[int, int]] = []
+    examples: list[tuple[int, int]] = []
     for start in range(0, len(hashes), BLOCK):
         first, second = _near_pairs(hashes, blank, start)
         across = label_codes[first] != label_codes[second]
         groups = _join(groups, first, second)
         pairs += len(first)
         cross_label_pairs += int(across.sum())
-        shown += list(zip(first[across].tolist(), second[across].tolist(), strict=True))[: SHOWN_PAIRS - len(shown)]
-    return NearCopies(groups, pairs, cross_label_pairs, shown)
+        cross_pairs = zip(first[across].tolist(), second[across].tolist(), strict=True)
+        examples += itertools.islice(cross_pairs, MAX_CROSS_LABEL_EXAMPLES - len(examples))
+    return NearCopies(groups, pairs, cross_label_pairs, examples)
 
 
 def _near_pairs(hashes: np.ndarray, blank: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,9 @@ def with_progress(items: Sequence[Item], description: str) -> Iterator[Item]:
 
     Counts only: file names are patient data and stay out of a log.
     """
-    said = time.monotonic()
+    last_printed = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - said >= SECONDS_BETWEEN_LINES or done == len(items):
-            said = time.monotonic()
+        if time.monotonic() - last_printed >= SECONDS_BETWEEN_LINES or done == len(items):
+            last_printed = time.monotonic()
             print(f"ingest: {description} {done:,} of {len(items):,} ({done / len(items):.0%})", flush=True)

@@ -59,49 +59,56 @@ class Record:
     """One file of the manifest.
 
     Attributes:
-        found: the file.
+        labelled_file: the file.
         sha256: of its bytes; empty where they cannot be read.
-        verdict: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`.
-        look: what it looks like; None where it is quarantined.
+        status: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`.
+        properties: what it looks like; None where it is quarantined.
         reason: why it is quarantined, in a sentence.
         group: the group of near copies it is in, where it is kept.
     """
 
-    found: LabelledFile
+    labelled_file: LabelledFile
     sha256: str
-    verdict: str
-    look: ImageProperties | None = None
+    status: str
+    properties: ImageProperties | None = None
     reason: str = ""
     group: int | None = None
 
     @property
     def path(self) -> str:
-        return self.found.path
+        return self.labelled_file.path
 
     @property
     def label(self) -> str:
-        return self.found.label
+        return self.labelled_file.label
 
 
-def inspect_file(found: LabelledFile, converted: Path) -> Record:
+def properties_of(record: Record) -> ImageProperties:
+    """Return the look of a readable file."""
+    if record.properties is None:
+        raise ValueError(f"{record.path} is {record.status}: it has no look")
+    return record.properties
+
+
+def inspect_file(labelled_file: LabelledFile, converted: Path) -> Record:
     """Read a file as the transformer would read it.
 
     Args:
-        found: the file.
+        labelled_file: the file.
         converted: the folder for images that the graph is given as PNG.
     """
     sha256 = ""
     try:
-        data = read_file(found.file)
+        data = read_file(labelled_file.file)
         sha256 = hashlib.sha256(data).hexdigest()
         image = read_image(data)
     except ImageError as error:
-        return Record(found, sha256, f"{QUARANTINED}: {error.code}", reason=str(error))
-    stored = found.file
+        return Record(labelled_file, sha256, f"{QUARANTINED}: {error.code}", reason=str(error))
+    stored = labelled_file.file
     if image.data is not data:
         stored = converted / sha256
         stored.write_bytes(image.data)
-    return Record(found, sha256, KEPT, _look(image, stored))
+    return Record(labelled_file, sha256, KEPT, _image_properties(image, stored))
 
 
 def read_file(file: Path) -> bytes:
@@ -120,12 +127,12 @@ def read_file(file: Path) -> bytes:
         raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
 
 
-def printable(name: str) -> str:
+def escape_non_utf8(name: str) -> str:
     """Return a name that UTF-8 can hold: names from old archives may not be UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _look(image: InputImage, stored: Path) -> ImageProperties:
+def _image_properties(image: InputImage, stored: Path) -> ImageProperties:
     return ImageProperties(
         width_px=image.width_px,
         height_px=image.height_px,

@@ -4,17 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.ingest.deduplicate import properties_of
-from components.ingest.reading import ImageProperties, Record
+from components.ingest.reading import ImageProperties, Record, properties_of
 
 MIN_EFFECT = 0.60
-MIN_SHARE_DIFFERENCE = 0.20
+MIN_FRACTION_DIFFERENCE = 0.20
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-MEASURES: dict[str, tuple[str, str, str, Callable[[ImageProperties], float]]] = {
-    "longest side": ("larger", "smaller", "px", lambda look: max(look.width_px, look.height_px)),
-    "mean grey level": ("brighter", "darker", "% of white", lambda look: 100 * look.brightness),
+NUMERIC_PROPERTIES: dict[str, tuple[str, str, str, Callable[[ImageProperties], float]]] = {
+    "longest side": ("larger", "smaller", "px", lambda image: max(image.width_px, image.height_px)),
+    "mean grey level": ("brighter", "darker", "% of white", lambda image: 100 * image.brightness),
 }
-KINDS: dict[str, Callable[[ImageProperties], str]] = {"format": lambda look: look.format, "colour mode": lambda look: look.mode}
+CATEGORICAL_PROPERTIES: dict[str, Callable[[ImageProperties], str]] = {
+    "format": lambda image: image.format,
+    "colour mode": lambda image: image.mode,
+}
 
 
 def find_shortcuts(kept: list[Record], classes: list[str]) -> list[str]:
@@ -24,8 +26,8 @@ def find_shortcuts(kept: list[Record], classes: list[str]) -> list[str]:
         mine = [properties_of(record) for record in kept if record.label == label]
         others = [properties_of(record) for record in kept if record.label != label]
         of_others = classes[0] if len(classes) == 2 else "other"
-        sentences += _compare_measures(mine, others, f"A {label} image", f"{of_others} image")
-        sentences += _compare_kinds(mine, others, f"{label} images", f"{of_others} images")
+        sentences += _compare_numeric(mine, others, f"A {label} image", f"{of_others} image")
+        sentences += _compare_categorical(mine, others, f"{label} images", f"{of_others} images")
     return sentences
 
 
@@ -41,10 +43,10 @@ def common_language_effect(values: np.ndarray, others: np.ndarray) -> float:
     return float(below.mean() / (2 * len(others)))
 
 
-def _compare_measures(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
+def _compare_numeric(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
     sentences = []
-    for measured, (more, less, unit, measure) in MEASURES.items():
-        values, other_values = (np.array([measure(look) for look in looks]) for looks in (mine, others))
+    for measured, (more, less, unit, measure) in NUMERIC_PROPERTIES.items():
+        values, other_values = (np.array([measure(image) for image in images]) for images in (mine, others))
         effect = common_language_effect(values, other_values)
         often = max(effect, 1 - effect)
         if often >= max(MIN_EFFECT, 0.5 + 2 * _standard_error(len(mine), len(others))):
@@ -60,14 +62,16 @@ def _standard_error(n: int, m: int) -> float:
     return float(np.sqrt((n + m + 1) / (12 * n * m)))
 
 
-def _compare_kinds(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
+def _compare_categorical(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
     sentences = []
-    for property_name, kind in KINDS.items():
-        values, other_values = ([kind(look) for look in looks] for looks in (mine, others))
+    for property_name, kind in CATEGORICAL_PROPERTIES.items():
+        values, other_values = ([kind(image) for image in images] for images in (mine, others))
         for value in sorted(set(values) | set(other_values)):
-            share, other_share = values.count(value) / len(values), other_values.count(value) / len(other_values)
-            if abs(share - other_share) >= MIN_SHARE_DIFFERENCE:
-                sentences.append(f"{share:.0%} of {name} have the {property_name} {value}, {other_share:.0%} of {other_name}.")
+            fraction, other_fraction = values.count(value) / len(values), other_values.count(value) / len(other_values)
+            if abs(fraction - other_fraction) >= MIN_FRACTION_DIFFERENCE:
+                sentences.append(
+                    f"{fraction:.0%} of {name} have the {property_name} {value}, {other_fraction:.0%} of {other_name}."
+                )
     return sentences
 
 
@@ -78,7 +82,7 @@ def plot_by_class(kept: list[Record], classes: list[str]) -> list[str]:
     from components.report import svg
 
     plots = []
-    for name, (_, _, unit, measure) in MEASURES.items():
+    for name, (_, _, unit, measure) in NUMERIC_PROPERTIES.items():
         figure = Figure(figsize=(5, 2.8))
         axes = figure.subplots()
         values = {

@@ -55,17 +55,17 @@ def preprocess(
     for name, share in (("test_share", test_share), ("validation_share", validation_share)):
         if not 0 < share < 1:
             raise InputError(f"{name} is {share}, wanted a share between 0 and 1")
-    items = read_manifest(manifest_csv)
-    samples = split_by_group(items, test_share=test_share, validation_share=validation_share, seed=seed)
+    rows = read_manifest(manifest_csv)
+    samples = split_by_group(rows, test_share=test_share, validation_share=validation_share, seed=seed)
     with ImagesZip(images_zip) as images, atomic_write(shards) as folder:
         folder.mkdir()
         classes = images.dataset["classes"]
         for split in ("train", "validation"):
             _write_shards(images, [sample for sample in samples if sample.split == split], classes, folder)
-        counts = _counts(samples, classes)
+        counts = _count_labels(samples, classes)
         dataset = images.dataset | {
             "counts": counts,
-            "fingerprint": _hash_lines(f"{item.sha256} {item.label}" for item in items),
+            "fingerprint": _hash_lines(f"{row.sha256} {row.label}" for row in rows),
             "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
         }
         (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n")
@@ -77,10 +77,10 @@ def read_manifest(manifest_csv: Path) -> list[ManifestRow]:
     """Return the kept images, sorted by sha256: an order in which labels are mixed evenly."""
     with manifest_csv.open(newline="", encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table) if row["verdict"] == "kept"]
-    return sorted((ManifestRow(row["sha256"], int(row["group"]), row["label"]) for row in rows), key=lambda item: item.sha256)
+    return sorted((ManifestRow(row["sha256"], int(row["group"]), row["label"]) for row in rows), key=lambda row: row.sha256)
 
 
-def split_by_group(items: Sequence[ManifestRow], *, test_share: float, validation_share: float, seed: int) -> list[Sample]:
+def split_by_group(rows: Sequence[ManifestRow], *, test_share: float, validation_share: float, seed: int) -> list[Sample]:
     """Assign every image to a split: no group in two splits, every label in its share.
 
     Groups are drawn in the order of a keyed hash, so the split depends on the images and the seed alone. A group that
@@ -90,35 +90,35 @@ def split_by_group(items: Sequence[ManifestRow], *, test_share: float, validatio
         InputError: a label has too few groups to be in every split.
     """
     groups: dict[int, list[ManifestRow]] = defaultdict(list)
-    for item in items:
-        groups[item.group].append(item)
+    for row in rows:
+        groups[row.group].append(row)
     by_label: dict[str, list[list[ManifestRow]]] = defaultdict(list)
     for members in groups.values():
-        labels = sorted(item.label for item in members)
+        labels = sorted(row.label for row in members)
         by_label[max(labels, key=labels.count)].append(members)
 
     samples = []
     for _, label_groups in sorted(by_label.items()):
         label_groups.sort(key=lambda members: _shuffle_key(members, seed))
         for members, split in zip(label_groups, _assign_splits(label_groups, test_share, validation_share), strict=True):
-            samples += [Sample(item.sha256, item.group, item.label, split) for item in members]
+            samples += [Sample(row.sha256, row.group, row.label, split) for row in members]
     _check_labels(samples)
     return sorted(samples, key=lambda sample: sample.sha256)
 
 
 def _check_labels(samples: list[Sample]) -> None:
     for label in sorted({sample.label for sample in samples}):
-        mine = [sample for sample in samples if sample.label == label]
-        groups, splits = {sample.group for sample in mine}, {sample.split for sample in mine}
+        members = [sample for sample in samples if sample.label == label]
+        groups, splits = {sample.group for sample in members}, {sample.split for sample in members}
         if splits != set(SPLITS):
             raise InputError(
-                f"class {label} has {len(mine)} images in {len(groups)} groups of near copies, too few to be in every split: "
+                f"class {label} has {len(members)} images in {len(groups)} groups of near copies, too few to be in every split: "
                 f"at least one group of its own is needed for each of {', '.join(SPLITS)}"
             )
 
 
 def _shuffle_key(members: list[ManifestRow], seed: int) -> str:
-    return hashlib.sha256(f"{seed} {min(item.sha256 for item in members)}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed} {min(row.sha256 for row in members)}".encode()).hexdigest()
 
 
 def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validation_share: float) -> list[str]:
@@ -157,7 +157,7 @@ def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], 
         print(f"preprocess: {split} shard {shard + 1} of {shard_count} written", flush=True)
 
 
-def _counts(samples: list[Sample], classes: list[str]) -> dict[str, dict[str, int]]:
+def _count_labels(samples: list[Sample], classes: list[str]) -> dict[str, dict[str, int]]:
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
     for sample in samples:
         counts[sample.split][sample.label] += 1

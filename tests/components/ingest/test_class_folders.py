@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from brain_tumor.classes import class_order
 from brain_tumor.errors import InputError
 from components.ingest.class_folders import find_files
 from tests.components.ingest.conftest import MakeSet, save, texture, zip_folder
@@ -26,12 +25,6 @@ def labels(folder: Path) -> dict[str, str]:
 def test_the_class_table(tmp_path: Path, name: str, label: str) -> None:
     save(texture(0), tmp_path / name / "a.png")
     assert labels(tmp_path) == {f"{name}/a.png": label}
-
-
-def test_class_order() -> None:
-    assert class_order({"tumor", "no_tumor"}) == ["no_tumor", "tumor"]
-    assert class_order({"no_tumor", "glioma"}) == ["no_tumor", "glioma"]
-    assert class_order({"pituitary", "no_tumor", "glioma", "meningioma"}) == ["glioma", "meningioma", "no_tumor", "pituitary"]
 
 
 def test_an_unknown_folder_lists_what_was_found_and_what_is_known(make_set: MakeSet) -> None:

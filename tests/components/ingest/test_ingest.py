@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_quarantined_with_its_reason(make_set: MakeSet, o
         "yes/words.jpg": "quarantined: not_an_image",
     }
     assert {(row["group"], row["width"], row["mode"], row["format"]) for row in bad.values()} == {("", "", "", "")}
-    assert summary.verdicts["quarantined: not_an_image"] == 2
+    assert summary.statuses["quarantined: not_an_image"] == 2
     page = outputs.report_html.read_text()
     assert "the file is empty (0 bytes)" in page
     assert "yes/broken.jpg" in page
@@ -107,7 +107,7 @@ def test_exact_copies_leave_the_first_and_label_conflicts_leave_none(make_set: M
     assert verdicts["yes/0.png"] == "kept"
     assert verdicts["yes/copy.bmp"] == "exact_copy"
     assert {verdicts[name] for name in ("yes/x.png", "yes/y.png", "no/z.gif")} == {"label_conflict"}
-    assert summary.verdicts == {"kept": 4, "label_conflict": 3, "exact_copy": 1}
+    assert summary.statuses == {"kept": 4, "label_conflict": 3, "exact_copy": 1}
     assert "The same pixels under two labels" in outputs.report_html.read_text()
 
 
@@ -126,7 +126,7 @@ def test_near_copies_share_a_group_and_a_pair_across_labels_is_reported(make_set
         "yes/mirrored.png": "0",
         "yes/turned.png": "2",
     }
-    assert (summary.near_pairs, summary.near_pairs_across_labels, summary.groups) == (2, 1, 4)
+    assert (summary.near_pairs, summary.cross_label_pairs, summary.groups) == (2, 1, 4)
     page = outputs.report_html.read_text()
     assert "Near copies under two labels" in page
     assert page.count("yes/mirrored.png") == 1
@@ -222,9 +222,9 @@ print([name for name in late if name in sys.modules], time.process_time() < 2)
 @pytest.mark.realdata
 def test_navoneel(realdata: Path, outputs: Outputs, tmp_path: Path) -> None:
     summary = outputs.run(realdata / "navoneel")
-    assert (summary.files, summary.kept, summary.verdicts["exact_copy"]) == (253, 228, 25)
+    assert (summary.files, summary.kept, summary.statuses["exact_copy"]) == (253, 228, 25)
     assert summary.counts == {"no_tumor": 87, "tumor": 141}
-    assert (summary.groups, summary.near_pairs_across_labels) == (206, 0)
+    assert (summary.groups, summary.cross_label_pairs) == (206, 0)
     page = outputs.report_html.read_text()
     assert "A tumor image is larger than a random no_tumor image" in page
     archive = zip_folder(realdata / "navoneel", tmp_path / "archive.zip", "", "brain_tumor_dataset/")
@@ -238,4 +238,4 @@ def test_sartaj(realdata: Path, outputs: Outputs) -> None:
     summary = outputs.run(realdata / "sartaj4-subset")
     assert summary.classes == ["glioma", "meningioma", "no_tumor", "pituitary"]
     assert summary.files == 800
-    assert summary.near_pairs_across_labels > 0
+    assert summary.cross_label_pairs > 0

@@ -83,7 +83,7 @@ def test_an_archive_is_told_by_content(make_set: MakeSet, tmp_path: Path, scratc
 
 
 def test_phantoms_default_and_named_in_full(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PHANTOMS", {"n": 12, "seed": 0})
+    monkeypatch.setattr(sources, "PHANTOM_DEFAULTS", {"n": 12, "seed": 0})
     source = fetch("synthetic://", scratch)
     assert (source.name, source.masks) == ("synthetic://?n=12&seed=0", source.folder / "masks")
     assert len(find_files(source.folder, skip=source.masks).files) == 12
