@@ -1,7 +1,7 @@
-"""Brain-like phantoms with and without a lesion: they prove the wiring, not accuracy.
+"""Generate brain-like phantoms with and without a lesion. They test the pipeline end to end, not its accuracy.
 
-A phantom is a head in its own coordinates (the scalp's outline at radius 1), seen by a made-up scanner. Nothing but the
-lesion tells the classes apart: size, pose, contrast, noise and the small harmless spots come from the same distributions.
+A phantom is a head in its own coordinates (scalp outline at radius 1), imaged by a simulated scanner. Only the lesion
+separates the classes: size, pose, contrast, noise and distractors come from the same distributions.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from PIL import Image
 from brain_tumor.images import encode_png
 
 LESION_RADIUS = (0.18, 0.33)
-# From the middle, as most tumours lie in one hemisphere: a heatmap that points at the middle earns nothing.
+# Distance from the centre: most tumours lie in one hemisphere, and a heatmap with its peak at the centre must not score.
 LESION_DISTANCE = (0.28, 0.54)
 SPOT_RADIUS = (0.015, 0.045)
 HEAD_LEVEL = 0.03
@@ -20,7 +20,7 @@ HEAD_LEVEL = 0.03
 
 @dataclass(frozen=True)
 class Contrast:
-    """Brightness of each tissue in one kind of scan, 0-1, and of the lesion kinds that a reader would meet in it."""
+    """Intensity of each tissue in one MRI sequence, 0-1, and of the lesion types seen in it."""
 
     scalp: float
     bone: float
@@ -39,7 +39,7 @@ CONTRASTS = (
 
 
 def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one phantom.
+    """Generate one phantom.
 
     Returns:
         The image, uint8 [h, w], 0-255, and the mask of its lesion, uint8 [h, w], 255 inside and 0 outside.
@@ -58,13 +58,13 @@ def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray,
 
 
 def phantom_pngs(count: int) -> list[bytes]:
-    """Return encoded phantoms, every other one with a lesion: images to try a model on that are nobody's."""
+    """Return PNG-encoded phantoms, every second one with a lesion. They test a model without patient data."""
     rng = np.random.default_rng(0)
     return [encode_png(Image.fromarray(make_phantom(rng, lesion=index % 2 == 1)[0])) for index in range(count)]
 
 
 def _head_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return head coordinates x, y of every pixel, float32 [h, w]: turned, shifted and scaled, the outline at radius 1."""
+    """Return head coordinates x, y of every pixel, float32 [h, w], randomly rotated, shifted and scaled; outline at radius 1."""
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     columns = (columns * (width / height) - rng.uniform(-0.12, 0.12)).astype(np.float32)
     rows = rows - np.float32(rng.uniform(-0.12, 0.12))
@@ -76,7 +76,7 @@ def _head_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.nd
 
 
 def _relative_radius(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: float = 0.16) -> np.ndarray:
-    """Return the distance from the origin, float32 [h, w], in a metric whose unit circle is an irregular outline."""
+    """Return the radius of every pixel relative to a random irregular outline, float32 [h, w]; 1 on the outline."""
     angle = np.arctan2(y, x)
     outline = np.ones_like(x)
     for order in range(2, 7):
@@ -85,7 +85,7 @@ def _relative_radius(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, rou
 
 
 def _random_point(rng: np.random.Generator, minimum: float, maximum: float) -> tuple[float, float]:
-    """Draw a place between two distances from the middle of the head, evenly over the area."""
+    """Sample a point between two distances from the centre of the head, uniformly over the area."""
     angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(minimum**2, maximum**2))
     return float(distance * np.cos(angle)), float(distance * np.sin(angle))
 
@@ -93,7 +93,7 @@ def _random_point(rng: np.random.Generator, minimum: float, maximum: float) -> t
 def _apply_mass_effect(
     x: np.ndarray, y: np.ndarray, centre: tuple[float, float], strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move the anatomy away from `centre`, as a growing mass does; the outline of the head stays."""
+    """Displace the anatomy away from `centre`, as a growing mass does; the head outline stays."""
     away_x, away_y = x - centre[0], y - centre[1]
     pull = strength * np.exp(-np.hypot(away_x, away_y) / 0.35) * np.clip(1.1 - np.hypot(x, y), 0, 1)
     distance = np.hypot(away_x, away_y) + 0.05
@@ -101,7 +101,7 @@ def _apply_mass_effect(
 
 
 def _draw_anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
-    """Return the brightness of a head without lesion, float32 [h, w], 0-1."""
+    """Return the intensity of a head without lesion, float32 [h, w], 0-1."""
     radius = _relative_radius(rng, x, y, roughness=0.03)
     folds = _smooth_noise(rng, x.shape, int(rng.integers(20, 34)))
     depth = radius + 0.05 * _smooth_noise(rng, x.shape, 12)
@@ -119,21 +119,21 @@ def _draw_anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contra
 
 
 def _ventricle_coverage(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the share of each pixel that the two side ventricles fill, float32 [h, w], 0-1; their sizes differ a little."""
+    """Return the fraction of each pixel in the two lateral ventricles, float32 [h, w], 0-1; their sizes differ slightly."""
     length, gap, top = rng.uniform(0.12, 0.34), rng.uniform(0.05, 0.12), rng.uniform(-0.15, 0.15)
-    share = np.zeros_like(x)
+    coverage = np.zeros_like(x)
     for side in (-1, 1):
         width = rng.uniform(0.03, 0.1)
         bow = gap + rng.uniform(0.3, 1.2) * (y - top) ** 2
         inside = 1 - np.hypot((side * x - bow) / width, (y - top) / (length * rng.uniform(0.85, 1.15)))
-        share = np.maximum(share, _ramp(inside, 0.12))
-    return share
+        coverage = np.maximum(coverage, _ramp(inside, 0.12))
+    return coverage
 
 
 def _add_distractors(
     rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: np.ndarray, contrast: Contrast
 ) -> np.ndarray:
-    """Paint what is no lesion but catches the eye: vessels, small spots and, in low slices, the eyes."""
+    """Add structures that are no lesions: vessels, small spots and, in low slices, the eyes."""
     for _ in range(rng.integers(0, 6)):
         centre = _random_point(rng, 0.14, 0.72)
         distance = _relative_radius(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
@@ -148,12 +148,12 @@ def _add_distractors(
 def _add_lesion(
     rng: np.random.Generator, levels: np.ndarray, distance: np.ndarray, contrast: Contrast
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint an evenly bright or dark or a ring-enhancing lesion with some oedema into `levels`, float32 [h, w], 0-1.
+    """Add a homogeneous or ring-enhancing lesion with oedema to `levels`, float32 [h, w], 0-1.
 
     `distance`, float32 [h, w], is 0 at the lesion's centre and 1 at its outline.
 
     Returns:
-        The brightness, float32 [h, w], and the mask, bool [h, w].
+        The intensity, float32 [h, w], and the mask, bool [h, w].
     """
     tissue = levels > contrast.bone + 0.02
     uneven = 0.1 * _smooth_noise(rng, levels.shape, 40)
@@ -167,10 +167,10 @@ def _add_lesion(
 
 
 def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
-    """Return what the scanner shows, uint8 [h, w]: coil bias, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
+    """Return the acquired image, uint8 [h, w]: bias field, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
     levels = levels * np.exp(0.14 * _smooth_noise(rng, levels.shape, 4))
     levels = np.clip(levels, 0, 1.2) ** rng.uniform(0.85, 1.2)
-    levels *= rng.uniform(0.24, 0.38) / levels[levels > HEAD_LEVEL].mean()  # the exposure follows the head, not the class
+    levels *= rng.uniform(0.24, 0.38) / levels[levels > HEAD_LEVEL].mean()  # exposure depends on the head, not on the class
     height, width = levels.shape
     coarse = rng.uniform(0.55, 1.0)
     image = Image.fromarray(levels.astype(np.float32))
@@ -181,15 +181,15 @@ def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarra
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.ndarray:
-    """Return smooth noise, float32 [h, w], mean about 0, deviation about 0.8, with `cells` bumps a side."""
+    """Return smooth noise, float32 [h, w], mean about 0, standard deviation about 0.8, with `cells` cells per side."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
     return np.asarray(Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
 def _ramp(values: np.ndarray, softness: float) -> np.ndarray:
-    """Return 0 below zero and 1 above it, with a soft edge."""
+    """Return 0 below zero and 1 above it, with a linear edge of width 2 * `softness`."""
     return np.clip(0.5 + values / (2 * softness), 0, 1)
 
 
-def _blend(below: np.ndarray | float, above: np.ndarray | float, share: np.ndarray) -> np.ndarray:
-    return below + (above - below) * share
+def _blend(background: np.ndarray | float, foreground: np.ndarray | float, alpha: np.ndarray) -> np.ndarray:
+    return background + (foreground - background) * alpha

@@ -1,4 +1,4 @@
-"""Tell the class of every file from the folder it lies in."""
+"""Assign every file the class of its folder."""
 
 import hashlib
 import os
@@ -23,13 +23,13 @@ ClassFolders = dict[PurePosixPath, list[Path]]
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What lies below a folder.
+    """The files below a folder.
 
     Attributes:
-        files: the files of every class, sorted by path.
-        ignored: how many files outside the class folders were passed over.
-        nested_copies: how many files a nested second copy of the data held.
-        empty: the class folders without a file.
+        files: Files of all classes, sorted by path.
+        ignored: Number of files outside the class folders.
+        nested_copies: Number of files in dropped nested copies of the dataset.
+        empty: Class folders without a file.
     """
 
     files: list[LabelledFile]
@@ -41,15 +41,16 @@ class FoundFiles:
 def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
     """Find the files of every class folder below `folder`, at any depth.
 
-    Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. A nested second copy
-    of the data, hidden and empty folders are dropped, so a folder and an archive of it give the same paths.
+    Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. Nested copies of the
+    dataset, hidden folders and empty folders are dropped, so a folder and an archive of it give the same paths.
 
     Args:
-        folder: where to look.
-        skip: a folder to leave out.
+        folder: Folder to search.
+        skip: Folder to leave out.
 
     Raises:
-        InputError: images in a folder of unknown class, no class folder at all, or both `tumor` and a subtype.
+        InputError: A folder of unknown class contains images, there is no class folder, `tumor` is mixed with its subtypes,
+            or two subtypes are the only classes.
     """
     class_folders, outside = _sort_folders(_walk(folder, skip))
     _reject_unknown_folders(outside, class_folders)
@@ -84,7 +85,7 @@ def _sort_folders(folders: list[tuple[PurePosixPath, list[Path]]]) -> tuple[Clas
 
 
 def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
-    """List every folder that is not hidden, relative to `folder`, with its files; links to folders are followed once."""
+    """List every visible folder, relative to `folder`, with its files; follow each link to a folder once."""
     found, seen = [], set()
     for name, inner, files in os.walk(folder, followlinks=True, onerror=_reject_unreadable):
         here, status = Path(name), os.stat(name)
@@ -99,7 +100,7 @@ def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Pat
 
 
 def _reject_unreadable(error: OSError) -> None:
-    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+    raise InputError(f"{error.filename}: cannot read the folder: {error.strerror}") from error
 
 
 def _is_hidden(name: str) -> bool:
@@ -107,7 +108,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _find_class_folder(folder: PurePosixPath) -> PurePosixPath | None:
-    """Return the innermost folder of a known class that `folder` is or lies in."""
+    """Return the innermost class folder among `folder` and its parents."""
     return next((part for part in (folder, *folder.parents) if _normalise(part.name) in CLASS_OF_FOLDER), None)
 
 
@@ -126,7 +127,7 @@ def _reject_unknown_folders(outside: ClassFolders, class_folders: ClassFolders) 
     found = ", ".join(sorted({folder.name for folder in class_folders})) or "none"
     known = ", ".join(CLASS_OF_FOLDER)
     shown = ", ".join(["the top folder" if name == "." else repr(name) for name in unknown[:10]])
-    problem = f"images lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
+    problem = f"unknown class folder with images: {shown}" if unknown else "no class folder"
     raise InputError(f"{problem}; class folders found: {found}; known names: {known}")
 
 
@@ -145,15 +146,15 @@ def _is_image(file: Path) -> bool:
 def _reject_mixed_labels(labels: set[str]) -> None:
     subtypes = sorted(labels & set(SUBTYPES))
     if TUMOR in labels and subtypes:
-        raise InputError(f"a set holds either `{TUMOR}` or its subtypes, this one holds both: {TUMOR}, {', '.join(subtypes)}")
+        raise InputError(f"classes: got both `{TUMOR}` and its subtypes {', '.join(subtypes)}, expected one or the other")
     if len(subtypes) == len(labels) == 2:
         raise InputError(
-            f"a set of two classes holds `{NO_TUMOR}`, this one holds {' and '.join(subtypes)}: add it, or a third class"
+            f"classes: got {' and '.join(subtypes)}, expected `{NO_TUMOR}` as one of two classes; add it or a third class"
         )
 
 
 def _drop_nested_copies(class_folders: ClassFolders) -> ClassFolders:
-    """Drop the class folders of a root whose content is all in another root above or below it."""
+    """Drop the class folders of a root if another root above or below it contains all their files."""
     roots: dict[PurePosixPath, ClassFolders] = defaultdict(dict)
     for class_folder, files in class_folders.items():
         roots[class_folder.parent][class_folder] = files

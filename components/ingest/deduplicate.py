@@ -1,4 +1,4 @@
-"""Decide which files are kept, and which of those are near copies of one another."""
+"""Mark exact copies and label conflicts, and group near copies."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -10,13 +10,13 @@ from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, Record, 
 
 
 def deduplicate(records: list[Record]) -> tuple[list[Record], NearCopies]:
-    """Mark exact copies and label conflicts, and give every kept file its group.
+    """Mark exact copies and label conflicts, and assign every kept file its group.
 
     Args:
-        records: every file, sorted by path, the readable ones marked `kept`.
+        records: All files, sorted by path; readable ones have the status `kept`.
 
     Returns:
-        The records in the same order, and the near copies among the kept ones, in their order.
+        The records in the same order, and the near copies among the kept records, in their order.
     """
     marked = _mark_duplicates(records)
     kept = [record for record in marked if record.status == KEPT]

@@ -1,4 +1,4 @@
-"""Bring a set of labelled images in: read every file as the service would, mark the copies, report."""
+"""Ingest a dataset of labelled images: decode every file as the service does, mark duplicates, write the report."""
 
 import contextlib
 import tempfile
@@ -21,17 +21,17 @@ from components.ingest.sources import fetch
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What came in.
+    """The result of an ingest.
 
     Attributes:
-        files: how many files the class folders held.
-        kept: how many of them are used.
-        statuses: status -> how many files.
-        counts: class -> how many kept files, in class order.
-        groups: how many groups of near copies the kept files form, a file alone included.
-        near_pairs: how many pairs of kept files are near copies.
-        cross_label_pairs: how many of those carry two labels.
-        synthetic: whether they are phantoms.
+        files: Number of files in class folders.
+        kept: Number of kept files.
+        statuses: Number of files by status, most frequent first.
+        counts: Number of kept files by class, in the model's class order.
+        groups: Number of groups of near copies among the kept files, groups of one included.
+        near_pairs: Number of pairs of near copies among the kept files.
+        cross_label_pairs: Number of these pairs with two labels.
+        synthetic: Whether the images are phantoms.
     """
 
     files: int
@@ -49,16 +49,16 @@ class IngestSummary:
 
 
 def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path) -> IngestSummary:
-    """Read the images of `source` and write the three outputs, all of them or none.
+    """Read the images of `source` and write all three outputs or none.
 
     Args:
-        source: a folder, a zip or tar, or an address: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
-        images_zip: the kept images, as the model's graph is given them.
-        manifest_csv: one row a file.
-        report_html: what came in, for a person.
+        source: Folder, zip or tar, or URI: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
+        images_zip: Archive to write: the kept images, encoded as the model's graph reads them.
+        manifest_csv: Table to write: one row per file.
+        report_html: Report to write: counts, a contact sheet, possible shortcuts, duplicates and quarantined files.
 
     Raises:
-        InputError: the source cannot be read, or holds no two classes that can be used.
+        InputError: The source cannot be read, or has fewer than two classes with usable images.
     """
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
@@ -66,7 +66,7 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
         converted = Path(scratch) / "converted"
         converted.mkdir()
         inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
-        print("ingest: looking for copies", flush=True)
+        print("ingest: searching for duplicates", flush=True)
         records, near = deduplicate(inspected)
         summary = _summarise(records, near, synthetic=data.synthetic)
         _require_two_classes(summary, found)
@@ -102,4 +102,4 @@ def _require_two_classes(summary: IngestSummary, found: FoundFiles) -> None:
     details += [f"{label} {count}" for label, count in summary.counts.items()]
     details += [f"{status} {count}" for status, count in summary.statuses.items() if status != KEPT]
     details += [f"empty class folder {folder}" for folder in found.empty]
-    raise InputError(f"images of at least two classes are needed, found {len(summary.classes)}: {', '.join(details)}")
+    raise InputError(f"classes: got {len(summary.classes)}, expected at least 2; {', '.join(details)}")

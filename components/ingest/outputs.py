@@ -1,4 +1,4 @@
-"""Write what the next steps read: `images.zip` and `manifest.csv`."""
+"""Write the inputs of the next steps: `images.zip` and `manifest.csv`."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ COLUMNS = ("path", "label", "sha256", "group", "width", "height", "mode", "forma
 
 
 def write_manifest(path: Path, records: list[Record]) -> None:
-    """Write one row a file, sorted by path; what is unknown of an unreadable file stays empty."""
+    """Write one row per file, sorted by path; properties of quarantined files stay empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -23,7 +23,7 @@ def write_manifest(path: Path, records: list[Record]) -> None:
 
 
 def write_images(path: Path, records: list[Record], source: Source, counts: dict[str, int]) -> None:
-    """Write the kept images as the model's graph is given them, the phantoms' masks and `dataset.json`, uncompressed."""
+    """Write the kept images as the model's graph reads them, the phantoms' masks and `dataset.json`, uncompressed."""
     dataset = {"source": source.name, "synthetic": source.synthetic, "classes": list(counts), "counts": counts}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as images:
         _add(images, "dataset.json", json.dumps(dataset, indent=2).encode())
@@ -38,5 +38,5 @@ def write_images(path: Path, records: list[Record], source: Source, counts: dict
 
 
 def _add(images: zipfile.ZipFile, name: str, data: bytes) -> None:
-    """Add a member with a fixed date, so that the same data gives the same archive."""
+    """Add a member with a fixed date, so that the same dataset gives the same archive."""
     images.writestr(zipfile.ZipInfo(name), data)

@@ -1,4 +1,4 @@
-"""Read one file: what it is, whether it can be used, and what its copies would share with it."""
+"""Inspect one file: decode it, quarantine it if it is unusable, and compute the properties that reveal its copies."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ class LabelledFile:
     """A file below a class folder.
 
     Attributes:
-        file: where it lies.
-        path: its name in the manifest, relative to the folder that holds the class folders.
-        label: its class.
+        file: Path on disk.
+        path: Path in the manifest, relative to the parent of the class folders.
+        label: Class name.
     """
 
     file: Path
@@ -31,16 +31,16 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class ImageProperties:
-    """What a readable image looks like.
+    """The properties of a readable image.
 
     Attributes:
-        width_px, height_px: its size as a person sees it.
-        mode, format: Pillow's, of the file that came.
-        brightness: mean grey level, 0-1.
-        stored: the file that holds the bytes for the model's graph.
-        extension: of those bytes.
-        pixel_hash: shared by images of identical pixels.
-        frequencies: float64 [8, 8], for the perceptual hash.
+        width_px, height_px: Size after EXIF rotation.
+        mode, format: Pillow's mode and format of the original file.
+        brightness: Mean grey level, 0-1.
+        stored: File with the encoded bytes for the model's graph.
+        extension: File name extension of these bytes.
+        pixel_hash: Hash of the pixels, equal for exact copies.
+        frequencies: DCT frequencies for the perceptual hash, float64 [8, 8].
     """
 
     width_px: int
@@ -56,15 +56,15 @@ class ImageProperties:
 
 @dataclass(frozen=True)
 class Record:
-    """One file of the manifest.
+    """One row of the manifest.
 
     Attributes:
-        labelled_file: the file.
-        sha256: of its bytes; empty where they cannot be read.
-        status: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`.
-        properties: what it looks like; None where it is quarantined.
-        reason: why it is quarantined, in a sentence.
-        group: the group of near copies it is in, where it is kept.
+        labelled_file: File and its class.
+        sha256: SHA-256 of the file's bytes; empty if they cannot be read.
+        status: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`; the manifest's column `verdict`.
+        properties: Properties of the image; None if the file is quarantined.
+        reason: Reason for the quarantine, in a sentence.
+        group: Group of near copies; None unless the file is kept.
     """
 
     labelled_file: LabelledFile
@@ -84,18 +84,22 @@ class Record:
 
 
 def properties_of(record: Record) -> ImageProperties:
-    """Return the look of a readable file."""
+    """Return the properties of a readable file.
+
+    Raises:
+        ValueError: The file is quarantined.
+    """
     if record.properties is None:
-        raise ValueError(f"{record.path} is {record.status}: it has no look")
+        raise ValueError(f"{record.path}: got status {record.status}, expected a readable image")
     return record.properties
 
 
 def inspect_file(labelled_file: LabelledFile, converted: Path) -> Record:
-    """Read a file as the transformer would read it.
+    """Decode a file as the transformer does.
 
     Args:
-        labelled_file: the file.
-        converted: the folder for images that the graph is given as PNG.
+        labelled_file: File to inspect.
+        converted: Folder for images that are re-encoded as PNG for the model's graph.
     """
     sha256 = ""
     try:
@@ -115,7 +119,7 @@ def read_file(file: Path) -> bytes:
     """Return the bytes of a regular file.
 
     Raises:
-        ImageError: `unreadable` (no regular file, no permission), or `too_large` (more than `MAX_FILE_BYTES`).
+        ImageError: `unreadable` (no regular file, no permission) or `too_large` (more than `MAX_FILE_BYTES`).
     """
     try:
         if not file.is_file():
@@ -128,7 +132,7 @@ def read_file(file: Path) -> bytes:
 
 
 def escape_non_utf8(name: str) -> str:
-    """Return a name that UTF-8 can hold: names from old archives may not be UTF-8."""
+    """Return a name that is valid UTF-8: names from old archives may not be."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The report of what came in: counts, a contact sheet, what may mislead a model, what was set aside."""
+"""Write the ingest report: counts, a contact sheet, possible shortcuts, duplicates and quarantined files."""
 
 import base64
 import io
@@ -25,11 +25,11 @@ STATUSES = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
 
 
 def write_report(path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source) -> None:
-    """Write the page for `records`, the kept ones of which `near` numbers in their order."""
+    """Write the HTML report; `near` describes the kept records, in their order."""
     kept = [record for record in records if record.status == KEPT]
     classes = class_order({record.label for record in kept})
     conflicts = sorted(_with_status(records, LABEL_CONFLICT), key=lambda record: properties_of(record).pixel_hash)
-    page = render(
+    html = render(
         "ingest/report.html",
         source=source.name,
         synthetic=source.synthetic,
@@ -51,7 +51,7 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
         conflicts=[_gallery_entry(record) for record in conflicts[: 2 * MAX_EXAMPLES]],
         quarantined=_group_by_reason(_with_status(records, QUARANTINED)),
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(html, encoding="utf-8")
 
 
 def _with_status(records: list[Record], status: str) -> list[Record]:
@@ -69,18 +69,18 @@ def _count_class(label: str, records: list[Record]) -> dict[str, object]:
 
 
 def _contact_sheet(label: str, kept: list[Record], at_most: int) -> dict[str, object]:
-    """Choose images of one class by chance, the same ones every time, in the manifest's order."""
+    """Sample images of one class at random with a fixed seed, in the manifest's order."""
     members = [record for record in kept if record.label == label]
-    chosen = np.random.default_rng(0).choice(len(members), size=min(at_most, len(members)), replace=False)
-    return {"label": label, "total": len(members), "images": [_thumbnail(members[index]) for index in sorted(chosen)]}
+    sample = np.random.default_rng(0).choice(len(members), size=min(at_most, len(members)), replace=False)
+    return {"label": label, "total": len(members), "images": [_thumbnail(members[index]) for index in sorted(sample)]}
 
 
 def _gallery_entry(record: Record) -> dict[str, str]:
-    return {"label": record.label, "path": record.path, "image": _thumbnail(record)}
+    return {"label": record.label, "path": record.path, "thumbnail": _thumbnail(record)}
 
 
 def _thumbnail(record: Record) -> str:
-    """Return a small JPEG of a readable file as a `data:` address."""
+    """Return a small JPEG of a readable file as a `data:` URI."""
     pixels = read_image(properties_of(record).stored.read_bytes()).pixels
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
@@ -90,7 +90,7 @@ def _thumbnail(record: Record) -> str:
 
 
 def _group_by_reason(quarantined: Iterable[Record]) -> list[dict[str, object]]:
-    """Gather the quarantined files by reason, the most frequent first."""
+    """Group the quarantined files by reason, most frequent first."""
     by_reason: dict[str, list[str]] = {}
     for record in quarantined:
         by_reason.setdefault(record.reason, []).append(record.path)

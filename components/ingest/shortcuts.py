@@ -1,4 +1,4 @@
-"""Look for what tells the classes apart but is no sign of disease: size, brightness, file format, colour mode."""
+"""Find shortcuts (confounders): properties that separate the classes without being a sign of disease."""
 
 from collections.abc import Callable
 
@@ -20,36 +20,36 @@ CATEGORICAL_PROPERTIES: dict[str, Callable[[ImageProperties], str]] = {
 
 
 def find_shortcuts(kept: list[Record], classes: list[str]) -> list[str]:
-    """Return a sentence for each property by which a class differs from all others together."""
+    """Return a sentence for each property in which a class differs from all other classes together."""
     sentences = []
     for label in classes[1:] if len(classes) == 2 else classes:
-        mine = [properties_of(record) for record in kept if record.label == label]
+        members = [properties_of(record) for record in kept if record.label == label]
         others = [properties_of(record) for record in kept if record.label != label]
-        of_others = classes[0] if len(classes) == 2 else "other"
-        sentences += _compare_numeric(mine, others, f"A {label} image", f"{of_others} image")
-        sentences += _compare_categorical(mine, others, f"{label} images", f"{of_others} images")
+        others_name = classes[0] if len(classes) == 2 else "other"
+        sentences += _compare_numeric(members, others, f"A {label} image", f"{others_name} image")
+        sentences += _compare_categorical(members, others, f"{label} images", f"{others_name} images")
     return sentences
 
 
 def common_language_effect(values: np.ndarray, others: np.ndarray) -> float:
-    """Return the chance that one of `values` is above one of `others`, ties counted half (McGraw and Wong 1992).
+    """Return the probability that one of `values` is above one of `others`, ties counted half (McGraw and Wong 1992).
 
     Args:
-        values: float [n].
-        others: float [m].
+        values: Values of one class, float [n].
+        others: Values of the other classes, float [m].
     """
     others = np.sort(others)
     below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
     return float(below.mean() / (2 * len(others)))
 
 
-def _compare_numeric(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
+def _compare_numeric(members: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
     sentences = []
     for measured, (more, less, unit, measure) in NUMERIC_PROPERTIES.items():
-        values, other_values = (np.array([measure(image) for image in images]) for images in (mine, others))
+        values, other_values = (np.array([measure(image) for image in images]) for images in (members, others))
         effect = common_language_effect(values, other_values)
         often = max(effect, 1 - effect)
-        if often >= max(MIN_EFFECT, 0.5 + 2 * _standard_error(len(mine), len(others))):
+        if often >= max(MIN_EFFECT, 0.5 + 2 * _standard_error(len(members), len(others))):
             sentences.append(
                 f"{name} is {more if effect > 0.5 else less} than a random {other_name} {often:.0%} of the time "
                 f"({measured}: median {np.median(values):.0f} against {np.median(other_values):.0f} {unit})."
@@ -58,14 +58,14 @@ def _compare_numeric(mine: list[ImageProperties], others: list[ImageProperties],
 
 
 def _standard_error(n: int, m: int) -> float:
-    """Return that of the effect where there is none (Mann and Whitney 1947)."""
+    """Return the standard error of the effect under the null hypothesis (Mann and Whitney 1947)."""
     return float(np.sqrt((n + m + 1) / (12 * n * m)))
 
 
-def _compare_categorical(mine: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
+def _compare_categorical(members: list[ImageProperties], others: list[ImageProperties], name: str, other_name: str) -> list[str]:
     sentences = []
     for property_name, kind in CATEGORICAL_PROPERTIES.items():
-        values, other_values = ([kind(image) for image in images] for images in (mine, others))
+        values, other_values = ([kind(image) for image in images] for images in (members, others))
         for value in sorted(set(values) | set(other_values)):
             fraction, other_fraction = values.count(value) / len(values), other_values.count(value) / len(other_values)
             if abs(fraction - other_fraction) >= MIN_FRACTION_DIFFERENCE:
@@ -76,7 +76,7 @@ def _compare_categorical(mine: list[ImageProperties], others: list[ImageProperti
 
 
 def plot_by_class(kept: list[Record], classes: list[str]) -> list[str]:
-    """Draw the distribution of each measure by class, as inline SVG."""
+    """Plot the distribution of each numeric property by class, as inline SVG."""
     from matplotlib.figure import Figure
 
     from components.report import svg

@@ -1,4 +1,4 @@
-"""Bring what the user named - a folder, an archive, an address - to a local folder."""
+"""Fetch a source (a folder, an archive or a URI) into a local folder."""
 
 import posixpath
 import re
@@ -20,12 +20,12 @@ MIN_PHANTOMS, MAX_PHANTOMS = 10, 100_000
 
 @dataclass(frozen=True)
 class Source:
-    """A local folder that holds the data.
+    """A source in a local folder.
 
     Attributes:
-        folder: where class folders are looked for.
-        name: what the user named, without credentials and without a local path's parents.
-        masks: the folder of lesion masks, of phantoms only.
+        folder: Folder to search for class folders.
+        name: Source as the user gave it, without credentials and without the parents of a local path.
+        masks: Folder of lesion masks, for phantoms only.
     """
 
     folder: Path
@@ -38,19 +38,19 @@ class Source:
 
 
 def fetch(source: str, scratch: Path) -> Source:
-    """Return the local folder of `source`; what has to be downloaded, unpacked or drawn goes to `scratch`.
+    """Return the local folder of `source`; downloaded, unpacked and generated files go to `scratch`.
 
     Raises:
-        InputError: nothing is there, it cannot be read, or the address is of no known kind.
+        InputError: The source does not exist, cannot be read, or has an unknown URI scheme.
     """
     if not source.strip():
-        raise InputError("no source is given: name a folder, an archive or an address")
+        raise InputError("source: got an empty value, expected a folder, an archive or a URI")
     try:
         return _fetch(source, scratch)
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # no such user, a name too long, an address that is none
-        raise InputError(f"cannot read {redact_credentials(source)[:200]}: {_describe(error)}") from None
+    except (OSError, ValueError, RuntimeError) as error:  # an unknown user, a path too long, a malformed URI
+        raise InputError(f"source: cannot read {redact_credentials(source)[:200]}: {_describe(error)}") from None
 
 
 def _fetch(source: str, scratch: Path) -> Source:
@@ -59,33 +59,33 @@ def _fetch(source: str, scratch: Path) -> Source:
     scheme = source.partition("://")[0]
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise InputError(f"unknown kind of address {scheme}://; known are a folder, a .zip or .tar file, {known}")
+        raise InputError(f"source: got {scheme}://, expected a folder, a .zip or .tar file, or one of {known}")
     return SCHEMES[scheme](source, scratch)
 
 
 def _fetch_local(path: Path, scratch: Path) -> Source:
     if not path.exists():
-        raise InputError(f"no such folder or archive: {path}")
+        raise InputError(f"source: no such folder or archive: {path}")
     return Source(path if path.is_dir() else _unpack(path, scratch), escape_non_utf8(path.resolve().name))
 
 
 def _unpack(archive: Path, scratch: Path) -> Path:
     if not is_archive(archive):
-        raise InputError(f"{archive.name} is neither a folder nor a zip or tar archive")
+        raise InputError(f"source: got {archive.name}, expected a folder, or a zip or tar archive")
     print("ingest: unpacking the archive", flush=True)
     unpack(archive, scratch / "unpacked")
     return scratch / "unpacked"
 
 
 def _fetch_synthetic(source: str, scratch: Path) -> Source:
-    """Draw phantoms as `synthetic://?n=400&seed=0` says."""
+    """Generate the phantoms of a URI such as `synthetic://?n=400&seed=0`."""
     uri = urlsplit(source)
     given = dict(parse_qsl(uri.query, keep_blank_values=True))
     if uri.netloc or uri.path or set(given) - set(PHANTOM_DEFAULTS) or not all(value.isdecimal() for value in given.values()):
-        raise InputError(f"cannot read {source}: write synthetic:// or synthetic://?n=400&seed=0 with whole numbers")
+        raise InputError(f"source: got {source}, expected synthetic:// or synthetic://?n=400&seed=0 with integers")
     settings = PHANTOM_DEFAULTS | {key: int(value) for key, value in given.items()}
     if not MIN_PHANTOMS <= settings["n"] <= MAX_PHANTOMS:
-        raise InputError(f"cannot draw {settings['n']} phantoms: n is from {MIN_PHANTOMS} to {MAX_PHANTOMS:,}")
+        raise InputError(f"source: got n={settings['n']}, expected {MIN_PHANTOMS} to {MAX_PHANTOMS:,} phantoms")
     folder = scratch / "phantoms"
     write_phantoms(folder, n=settings["n"], seed=settings["seed"])
     return Source(folder, f"synthetic://?n={settings['n']}&seed={settings['seed']}", masks=folder / MASKS_FOLDER)
@@ -94,14 +94,14 @@ def _fetch_synthetic(source: str, scratch: Path) -> Source:
 def _fetch_kaggle(source: str, _scratch: Path) -> Source:
     handle = source.removeprefix("kaggle://").strip("/")
     if not re.fullmatch(r"[\w-]+/[\w-]+(/versions/\d+)?", handle):
-        raise InputError(f"cannot read {source}: write kaggle://owner/name")
+        raise InputError(f"source: got {source}, expected kaggle://owner/name")
     print("ingest: downloading from Kaggle", flush=True)
     try:
         import kagglehub
 
         return Source(Path(kagglehub.dataset_download(handle)), f"kaggle://{handle}")
-    except Exception as error:  # every layer below (requests, Kaggle's client, the archive) has errors of its own
-        raise InputError(f"cannot download kaggle://{handle}: {_describe(error)}") from None
+    except Exception as error:  # requests, kagglehub and the archive each have their own errors
+        raise InputError(f"source: cannot download kaggle://{handle}: {_describe(error)}") from None
 
 
 def _fetch_remote(source: str, scratch: Path) -> Source:
@@ -117,17 +117,17 @@ def _fetch_remote(source: str, scratch: Path) -> Source:
         _download_file(files, path, archive, MAX_UNPACKED_BYTES)
     except InputError:
         raise
-    except Exception as error:  # each of fsspec's protocols has errors of its own
-        raise InputError(f"cannot download {name}: {_describe(error)}") from None
+    except Exception as error:  # each fsspec protocol has its own errors
+        raise InputError(f"source: cannot download {name}: {_describe(error)}") from None
     return Source(_unpack(archive, scratch), name)
 
 
 def _download_folder(files: Any, prefix: str, folder: Path) -> Path:
     found = {key: info["size"] for key, info in files.find(prefix, detail=True).items() if not key.endswith("/")}
     if len(found) > MAX_MEMBERS or sum(found.values()) > MAX_UNPACKED_BYTES:
-        raise InputError(f"too much to download: at most {MAX_MEMBERS:,} files and {MAX_UNPACKED_BYTES:,} bytes")
+        raise InputError(f"source: got more data, expected at most {MAX_MEMBERS:,} files and {MAX_UNPACKED_BYTES:,} bytes")
     print(f"ingest: downloading {len(found):,} files, {sum(found.values()) / 1e6:,.0f} MB", flush=True)
-    targets = [safe_member_path(folder, key.removeprefix(prefix).lstrip("/"), "the address") for key in found]
+    targets = [safe_member_path(folder, key.removeprefix(prefix).lstrip("/"), "source") for key in found]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     files.get(list(found), [str(target) for target in targets])
@@ -140,11 +140,11 @@ def _download_file(files: Any, path: str, target: Path, limit: int) -> None:
         while chunk := remote.read(CHUNK_BYTES):
             local.write(chunk)
             if local.tell() > limit:
-                raise InputError(f"too much to download: at most {limit:,} bytes")
+                raise InputError(f"source: got more data, expected at most {limit:,} bytes")
 
 
 def _describe(error: Exception) -> str:
-    """Say what failed in one line without what an address may carry: a password or a signed query."""
+    """Describe an error in one line, without the password or signed query of a URI."""
     return f"{type(error).__name__}: {redact_credentials(' '.join(str(error).split()))[:300]}"
 
 

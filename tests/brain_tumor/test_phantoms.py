@@ -1,4 +1,4 @@
-"""Phantoms: reproducible, varied, and told apart by the lesion alone."""
+"""Phantoms: valid, varied, and separated by the lesion alone."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def phantoms() -> list[Phantom]:
     return [make_phantom(np.random.default_rng([0, index]), lesion=index % 2 == 0) for index in range(COUNT)]
 
 
-def test_image_and_mask(phantoms: list[Phantom]) -> None:
+def test_image_and_mask_have_the_documented_types_and_values(phantoms: list[Phantom]) -> None:
     for index, (image, mask) in enumerate(phantoms):
         assert image.dtype == mask.dtype == np.uint8
         assert image.shape == mask.shape
@@ -24,13 +24,13 @@ def test_image_and_mask(phantoms: list[Phantom]) -> None:
         assert image.std() > 15
 
 
-def test_a_lesion_is_large_enough_to_see(phantoms: list[Phantom]) -> None:
-    shares = [np.mean(mask > 0) for _, mask in phantoms[::2]]
-    assert min(shares) > 0.008
-    assert max(shares) < 0.2
+def test_lesion_fills_a_visible_fraction_of_the_image(phantoms: list[Phantom]) -> None:
+    fractions = [np.mean(mask > 0) for _, mask in phantoms[::2]]
+    assert min(fractions) > 0.008
+    assert max(fractions) < 0.2
 
 
-def test_the_lesion_stands_out_from_the_rest_of_the_head(phantoms: list[Phantom]) -> None:
+def test_lesion_contrasts_with_the_rest_of_the_head(phantoms: list[Phantom]) -> None:
     contrasts = []
     for image, mask in phantoms[::2]:
         levels = image.astype(float)
@@ -38,7 +38,7 @@ def test_the_lesion_stands_out_from_the_rest_of_the_head(phantoms: list[Phantom]
     assert np.quantile(contrasts, 0.05) > 25
 
 
-def test_nearly_every_phantom_is_a_group_of_its_own(phantoms: list[Phantom]) -> None:
+def test_at_most_a_tenth_of_the_phantoms_are_near_copies(phantoms: list[Phantom]) -> None:
     frequencies = np.array([low_frequencies(np.repeat(image[..., None], 3, axis=2)) for image, _ in phantoms])
     assert find_near_copies(frequencies, ["a"] * COUNT).groups.max() + 1 >= 0.9 * COUNT
 
@@ -47,7 +47,7 @@ def test_nearly_every_phantom_is_a_group_of_its_own(phantoms: list[Phantom]) -> 
     "measure",
     [lambda image: image.mean(), lambda image: max(image.shape), lambda image: image.shape[1] / image.shape[0]],
 )
-def test_brightness_and_size_do_not_tell_the_class(phantoms: list[Phantom], measure: object) -> None:
+def test_brightness_and_size_do_not_separate_the_classes(phantoms: list[Phantom], measure: object) -> None:
     assert callable(measure)
     values = np.array([float(measure(image)) for image, _ in phantoms])
     assert common_language_effect(values[::2], values[1::2]) == pytest.approx(0.5, abs=0.12)

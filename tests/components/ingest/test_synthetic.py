@@ -1,4 +1,4 @@
-"""A data set of phantoms."""
+"""Datasets of synthetic phantoms."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 from components.ingest.synthetic import write_phantoms
 
 
-def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
     for name, n, seed in (("a", 6, 1), ("b", 10, 1), ("c", 6, 2)):
         write_phantoms(tmp_path / name, n=n, seed=seed)
     files = sorted(file.relative_to(tmp_path / "a") for file in (tmp_path / "a").rglob("*.png"))
@@ -21,7 +21,7 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path: Pa
         assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "c" / file).read_bytes()
 
 
-def test_the_written_mask_fits_its_image(tmp_path: Path) -> None:
+def test_written_mask_has_the_size_of_its_image(tmp_path: Path) -> None:
     write_phantoms(tmp_path, n=2, seed=0)
     with Image.open(tmp_path / "tumor/phantom-00000.png") as image, Image.open(tmp_path / "masks/phantom-00000.png") as mask:
         assert (image.mode, mask.mode) == ("L", "L")
