@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ HEATMAP_TOLERANCE = 1e-3
 # TensorFlow's and Pillow's JPEG decoders differ by some grey levels; on a grey image, as here, by hardly any.
 JPEG_TOLERANCE = 0.05
 ORIENTATION_ROTATED = 6
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class VerifyError(InputError):
@@ -77,7 +79,7 @@ def _load(model_dir: Path) -> SavedModel:
 def _check_hashes(model_dir: Path) -> int:
     path = model_dir / TRAINING_HASHES
     lines = path.read_text().splitlines() if path.is_file() else []
-    if not lines or any(len(line) != 64 or set(line) - set("0123456789abcdef") for line in lines):
+    if not lines or not all(map(SHA256.fullmatch, lines)):
         raise VerifyError(f"train.sha256: expected at least one line in {path}, each a SHA-256")
     return len(lines)
 
