@@ -106,6 +106,7 @@ image-components-gpu:
 
 version-set: $(READY) ## give every file that names the version another: make version-set VERSION=1.2.3
 	$(BIN)/python version.py $(VERSION)
+	@touch $(READY) # pyproject.toml is newer now, but names the same packages
 	$(MAKE) compile
 
 clean: ## remove the environment and all runs, models and registry included

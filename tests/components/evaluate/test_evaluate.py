@@ -235,7 +235,7 @@ def test_invalid_input_is_named(prepare: Prepare, binary_model: Path, tmp_path: 
         run()
     splits = tmp_path / "splits.csv"
     splits.write_text(f"sha256,group,label,split\n{'a' * 64},0,tumor,test\n")
-    with pytest.raises(InputError, match="holds no image aaaa"):
+    with pytest.raises(InputError, match="no image aaaa"):
         run()
     splits.write_text("sha256,label\nabc,tumor\n")
     with pytest.raises(InputError, match=r"splits\.csv with the columns"):
