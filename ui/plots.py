@@ -1,5 +1,6 @@
 """Plots of the model tab. Each has a text description for screen readers."""
 
+import importlib
 from typing import Any
 
 import altair as alt
@@ -93,6 +94,8 @@ def _series(field: str, count: int) -> alt.Color:
 
 
 def _data(points: list[dict[str, Any]]) -> alt.InlineData:
+    # Streamlit imports pandas lazily, and altair fails while another session's thread is still importing it: wait for the import.
+    importlib.import_module("pandas")
     return alt.InlineData(values=points)
 
 
