@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from typing import Literal
 
 import numpy as np
 from isal import isal_zlib
@@ -29,7 +30,12 @@ def _colour_table(points: str) -> np.ndarray:
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
-COLOUR_MAPS = {"inferno": _colour_table(INFERNO), "viridis": _colour_table(VIRIDIS), "cividis": _colour_table(CIVIDIS)}
+ColourMap = Literal["inferno", "viridis", "cividis"]
+COLOUR_MAPS: dict[str, np.ndarray] = {
+    "inferno": _colour_table(INFERNO),
+    "viridis": _colour_table(VIRIDIS),
+    "cividis": _colour_table(CIVIDIS),
+}
 
 
 def render_overlay(

@@ -105,7 +105,7 @@ def test_page_shows_what_the_transformer_says_and_ends_on_sigterm(
         page = browser.new_page()
         page.goto(page_url)
         page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PNG})
-        page.get_by_text("The model calls this slice").wait_for(timeout=30_000)
+        page.get_by_role("region", name="Prediction").wait_for(timeout=30_000)
         page.get_by_text("Opacity of the overlay").wait_for(timeout=30_000)
         shown = page.locator("body").inner_text()
         browser.close()

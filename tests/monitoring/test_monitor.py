@@ -21,7 +21,7 @@ COMMAND = [*IGNORING_SIGINT, sys.executable, "-m", "pipelines.local.monitor", "-
 SCRAPED_SECONDS = 30
 
 
-def test_it_watches_what_runs_here_until_it_is_stopped(tmp_path: Path) -> None:
+def test_monitor_scrapes_this_machine_until_sigint(tmp_path: Path) -> None:
     tool("prometheus")
     registry = CollectorRegistry()
     Gauge("brain_tumor_predictor_available", "1 or 0.", registry=registry).set(1)
@@ -54,7 +54,7 @@ def test_it_watches_what_runs_here_until_it_is_stopped(tmp_path: Path) -> None:
         httpx.get(f"http://127.0.0.1:{port}/-/ready")
 
 
-def test_without_prometheus_it_says_where_it_comes_from(tmp_path: Path) -> None:
+def test_without_prometheus_the_error_names_the_package(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": str(tmp_path)}
     ended = subprocess.run([*COMMAND, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
