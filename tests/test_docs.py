@@ -1,8 +1,11 @@
 """Whatever the documentation names exists: files, headings, make targets, commands, settings, parameters."""
 
+import ast
 import importlib.util
 import inspect
+import json
 import re
+from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -22,6 +25,7 @@ PACKAGES = ("brain_tumor", "components", "pipelines", "serving", "tests", "ui")
 NOT_IN_REPOSITORY = ("runs", "docs/_build")
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -30,6 +34,11 @@ MAKE = re.compile(r"(?:^|[\s;&|])make((?: +(?:[A-Z_]+=\S+|[a-z][\w-]*))+)")
 MODULE = re.compile(r"python3? -m ([\w.]+)")
 SET = re.compile(r"--set ([a-z]\w*)=")
 PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
+PARSERS: dict[str, Callable[[str], object]] = {
+    "python": ast.parse,
+    "json": json.loads,
+    "yaml": lambda block: list(yaml.safe_load_all(block)),
+}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -91,6 +100,13 @@ def test_relative_links_lead_to_a_file_and_its_heading(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
+
+
+@each_page
+def test_code_blocks_parse(page: Path) -> None:
+    for language, block in BLOCK.findall(page.read_text()):
+        if language in PARSERS:
+            PARSERS[language](block)
 
 
 @each_page
