@@ -5,5 +5,5 @@ SUBTYPES = ("glioma", "meningioma", "pituitary")
 
 
 def class_order(labels: set[str]) -> list[str]:
-    """Order the classes as the model does: `no_tumor` first of two, alphabetical above two."""
+    """Return the classes in the model's order: `no_tumor` first of two, alphabetical above two."""
     return sorted(labels, key=lambda label: (len(labels) == 2 and label != NO_TUMOR, label))

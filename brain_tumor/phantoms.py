@@ -1,7 +1,7 @@
-"""Brain-like phantoms with and without a lesion: they prove the wiring, not accuracy.
+"""Generate brain-like phantoms with and without a lesion. They test the pipeline end to end, not its accuracy.
 
-A phantom is a head in its own coordinates (the scalp's outline at radius 1), seen by a made-up scanner. Nothing but the
-lesion tells the classes apart: size, pose, contrast, noise and the small harmless spots come from the same distributions.
+A phantom is a head in its own coordinates (scalp outline at radius 1), imaged by a simulated scanner. Only the lesion
+separates the classes: size, pose, contrast, noise and distractors come from the same distributions.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from PIL import Image
 from brain_tumor.images import encode_png
 
 LESION_RADIUS = (0.18, 0.33)
-# From the middle, as most tumours lie in one hemisphere: a heatmap that points at the middle earns nothing.
+# Distance from the centre: most tumours lie in one hemisphere, and a heatmap with its peak at the centre must not score.
 LESION_DISTANCE = (0.28, 0.54)
 SPOT_RADIUS = (0.015, 0.045)
 HEAD_LEVEL = 0.03
@@ -20,7 +20,7 @@ HEAD_LEVEL = 0.03
 
 @dataclass(frozen=True)
 class Contrast:
-    """Brightness of each tissue in one kind of scan, 0-1, and of the lesion kinds that a reader would meet in it."""
+    """Intensity of each tissue in one MRI sequence, 0-1, and of the lesion types seen in it."""
 
     scalp: float
     bone: float
@@ -39,7 +39,7 @@ CONTRASTS = (
 
 
 def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one phantom.
+    """Generate one phantom.
 
     Returns:
         The image, uint8 [h, w], 0-255, and the mask of its lesion, uint8 [h, w], 255 inside and 0 outside.
@@ -47,24 +47,24 @@ def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray,
     height = int(rng.integers(150, 321))
     x, y = _head_grid(rng, height, int(height * rng.uniform(0.8, 1.15)))
     contrast = CONTRASTS[rng.integers(len(CONTRASTS))]
-    centre, radius = _inside_brain(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
+    centre, radius = _random_point(rng, *LESION_DISTANCE), rng.uniform(*LESION_RADIUS)
     anatomy_x, anatomy_y = _apply_mass_effect(x, y, centre, radius * rng.uniform(0.2, 0.6)) if lesion else (x, y)
-    levels = _anatomy(rng, anatomy_x, anatomy_y, contrast)
+    levels = _draw_anatomy(rng, anatomy_x, anatomy_y, contrast)
     levels = _add_distractors(rng, levels, x, y, contrast)
     mask = np.zeros(levels.shape, bool)
     if lesion:
-        levels, mask = _with_lesion(rng, levels, _blob(rng, x - centre[0], y - centre[1]) / radius, contrast)
+        levels, mask = _add_lesion(rng, levels, _relative_radius(rng, x - centre[0], y - centre[1]) / radius, contrast)
     return _simulate_scanner(rng, levels), mask.astype(np.uint8) * 255
 
 
 def phantom_pngs(count: int) -> list[bytes]:
-    """Return encoded phantoms, every other one with a lesion: images to try a model on that are nobody's."""
+    """Return PNG-encoded phantoms, every second one with a lesion. They test a model without patient data."""
     rng = np.random.default_rng(0)
     return [encode_png(Image.fromarray(make_phantom(rng, lesion=index % 2 == 1)[0])) for index in range(count)]
 
 
 def _head_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return head coordinates x, y of every pixel, float32 [h, w]: turned, shifted and scaled, the outline at radius 1."""
+    """Return head coordinates x, y of every pixel, float32 [h, w], randomly rotated, shifted and scaled; outline at radius 1."""
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     columns = (columns * (width / height) - rng.uniform(-0.12, 0.12)).astype(np.float32)
     rows = rows - np.float32(rng.uniform(-0.12, 0.12))
@@ -75,8 +75,8 @@ def _head_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.nd
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: float = 0.16) -> np.ndarray:
-    """Return the distance from the origin, float32 [h, w], in a metric whose unit circle is an irregular outline."""
+def _relative_radius(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: float = 0.16) -> np.ndarray:
+    """Return the radius of every pixel relative to a random irregular outline, float32 [h, w]; 1 on the outline."""
     angle = np.arctan2(y, x)
     outline = np.ones_like(x)
     for order in range(2, 7):
@@ -84,8 +84,8 @@ def _blob(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, roughness: flo
     return np.hypot(x, y) / np.maximum(outline, 0.4)
 
 
-def _inside_brain(rng: np.random.Generator, minimum: float, maximum: float) -> tuple[float, float]:
-    """Draw a place between two distances from the middle of the head, evenly over the area."""
+def _random_point(rng: np.random.Generator, minimum: float, maximum: float) -> tuple[float, float]:
+    """Sample a point between two distances from the centre of the head, uniformly over the area."""
     angle, distance = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(minimum**2, maximum**2))
     return float(distance * np.cos(angle)), float(distance * np.sin(angle))
 
@@ -93,84 +93,84 @@ def _inside_brain(rng: np.random.Generator, minimum: float, maximum: float) -> t
 def _apply_mass_effect(
     x: np.ndarray, y: np.ndarray, centre: tuple[float, float], strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move the anatomy away from `centre`, as a growing mass does; the outline of the head stays."""
+    """Displace the anatomy away from `centre`, as a growing mass does; the head outline stays."""
     away_x, away_y = x - centre[0], y - centre[1]
     pull = strength * np.exp(-np.hypot(away_x, away_y) / 0.35) * np.clip(1.1 - np.hypot(x, y), 0, 1)
     distance = np.hypot(away_x, away_y) + 0.05
     return x - pull * away_x / distance, y - pull * away_y / distance
 
 
-def _anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
-    """Return the brightness of a head without lesion, float32 [h, w], 0-1."""
-    radius = _blob(rng, x, y, roughness=0.03)
+def _draw_anatomy(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, contrast: Contrast) -> np.ndarray:
+    """Return the intensity of a head without lesion, float32 [h, w], 0-1."""
+    radius = _relative_radius(rng, x, y, roughness=0.03)
     folds = _smooth_noise(rng, x.shape, int(rng.integers(20, 34)))
     depth = radius + 0.05 * _smooth_noise(rng, x.shape, 12)
     brain = rng.uniform(0.80, 0.88)
-    levels = _mix(contrast.white, contrast.grey, _step(depth - rng.uniform(0.5, 0.66), 0.03))
-    levels = _mix(levels, contrast.grey, np.exp(-((folds / 0.3) ** 2)) * _step(radius - 0.42, 0.05))
-    levels = _mix(levels, contrast.fluid, 0.85 * np.exp(-((folds / 0.14) ** 2)) * _step(radius - rng.uniform(0.5, 0.7), 0.05))
-    levels = _mix(levels, contrast.fluid, _ventricles(rng, x, y))
-    falx = _step(0.012 - np.abs(x + 0.01 * folds), 0.006) * _step(np.abs(y) - rng.uniform(0.2, 0.5), 0.03)
-    levels = _mix(levels, contrast.fluid, 0.8 * falx)
-    levels = _mix(levels, contrast.fluid, _step(radius - brain, 0.008))
-    levels = _mix(levels, contrast.bone, _step(radius - brain - rng.uniform(0.0, 0.03), 0.006))
-    levels = _mix(levels, contrast.scalp * rng.uniform(0.6, 1.1), _step(radius - rng.uniform(0.91, 0.95), 0.008))
-    return _mix(levels, 0.0, _step(radius - 1, 0.006))
+    levels = _blend(contrast.white, contrast.grey, _ramp(depth - rng.uniform(0.5, 0.66), 0.03))
+    levels = _blend(levels, contrast.grey, np.exp(-((folds / 0.3) ** 2)) * _ramp(radius - 0.42, 0.05))
+    levels = _blend(levels, contrast.fluid, 0.85 * np.exp(-((folds / 0.14) ** 2)) * _ramp(radius - rng.uniform(0.5, 0.7), 0.05))
+    levels = _blend(levels, contrast.fluid, _ventricle_coverage(rng, x, y))
+    falx = _ramp(0.012 - np.abs(x + 0.01 * folds), 0.006) * _ramp(np.abs(y) - rng.uniform(0.2, 0.5), 0.03)
+    levels = _blend(levels, contrast.fluid, 0.8 * falx)
+    levels = _blend(levels, contrast.fluid, _ramp(radius - brain, 0.008))
+    levels = _blend(levels, contrast.bone, _ramp(radius - brain - rng.uniform(0.0, 0.03), 0.006))
+    levels = _blend(levels, contrast.scalp * rng.uniform(0.6, 1.1), _ramp(radius - rng.uniform(0.91, 0.95), 0.008))
+    return _blend(levels, 0.0, _ramp(radius - 1, 0.006))
 
 
-def _ventricles(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the share of each pixel that the two side ventricles fill, float32 [h, w], 0-1; their sizes differ a little."""
+def _ventricle_coverage(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the fraction of each pixel in the two lateral ventricles, float32 [h, w], 0-1; their sizes differ slightly."""
     length, gap, top = rng.uniform(0.12, 0.34), rng.uniform(0.05, 0.12), rng.uniform(-0.15, 0.15)
-    share = np.zeros_like(x)
+    coverage = np.zeros_like(x)
     for side in (-1, 1):
         width = rng.uniform(0.03, 0.1)
         bow = gap + rng.uniform(0.3, 1.2) * (y - top) ** 2
         inside = 1 - np.hypot((side * x - bow) / width, (y - top) / (length * rng.uniform(0.85, 1.15)))
-        share = np.maximum(share, _step(inside, 0.12))
-    return share
+        coverage = np.maximum(coverage, _ramp(inside, 0.12))
+    return coverage
 
 
 def _add_distractors(
     rng: np.random.Generator, levels: np.ndarray, x: np.ndarray, y: np.ndarray, contrast: Contrast
 ) -> np.ndarray:
-    """Paint what is no lesion but catches the eye: vessels, small spots and, in low slices, the eyes."""
+    """Add structures that are no lesions: vessels, small spots and, in low slices, the eyes."""
     for _ in range(rng.integers(0, 6)):
-        centre = _inside_brain(rng, 0.14, 0.72)
-        distance = _blob(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
-        levels = _mix(levels, rng.choice([0.1, 0.75, 0.9]), _step(1 - distance, 0.15))
+        centre = _random_point(rng, 0.14, 0.72)
+        distance = _relative_radius(rng, x - centre[0], y - centre[1]) / rng.uniform(*SPOT_RADIUS)
+        levels = _blend(levels, rng.choice([0.1, 0.75, 0.9]), _ramp(1 - distance, 0.15))
     if rng.random() < 0.2:
         width, height, size = rng.uniform(0.32, 0.42), rng.uniform(-0.72, -0.62), rng.uniform(0.08, 0.11)
         distance = np.hypot(np.abs(x) - width, y - height) / size
-        levels = _mix(levels, max(contrast.fluid, 0.3), _step(1 - distance, 0.1))
+        levels = _blend(levels, max(contrast.fluid, 0.3), _ramp(1 - distance, 0.1))
     return levels
 
 
-def _with_lesion(
+def _add_lesion(
     rng: np.random.Generator, levels: np.ndarray, distance: np.ndarray, contrast: Contrast
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint an evenly bright or dark or a ring-enhancing lesion with some oedema into `levels`, float32 [h, w], 0-1.
+    """Add a homogeneous or ring-enhancing lesion with oedema to `levels`, float32 [h, w], 0-1.
 
     `distance`, float32 [h, w], is 0 at the lesion's centre and 1 at its outline.
 
     Returns:
-        The brightness, float32 [h, w], and the mask, bool [h, w].
+        The intensity, float32 [h, w], and the mask, bool [h, w].
     """
     tissue = levels > contrast.bone + 0.02
     uneven = 0.1 * _smooth_noise(rng, levels.shape, 40)
     level = contrast.lesions[rng.integers(len(contrast.lesions))]
-    halo = _step(rng.uniform(1.1, 1.7) + uneven - distance, 0.12) * rng.uniform(0.3, 0.9)
-    painted = _mix(levels, contrast.oedema, halo * tissue)
-    painted = _mix(painted, level * (1 + uneven), _step(1 - distance, 0.04))
+    halo = _ramp(rng.uniform(1.1, 1.7) + uneven - distance, 0.12) * rng.uniform(0.3, 0.9)
+    painted = _blend(levels, contrast.oedema, halo * tissue)
+    painted = _blend(painted, level * (1 + uneven), _ramp(1 - distance, 0.04))
     if level > 0.5 and rng.random() < 0.5:
-        painted = _mix(painted, contrast.fluid * (1 + uneven), _step(rng.uniform(0.5, 0.72) + 0.5 * uneven - distance, 0.05))
+        painted = _blend(painted, contrast.fluid * (1 + uneven), _ramp(rng.uniform(0.5, 0.72) + 0.5 * uneven - distance, 0.05))
     return painted, distance < 1
 
 
 def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
-    """Return what the scanner shows, uint8 [h, w]: coil bias, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
+    """Return the acquired image, uint8 [h, w]: bias field, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
     levels = levels * np.exp(0.14 * _smooth_noise(rng, levels.shape, 4))
     levels = np.clip(levels, 0, 1.2) ** rng.uniform(0.85, 1.2)
-    levels *= rng.uniform(0.24, 0.38) / levels[levels > HEAD_LEVEL].mean()  # the exposure follows the head, not the class
+    levels *= rng.uniform(0.24, 0.38) / levels[levels > HEAD_LEVEL].mean()  # exposure depends on the head, not on the class
     height, width = levels.shape
     coarse = rng.uniform(0.55, 1.0)
     image = Image.fromarray(levels.astype(np.float32))
@@ -181,15 +181,15 @@ def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarra
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.ndarray:
-    """Return smooth noise, float32 [h, w], mean about 0, deviation about 0.8, with `cells` bumps a side."""
+    """Return smooth noise, float32 [h, w], mean about 0, standard deviation about 0.8, with `cells` cells per side."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
     return np.asarray(Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
-def _step(values: np.ndarray, softness: float) -> np.ndarray:
-    """Return 0 below zero and 1 above it, with a soft edge."""
+def _ramp(values: np.ndarray, softness: float) -> np.ndarray:
+    """Return 0 below zero and 1 above it, with a linear edge of width 2 * `softness`."""
     return np.clip(0.5 + values / (2 * softness), 0, 1)
 
 
-def _mix(below: np.ndarray | float, above: np.ndarray | float, share: np.ndarray) -> np.ndarray:
-    return below + (above - below) * share
+def _blend(background: np.ndarray | float, foreground: np.ndarray | float, alpha: np.ndarray) -> np.ndarray:
+    return background + (foreground - background) * alpha

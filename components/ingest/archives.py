@@ -1,4 +1,4 @@
-"""Unpack an archive that a stranger made: no path leaves the folder, and size and count have bounds."""
+"""Unpack an untrusted archive: no path leaves the folder, and size and member count have limits."""
 
 import io
 import lzma
@@ -16,13 +16,13 @@ MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 50 * 2**30
 CHUNK_BYTES = 2**20
 
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
+DAMAGE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
 
 Member = tuple[str, bool, IO[bytes]]
 
 
 def is_archive(path: Path) -> bool:
-    """Tell by content whether `path` is a zip or a tar (plain, gzip, bzip2 or xz)."""
+    """Return whether the content of `path` is a zip or a tar (plain, gzip, bzip2 or xz)."""
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
@@ -30,37 +30,38 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, 
     """Unpack the files of a zip or tar into `folder`, streaming.
 
     Raises:
-        InputError: a damaged or encrypted archive, a member that is a link or whose path leaves the folder, more than
-            `max_members` members, or more than `max_bytes` bytes once unpacked.
+        InputError: The archive is damaged or encrypted, a member is a link or a device, a member's path leaves the folder,
+            or there are more than `max_members` members or `max_bytes` unpacked bytes.
     """
+    # Not shutil.unpack_archive or tarfile's `data` filter: they limit neither size nor count, and they keep links.
     open_members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-    left = max_bytes
+    remaining_bytes = max_bytes
     try:
         for name, is_link, stream in open_members(archive, max_members):
             if is_link:
-                raise InputError(f"{archive.name} holds a link or a device: only files are unpacked")
-            left -= _write(stream, safe_member_path(folder, name, archive.name), left)
-            if left < 0:
-                raise InputError(f"{archive.name} unpacks to more than {max_bytes:,} bytes")
+                raise InputError(f"{archive.name}: got a link or a device, expected files and folders only")
+            remaining_bytes -= _write(stream, safe_member_path(folder, name, archive.name), remaining_bytes)
+            if remaining_bytes < 0:
+                raise InputError(f"{archive.name}: got more data, expected at most {max_bytes:,} bytes unpacked")
     except InputError:
         raise
-    except OSError as error:  # its own text holds the member's name, which is a patient's
-        raise InputError(f"{archive.name} cannot be unpacked: {error.strerror or type(error).__name__}") from None
-    except DAMAGED as error:
-        raise InputError(f"{archive.name} cannot be unpacked, it is damaged: {type(error).__name__}") from None
-    except RuntimeError as error:  # what zipfile raises for a password
-        raise InputError(f"{archive.name} cannot be unpacked: it is encrypted") from error
+    except OSError as error:  # its text contains the member's name, which may identify a patient
+        raise InputError(f"{archive.name}: cannot unpack: {error.strerror or type(error).__name__}") from None
+    except DAMAGE_ERRORS as error:
+        raise InputError(f"{archive.name}: cannot unpack, the archive is damaged: {type(error).__name__}") from None
+    except RuntimeError as error:  # zipfile raises it for a missing password
+        raise InputError(f"{archive.name}: got an encrypted archive, expected one without a password") from error
 
 
 def safe_member_path(folder: Path, name: str, source: str) -> Path:
-    """Return the place of member `name` in `folder`.
+    """Return the path of member `name` in `folder`; `source` names the archive in the error.
 
     Raises:
-        InputError: the name is absolute or climbs out of the folder.
+        InputError: The member's path is absolute or leaves the folder.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise InputError(f"{source} holds a path that leaves its folder: one that is absolute or climbs with ..")
+        raise InputError(f"{source}: got a path that leaves the folder, expected relative paths without ..")
     return folder.joinpath(*path.parts)
 
 
@@ -83,11 +84,11 @@ def _tar_members(archive: Path, max_members: int) -> Iterator[Member]:
 
 def _check_count(count: int, archive: Path, max_members: int) -> None:
     if count > max_members:
-        raise InputError(f"{archive.name} holds more than {max_members:,} members")
+        raise InputError(f"{archive.name}: got more members, expected at most {max_members:,}")
 
 
 def _write(stream: IO[bytes], target: Path, limit: int) -> int:
-    """Copy `stream` to `target`; return the bytes written, which stop soon after `limit`."""
+    """Copy `stream` to `target` until just above `limit` bytes; return the number of bytes written."""
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with target.open("wb") as file:

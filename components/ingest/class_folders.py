@@ -1,4 +1,4 @@
-"""Tell the class of every file from the folder it lies in."""
+"""Assign every file the class of its folder."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
 from brain_tumor.errors import InputError
 from brain_tumor.images import ImageError, is_dicom, read_image
-from components.ingest.reading import LabelledFile, printable, read_file
+from components.ingest.reading import LabelledFile, escape_non_utf8, read_file
 
 CLASS_OF_FOLDER = {
     **dict.fromkeys(("yes", "tumor", "tumour"), TUMOR),
@@ -23,13 +23,13 @@ ClassFolders = dict[PurePosixPath, list[Path]]
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What lies below a folder.
+    """The files below a folder.
 
     Attributes:
-        files: the files of every class, sorted by path.
-        ignored: how many files outside the class folders were passed over.
-        nested_copies: how many files a nested second copy of the data held.
-        empty: the class folders without a file.
+        files: Files of all classes, sorted by path.
+        ignored: Number of files outside the class folders.
+        nested_copies: Number of files in dropped nested copies of the dataset.
+        empty: Class folders without a file.
     """
 
     files: list[LabelledFile]
@@ -41,31 +41,25 @@ class FoundFiles:
 def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
     """Find the files of every class folder below `folder`, at any depth.
 
-    Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. A nested second copy
-    of the data, hidden and empty folders are dropped, so a folder and an archive of it give the same paths.
+    Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. Nested copies of the
+    dataset, hidden folders and empty folders are dropped, so a folder and an archive of it give the same paths.
 
     Args:
-        folder: where to look.
-        skip: a folder to leave out.
+        folder: Folder to search.
+        skip: Folder to leave out.
 
     Raises:
-        InputError: images in a folder of unknown class, no class folder at all, or both `tumor` and a subtype.
+        InputError: A folder of unknown class contains images, there is no class folder, `tumor` is mixed with its subtypes,
+            or two subtypes are the only classes.
     """
-    class_folders: ClassFolders = defaultdict(list)
-    outside: ClassFolders = {}
-    for inner, files in _walk(folder, skip):
-        class_folder = _class_folder(inner)
-        if class_folder is None:
-            outside[inner] = files
-        else:
-            class_folders[class_folder].extend(files)
+    class_folders, outside = _sort_folders(_walk(folder, skip))
     _reject_unknown_folders(outside, class_folders)
     filled = {class_folder: files for class_folder, files in class_folders.items() if files}
-    kept = _without_nested_copy(filled)
-    _reject_mixed_labels({_label(class_folder) for class_folder in kept})
+    kept = _drop_nested_copies(filled)
+    _reject_mixed_labels({_label_of(class_folder) for class_folder in kept})
     base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
     found = [
-        LabelledFile(file, printable(file.relative_to(base).as_posix()), _label(inner))
+        LabelledFile(file, escape_non_utf8(file.relative_to(base).as_posix()), _label_of(inner))
         for inner, files in kept.items()
         for file in files
     ]
@@ -73,12 +67,25 @@ def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
         files=sorted(found, key=lambda item: item.path),
         ignored=sum(map(len, outside.values())),
         nested_copies=sum(map(len, filled.values())) - len(found),
-        empty=sorted(printable(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
+        empty=sorted(escape_non_utf8(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
     )
 
 
+def _sort_folders(folders: list[tuple[PurePosixPath, list[Path]]]) -> tuple[ClassFolders, ClassFolders]:
+    """Return the class folders, each with the files at any depth below it, and the folders outside them."""
+    class_folders: ClassFolders = defaultdict(list)
+    outside: ClassFolders = {}
+    for folder, files in folders:
+        class_folder = _find_class_folder(folder)
+        if class_folder is None:
+            outside[folder] = files
+        else:
+            class_folders[class_folder].extend(files)
+    return class_folders, outside
+
+
 def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
-    """List every folder that is not hidden, relative to `folder`, with its files; links to folders are followed once."""
+    """List every visible folder, relative to `folder`, with its files; follow each link to a folder once."""
     found, seen = [], set()
     for name, inner, files in os.walk(folder, followlinks=True, onerror=_reject_unreadable):
         here, status = Path(name), os.stat(name)
@@ -93,24 +100,24 @@ def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Pat
 
 
 def _reject_unreadable(error: OSError) -> None:
-    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+    raise InputError(f"{error.filename}: cannot read the folder: {error.strerror}") from error
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in HIDDEN
 
 
-def _class_folder(folder: PurePosixPath) -> PurePosixPath | None:
-    """Return the innermost folder of a known class that `folder` is or lies in."""
-    return next((part for part in (folder, *folder.parents) if _normal(part.name) in CLASS_OF_FOLDER), None)
+def _find_class_folder(folder: PurePosixPath) -> PurePosixPath | None:
+    """Return the innermost class folder among `folder` and its parents."""
+    return next((part for part in (folder, *folder.parents) if _normalise(part.name) in CLASS_OF_FOLDER), None)
 
 
-def _normal(name: str) -> str:
+def _normalise(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _label(class_folder: PurePosixPath) -> str:
-    return CLASS_OF_FOLDER[_normal(class_folder.name)]
+def _label_of(class_folder: PurePosixPath) -> str:
+    return CLASS_OF_FOLDER[_normalise(class_folder.name)]
 
 
 def _reject_unknown_folders(outside: ClassFolders, class_folders: ClassFolders) -> None:
@@ -120,8 +127,8 @@ def _reject_unknown_folders(outside: ClassFolders, class_folders: ClassFolders) 
     found = ", ".join(sorted({folder.name for folder in class_folders})) or "none"
     known = ", ".join(CLASS_OF_FOLDER)
     shown = ", ".join(["the top folder" if name == "." else repr(name) for name in unknown[:10]])
-    said = f"images lie in a folder of unknown class: {shown}" if unknown else "there is no class folder"
-    raise InputError(f"{said}; class folders found: {found}; known names: {known}")
+    problem = f"unknown class folder with images: {shown}" if unknown else "no class folder"
+    raise InputError(f"{problem}; class folders found: {found}; known names: {known}")
 
 
 def _is_image(file: Path) -> bool:
@@ -139,27 +146,27 @@ def _is_image(file: Path) -> bool:
 def _reject_mixed_labels(labels: set[str]) -> None:
     subtypes = sorted(labels & set(SUBTYPES))
     if TUMOR in labels and subtypes:
-        raise InputError(f"a set holds either `{TUMOR}` or its subtypes, this one holds both: {TUMOR}, {', '.join(subtypes)}")
+        raise InputError(f"classes: got both `{TUMOR}` and its subtypes {', '.join(subtypes)}, expected one or the other")
     if len(subtypes) == len(labels) == 2:
         raise InputError(
-            f"a set of two classes holds `{NO_TUMOR}`, this one holds {' and '.join(subtypes)}: add it, or a third class"
+            f"classes: got {' and '.join(subtypes)}, expected `{NO_TUMOR}` as one of two classes; add it or a third class"
         )
 
 
-def _without_nested_copy(class_folders: ClassFolders) -> ClassFolders:
-    """Drop the class folders of a root whose content is all in another root above or below it."""
+def _drop_nested_copies(class_folders: ClassFolders) -> ClassFolders:
+    """Drop the class folders of a root if another root above or below it contains all their files."""
     roots: dict[PurePosixPath, ClassFolders] = defaultdict(dict)
     for class_folder, files in class_folders.items():
         roots[class_folder.parent][class_folder] = files
     for root in sorted(roots, key=lambda root: (-len(root.parts), root)):
         related = [other for other in roots if root in other.parents or other in root.parents]
-        if any(_content(roots[root]) <= _content(roots[other]) for other in related):
+        if any(_content_hashes(roots[root]) <= _content_hashes(roots[other]) for other in related):
             del roots[root]
     return {class_folder: files for root in roots.values() for class_folder, files in root.items()}
 
 
-def _content(class_folders: ClassFolders) -> set[tuple[str, str]]:
-    return {(_label(class_folder), _file_hash(file)) for class_folder, files in class_folders.items() for file in files}
+def _content_hashes(class_folders: ClassFolders) -> set[tuple[str, str]]:
+    return {(_label_of(class_folder), _file_hash(file)) for class_folder, files in class_folders.items() for file in files}
 
 
 def _file_hash(file: Path) -> str:

@@ -12,13 +12,13 @@ def ingest(
     manifest: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
 ) -> None:
-    """Bring a data set in: told by content, cleaned of copies, grouped by likeness, every file accounted for.
+    """Ingest a dataset. Detect file types by content, drop exact copies, group near copies and list every file in the manifest.
 
     Args:
-        source: a folder, an archive, or an address (s3, gs, https, kaggle, synthetic).
-        images: images.zip, the kept images.
-        manifest: a CSV row for every file found.
-        report: counts and a contact sheet.
+        source: Folder, archive or URI (s3, gs, https, kaggle, synthetic).
+        images: images.zip with the kept images.
+        manifest: CSV table with one row per file.
+        report: HTML report with counts and a contact sheet.
     """
     from pathlib import Path
 

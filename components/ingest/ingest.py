@@ -1,4 +1,4 @@
-"""Bring a set of labelled images in: read every file as the service would, mark the copies, report."""
+"""Ingest a dataset of labelled images: decode every file as the service does, mark duplicates, write the report."""
 
 import contextlib
 import tempfile
@@ -21,58 +21,60 @@ from components.ingest.sources import fetch
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What came in.
+    """The result of an ingest.
 
     Attributes:
-        files: how many files the class folders held.
-        kept: how many of them are used.
-        verdicts: verdict -> how many files.
-        counts: class -> how many kept files, in class order.
-        classes: the classes in the model's order.
-        groups: how many groups of near copies the kept files form, a file alone included.
-        near_pairs: how many pairs of kept files are near copies.
-        near_pairs_across_labels: how many of those carry two labels.
-        synthetic: whether they are phantoms.
+        files: Number of files in class folders.
+        kept: Number of kept files.
+        statuses: Number of files by status, most frequent first.
+        counts: Number of kept files by class, in the model's class order.
+        groups: Number of groups of near copies among the kept files, groups of one included.
+        near_pairs: Number of pairs of near copies among the kept files.
+        cross_label_pairs: Number of these pairs with two labels.
+        synthetic: Whether the images are phantoms.
     """
 
     files: int
     kept: int
-    verdicts: dict[str, int]
+    statuses: dict[str, int]
     counts: dict[str, int]
-    classes: list[str]
     groups: int
     near_pairs: int
-    near_pairs_across_labels: int
+    cross_label_pairs: int
     synthetic: bool
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.counts)
 
 
 def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path) -> IngestSummary:
-    """Read the images of `source` and write the three outputs, all of them or none.
+    """Read the images of `source` and write all three outputs or none.
 
     Args:
-        source: a folder, a zip or tar, or an address: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
-        images_zip: the kept images, as the model's graph is given them.
-        manifest_csv: one row a file.
-        report_html: what came in, for a person.
+        source: Folder, zip or tar, or URI: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
+        images_zip: Archive to write: the kept images, encoded as the model's graph reads them.
+        manifest_csv: Table to write: one row per file.
+        report_html: Report to write: counts, a contact sheet, possible shortcuts, duplicates and quarantined files.
 
     Raises:
-        InputError: the source cannot be read, or holds no two classes that can be used.
+        InputError: The source cannot be read, or has fewer than two classes with usable images.
     """
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
         found = find_files(data.folder, skip=data.masks)
         converted = Path(scratch) / "converted"
         converted.mkdir()
-        examined = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
-        print("ingest: looking for copies", flush=True)
-        records, near = deduplicate(examined)
+        inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
+        print("ingest: searching for duplicates", flush=True)
+        records, near = deduplicate(inspected)
         summary = _summarise(records, near, synthetic=data.synthetic)
         _require_two_classes(summary, found)
         with contextlib.ExitStack() as outputs:
             zip_path, manifest_path, report_path = (
                 outputs.enter_context(atomic_write(path)) for path in (images_zip, manifest_csv, report_html)
             )
-            write_images(zip_path, records, data, summary.classes)
+            write_images(zip_path, records, data, summary.counts)
             write_manifest(manifest_path, records)
             write_report(report_path, records, near, found, source=data)
     print(f"ingest: kept {summary.kept:,} of {summary.files:,} files in {summary.groups:,} groups", flush=True)
@@ -80,17 +82,15 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
 
 
 def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> IngestSummary:
-    counts = Counter(record.label for record in records if record.verdict == KEPT)
-    classes = class_order(set(counts))
+    counts = Counter(record.label for record in records if record.status == KEPT)
     return IngestSummary(
         files=len(records),
         kept=counts.total(),
-        verdicts=dict(Counter(record.verdict for record in records).most_common()),
-        counts={label: counts[label] for label in classes},
-        classes=classes,
+        statuses=dict(Counter(record.status for record in records).most_common()),
+        counts={label: counts[label] for label in class_order(set(counts))},
         groups=len(set(near.groups.tolist())),
         near_pairs=near.pairs,
-        near_pairs_across_labels=near.cross_label_pairs,
+        cross_label_pairs=near.cross_label_pairs,
         synthetic=synthetic,
     )
 
@@ -98,8 +98,8 @@ def _summarise(records: list[Record], near: NearCopies, *, synthetic: bool) -> I
 def _require_two_classes(summary: IngestSummary, found: FoundFiles) -> None:
     if len(summary.classes) >= 2:
         return
-    said = [f"{summary.kept} of {summary.files} files can be used"]
-    said += [f"{label} {count}" for label, count in summary.counts.items()]
-    said += [f"{verdict} {count}" for verdict, count in summary.verdicts.items() if verdict != KEPT]
-    said += [f"empty class folder {folder}" for folder in found.empty]
-    raise InputError(f"images of at least two classes are needed, found {len(summary.classes)}: {', '.join(said)}")
+    details = [f"{summary.kept} of {summary.files} files can be used"]
+    details += [f"{label} {count}" for label, count in summary.counts.items()]
+    details += [f"{status} {count}" for status, count in summary.statuses.items() if status != KEPT]
+    details += [f"empty class folder {folder}" for folder in found.empty]
+    raise InputError(f"classes: got {len(summary.classes)}, expected at least 2; {', '.join(details)}")

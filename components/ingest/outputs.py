@@ -1,50 +1,42 @@
-"""Write what the next steps read: `images.zip` and `manifest.csv`."""
+"""Write the inputs of the next steps: `images.zip` and `manifest.csv`."""
 
 import csv
 import json
 import zipfile
-from collections import Counter
 from pathlib import Path
 
-from components.ingest.deduplicate import properties_of
-from components.ingest.reading import KEPT, Record
+from components.ingest.reading import KEPT, Record, properties_of
 from components.ingest.sources import Source
 
 COLUMNS = ("path", "label", "sha256", "group", "width", "height", "mode", "format", "verdict")
 
 
 def write_manifest(path: Path, records: list[Record]) -> None:
-    """Write one row a file, sorted by path; what is unknown of an unreadable file stays empty."""
+    """Write one row per file, sorted by path; properties of quarantined files stay empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for record in records:
-            look = record.look
-            shape = (look.width_px, look.height_px, look.mode, look.format) if look else ("", "", "", "")
-            group = "" if record.group is None else record.group
-            writer.writerow((record.path, record.label, record.sha256, group, *shape, record.verdict))
+            image = record.properties
+            properties = (image.width_px, image.height_px, image.mode, image.format) if image else (None,) * 4
+            writer.writerow((record.path, record.label, record.sha256, record.group, *properties, record.status))
 
 
-def write_images(path: Path, records: list[Record], source: Source, classes: list[str]) -> None:
-    """Write the kept images as the model's graph is given them, the phantoms' masks and `dataset.json`, uncompressed."""
-    kept = [record for record in records if record.verdict == KEPT]
-    counts = Counter(record.label for record in kept)
-    dataset = {
-        "source": source.name,
-        "synthetic": source.synthetic,
-        "classes": classes,
-        "counts": {label: counts[label] for label in classes},
-    }
+def write_images(path: Path, records: list[Record], source: Source, counts: dict[str, int]) -> None:
+    """Write the kept images as the model's graph reads them, the phantoms' masks and `dataset.json`, uncompressed."""
+    dataset = {"source": source.name, "synthetic": source.synthetic, "classes": list(counts), "counts": counts}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as images:
         _add(images, "dataset.json", json.dumps(dataset, indent=2).encode())
-        for record in kept:
-            look = properties_of(record)
-            _add(images, f"images/{record.sha256}.{look.extension}", look.stored.read_bytes())
-            mask = source.masks / record.found.file.name if source.masks else None
+        for record in records:
+            if record.status != KEPT:
+                continue
+            image = properties_of(record)
+            _add(images, f"images/{record.sha256}.{image.extension}", image.stored.read_bytes())
+            mask = source.masks / record.labelled_file.file.name if source.masks else None
             if mask and mask.exists():
                 _add(images, f"masks/{record.sha256}.png", mask.read_bytes())
 
 
 def _add(images: zipfile.ZipFile, name: str, data: bytes) -> None:
-    """Add a member with a fixed date, so that the same data gives the same archive."""
+    """Add a member with a fixed date, so that the same dataset gives the same archive."""
     images.writestr(zipfile.ZipInfo(name), data)

@@ -1,4 +1,4 @@
-"""Read one file: what it is, whether it can be used, and what its copies would share with it."""
+"""Inspect one file: decode it, quarantine it if it is unusable, and compute the properties that reveal its copies."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ class LabelledFile:
     """A file below a class folder.
 
     Attributes:
-        file: where it lies.
-        path: its name in the manifest, relative to the folder that holds the class folders.
-        label: its class.
+        file: Path on disk.
+        path: Path in the manifest, relative to the parent of the class folders.
+        label: Class name.
     """
 
     file: Path
@@ -31,16 +31,16 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class ImageProperties:
-    """What a readable image looks like.
+    """The properties of a readable image.
 
     Attributes:
-        width_px, height_px: its size as a person sees it.
-        mode, format: Pillow's, of the file that came.
-        brightness: mean grey level, 0-1.
-        stored: the file that holds the bytes for the model's graph.
-        extension: of those bytes.
-        pixel_hash: shared by images of identical pixels.
-        frequencies: float64 [8, 8], for the perceptual hash.
+        width_px, height_px: Size after EXIF rotation.
+        mode, format: Pillow's mode and format of the original file.
+        brightness: Mean grey level, 0-1.
+        stored: File with the encoded bytes for the model's graph.
+        extension: File name extension of these bytes.
+        pixel_hash: Hash of the pixels, equal for exact copies.
+        frequencies: DCT frequencies for the perceptual hash, float64 [8, 8].
     """
 
     width_px: int
@@ -56,59 +56,70 @@ class ImageProperties:
 
 @dataclass(frozen=True)
 class Record:
-    """One file of the manifest.
+    """One row of the manifest.
 
     Attributes:
-        found: the file.
-        sha256: of its bytes; empty where they cannot be read.
-        verdict: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`.
-        look: what it looks like; None where it is quarantined.
-        reason: why it is quarantined, in a sentence.
-        group: the group of near copies it is in, where it is kept.
+        labelled_file: File and its class.
+        sha256: SHA-256 of the file's bytes; empty if they cannot be read.
+        status: `kept`, `exact_copy`, `label_conflict` or `quarantined: <code>`; the manifest's column `verdict`.
+        properties: Properties of the image; None if the file is quarantined.
+        reason: Reason for the quarantine, in a sentence.
+        group: Group of near copies; None unless the file is kept.
     """
 
-    found: LabelledFile
+    labelled_file: LabelledFile
     sha256: str
-    verdict: str
-    look: ImageProperties | None = None
+    status: str
+    properties: ImageProperties | None = None
     reason: str = ""
     group: int | None = None
 
     @property
     def path(self) -> str:
-        return self.found.path
+        return self.labelled_file.path
 
     @property
     def label(self) -> str:
-        return self.found.label
+        return self.labelled_file.label
 
 
-def inspect_file(found: LabelledFile, converted: Path) -> Record:
-    """Read a file as the transformer would read it.
+def properties_of(record: Record) -> ImageProperties:
+    """Return the properties of a readable file.
+
+    Raises:
+        ValueError: The file is quarantined.
+    """
+    if record.properties is None:
+        raise ValueError(f"{record.path}: got status {record.status}, expected a readable image")
+    return record.properties
+
+
+def inspect_file(labelled_file: LabelledFile, converted: Path) -> Record:
+    """Decode a file as the transformer does.
 
     Args:
-        found: the file.
-        converted: the folder for images that the graph is given as PNG.
+        labelled_file: File to inspect.
+        converted: Folder for images that are re-encoded as PNG for the model's graph.
     """
     sha256 = ""
     try:
-        data = read_file(found.file)
+        data = read_file(labelled_file.file)
         sha256 = hashlib.sha256(data).hexdigest()
         image = read_image(data)
     except ImageError as error:
-        return Record(found, sha256, f"{QUARANTINED}: {error.code}", reason=str(error))
-    stored = found.file
+        return Record(labelled_file, sha256, f"{QUARANTINED}: {error.code}", reason=str(error))
+    stored = labelled_file.file
     if image.data is not data:
         stored = converted / sha256
         stored.write_bytes(image.data)
-    return Record(found, sha256, KEPT, _look(image, stored))
+    return Record(labelled_file, sha256, KEPT, _image_properties(image, stored))
 
 
 def read_file(file: Path) -> bytes:
     """Return the bytes of a regular file.
 
     Raises:
-        ImageError: `unreadable` (no regular file, no permission), or `too_large` (more than `MAX_FILE_BYTES`).
+        ImageError: `unreadable` (no regular file, no permission) or `too_large` (more than `MAX_FILE_BYTES`).
     """
     try:
         if not file.is_file():
@@ -120,12 +131,12 @@ def read_file(file: Path) -> bytes:
         raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
 
 
-def printable(name: str) -> str:
-    """Return a name that UTF-8 can hold: names from old archives may not be UTF-8."""
+def escape_non_utf8(name: str) -> str:
+    """Return a name that is valid UTF-8: names from old archives may not be."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _look(image: InputImage, stored: Path) -> ImageProperties:
+def _image_properties(image: InputImage, stored: Path) -> ImageProperties:
     return ImageProperties(
         width_px=image.width_px,
         height_px=image.height_px,

@@ -1,4 +1,4 @@
-"""The report of what came in: counts, a contact sheet, what may mislead a model, what was set aside."""
+"""Write the ingest report: counts, a contact sheet, possible shortcuts, duplicates and quarantined files."""
 
 import base64
 import io
@@ -12,9 +12,8 @@ from PIL import Image
 from brain_tumor.classes import class_order
 from brain_tumor.images import read_image
 from components.ingest.class_folders import FoundFiles
-from components.ingest.deduplicate import properties_of
 from components.ingest.near_copies import NearCopies
-from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, QUARANTINED, Record
+from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, QUARANTINED, Record, properties_of
 from components.ingest.shortcuts import find_shortcuts, plot_by_class
 from components.ingest.sources import Source
 from components.report import render
@@ -22,22 +21,22 @@ from components.report import render
 THUMBNAIL_PX = 96
 CONTACT_SHEET_IMAGES = 96
 MAX_EXAMPLES = 12
-VERDICTS = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
+STATUSES = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
 
 
 def write_report(path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source) -> None:
-    """Write the page for `records`, the kept ones of which `near` numbers in their order."""
-    kept = [record for record in records if record.verdict == KEPT]
+    """Write the HTML report; `near` describes the kept records, in their order."""
+    kept = [record for record in records if record.status == KEPT]
     classes = class_order({record.label for record in kept})
-    conflicts = sorted(_of(records, LABEL_CONFLICT), key=lambda record: properties_of(record).pixel_hash)
-    page = render(
+    conflicts = sorted(_with_status(records, LABEL_CONFLICT), key=lambda record: properties_of(record).pixel_hash)
+    html = render(
         "ingest/report.html",
         source=source.name,
         synthetic=source.synthetic,
         found=found,
         files=len(records),
         kept=len(kept),
-        verdicts=_count_verdicts(records),
+        statuses=_count_statuses(records),
         classes=[_count_class(label, records) for label in class_order({record.label for record in records})],
         groups=len(set(near.groups.tolist())),
         group_sizes=sorted(Counter(Counter(near.groups.tolist()).values()).items()),
@@ -46,43 +45,42 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
         shortcuts=find_shortcuts(kept, classes),
         plots=plot_by_class(kept, classes),
         formats=Counter((properties_of(record).format, properties_of(record).mode) for record in kept).most_common(),
-        cross_label_pairs=[
-            (_gallery_entry(kept[first]), _gallery_entry(kept[second]))
-            for first, second in near.cross_label_examples[:MAX_EXAMPLES]
+        cross_label_examples=[
+            (_gallery_entry(kept[first]), _gallery_entry(kept[second])) for first, second in near.cross_label_examples
         ],
         conflicts=[_gallery_entry(record) for record in conflicts[: 2 * MAX_EXAMPLES]],
-        quarantined=_reasons(_of(records, QUARANTINED)),
+        quarantined=_group_by_reason(_with_status(records, QUARANTINED)),
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(html, encoding="utf-8")
 
 
-def _of(records: list[Record], verdict: str) -> list[Record]:
-    return [record for record in records if record.verdict.startswith(verdict)]
+def _with_status(records: list[Record], status: str) -> list[Record]:
+    return [record for record in records if record.status.startswith(status)]
 
 
-def _count_verdicts(records: list[Record]) -> dict[str, int]:
-    return {verdict: len(_of(records, verdict)) for verdict in VERDICTS}
+def _count_statuses(records: list[Record]) -> dict[str, int]:
+    return {status: len(_with_status(records, status)) for status in STATUSES}
 
 
 def _count_class(label: str, records: list[Record]) -> dict[str, object]:
-    mine = [record for record in records if record.label == label]
-    groups = len({record.group for record in mine if record.verdict == KEPT})
-    return {"label": label, "files": len(mine), "groups": groups, **_count_verdicts(mine)}
+    members = [record for record in records if record.label == label]
+    groups = len({record.group for record in members if record.status == KEPT})
+    return {"label": label, "files": len(members), "groups": groups, **_count_statuses(members)}
 
 
 def _contact_sheet(label: str, kept: list[Record], at_most: int) -> dict[str, object]:
-    """Choose images of one class by chance, the same ones every time, in the manifest's order."""
-    mine = [record for record in kept if record.label == label]
-    chosen = np.random.default_rng(0).choice(len(mine), size=min(at_most, len(mine)), replace=False)
-    return {"label": label, "total": len(mine), "images": [_thumbnail(mine[index]) for index in sorted(chosen)]}
+    """Sample images of one class at random with a fixed seed, in the manifest's order."""
+    members = [record for record in kept if record.label == label]
+    sample = np.random.default_rng(0).choice(len(members), size=min(at_most, len(members)), replace=False)
+    return {"label": label, "total": len(members), "images": [_thumbnail(members[index]) for index in sorted(sample)]}
 
 
 def _gallery_entry(record: Record) -> dict[str, str]:
-    return {"label": record.label, "path": record.path, "image": _thumbnail(record)}
+    return {"label": record.label, "path": record.path, "thumbnail": _thumbnail(record)}
 
 
 def _thumbnail(record: Record) -> str:
-    """Return a small JPEG of a readable file as a `data:` address."""
+    """Return a small JPEG of a readable file as a `data:` URI."""
     pixels = read_image(properties_of(record).stored.read_bytes()).pixels
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
@@ -91,8 +89,8 @@ def _thumbnail(record: Record) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _reasons(quarantined: Iterable[Record]) -> list[dict[str, object]]:
-    """Gather the quarantined files by reason, the most frequent first."""
+def _group_by_reason(quarantined: Iterable[Record]) -> list[dict[str, object]]:
+    """Group the quarantined files by reason, most frequent first."""
     by_reason: dict[str, list[str]] = {}
     for record in quarantined:
         by_reason.setdefault(record.reason, []).append(record.path)

@@ -1,4 +1,4 @@
-"""A data set of phantoms, written as folders of classes."""
+"""Write a dataset of synthetic phantoms as class folders."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ MASKS_FOLDER = "masks"
 
 
 def write_phantoms(folder: Path, *, n: int, seed: int) -> None:
-    """Write `n` phantoms as `tumor/*.png` and `no_tumor/*.png`, and each lesion's mask as `masks/<same name>.png`.
+    """Write `n` phantoms as `tumor/*.png` and `no_tumor/*.png`, and lesion masks as `masks/<same name>.png`.
 
     The same seed gives the same bytes, and a larger `n` only adds images.
     """
     for name in ("tumor", "no_tumor", MASKS_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for index in with_progress(range(n), "drawn phantoms"):
+    for index in with_progress(range(n), "generated phantoms"):
         lesion = index % 2 == 0
         image, mask = make_phantom(np.random.default_rng([seed, index]), lesion=lesion)
         name = f"phantom-{index:05d}.png"

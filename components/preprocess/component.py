@@ -18,13 +18,13 @@ def preprocess(
     """Split by group, stratified by label, and write TFRecord shards.
 
     Args:
-        images: ingest's images.
-        manifest: ingest's manifest.
-        test_share: held out, as a share of every label's images.
-        validation_share: steers early stopping, as a share of what is not held out.
-        seed: of the split.
-        shards: the folder of shards.
-        splits: a CSV row for every image: sha256, group, label, split.
+        images: Images from ingest.
+        manifest: Manifest from ingest.
+        test_share: Fraction of each label's images for the held-out test set, 0-1.
+        validation_share: Fraction of the remaining images for validation (early stopping), 0-1.
+        seed: Seed of the split.
+        shards: Folder of TFRecord shards.
+        splits: CSV table with one row per image: sha256, group, label, split.
     """
     from pathlib import Path
 

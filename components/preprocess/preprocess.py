@@ -1,4 +1,4 @@
-"""Split the images by group and write what training reads."""
+"""Split the images by group and write the training shards."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ RECORDS_PER_SHARD = 1024
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One kept image of the manifest."""
+    """A manifest row of a kept image."""
 
     sha256: str
     group: int
@@ -35,37 +35,37 @@ def preprocess(
     validation_share: float = 0.15,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
-    """Split the manifest's kept images and write TFRecord shards of the training and validation parts.
+    """Split the manifest's kept images and write TFRecord shards of the splits `train` and `validation`.
 
     Args:
-        images_zip: ingest's images.
-        manifest_csv: ingest's manifest.
-        shards: the folder to write: `<split>-00000-of-00001.tfrecord` and dataset.json.
-        splits_csv: the table to write: sha256, group, label, split.
-        test_share: held out, as a share of every label's images.
-        validation_share: steers early stopping, as a share of what is not held out.
-        seed: of the split.
+        images_zip: Images from ingest.
+        manifest_csv: Manifest from ingest.
+        shards: Folder to write: `<split>-00000-of-00001.tfrecord` and dataset.json.
+        splits_csv: Table to write: sha256, group, label, split.
+        test_share: Fraction of each label's images for the held-out test set, 0-1.
+        validation_share: Fraction of the remaining images for validation, 0-1.
+        seed: Seed of the split.
 
     Returns:
-        How many images of each label each split holds: {split: {label: count}}.
+        The number of images: {split: {label: count}}.
 
     Raises:
-        InputError: a share outside (0, 1), or a label with too few groups to be in every split.
+        InputError: A fraction is outside (0, 1), or a label has too few groups for all splits.
     """
     for name, share in (("test_share", test_share), ("validation_share", validation_share)):
         if not 0 < share < 1:
-            raise InputError(f"{name} is {share}, wanted a share between 0 and 1")
-    items = read_manifest(manifest_csv)
-    samples = split_by_group(items, test_share=test_share, validation_share=validation_share, seed=seed)
+            raise InputError(f"{name}: got {share}, expected a fraction between 0 and 1")
+    rows = read_manifest(manifest_csv)
+    samples = split_by_group(rows, test_share=test_share, validation_share=validation_share, seed=seed)
     with ImagesZip(images_zip) as images, atomic_write(shards) as folder:
         folder.mkdir()
         classes = images.dataset["classes"]
         for split in ("train", "validation"):
             _write_shards(images, [sample for sample in samples if sample.split == split], classes, folder)
-        counts = _counts(samples, classes)
+        counts = _count_labels(samples, classes)
         dataset = images.dataset | {
             "counts": counts,
-            "fingerprint": _hash_lines(f"{item.sha256} {item.label}" for item in items),
+            "fingerprint": _hash_lines(f"{row.sha256} {row.label}" for row in rows),
             "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
         }
         (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n")
@@ -74,55 +74,56 @@ def preprocess(
 
 
 def read_manifest(manifest_csv: Path) -> list[ManifestRow]:
-    """Return the kept images, sorted by sha256: an order in which labels are mixed evenly."""
+    """Return the kept images, sorted by sha256, which mixes the labels."""
     with manifest_csv.open(newline="", encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table) if row["verdict"] == "kept"]
-    return sorted((ManifestRow(row["sha256"], int(row["group"]), row["label"]) for row in rows), key=lambda item: item.sha256)
+    return sorted((ManifestRow(row["sha256"], int(row["group"]), row["label"]) for row in rows), key=lambda row: row.sha256)
 
 
-def split_by_group(items: Sequence[ManifestRow], *, test_share: float, validation_share: float, seed: int) -> list[Sample]:
-    """Assign every image to a split: no group in two splits, every label in its share.
+def split_by_group(rows: Sequence[ManifestRow], *, test_share: float, validation_share: float, seed: int) -> list[Sample]:
+    """Assign every image to a split: no group is in two splits, and each label keeps its fractions.
 
-    Groups are drawn in the order of a keyed hash, so the split depends on the images and the seed alone. A group that
-    holds several labels (near copies that were labelled differently) counts for its most frequent one.
+    A keyed hash orders the groups, so the split depends only on the images and the seed. A group with several labels
+    (near copies with different labels) counts for its most frequent label.
 
     Raises:
-        InputError: a label has too few groups to be in every split.
+        InputError: A label has too few groups for all splits.
     """
+    # Not scikit-learn's StratifiedGroupKFold: its folds have equal sizes, and they depend on the numbers of the groups.
     groups: dict[int, list[ManifestRow]] = defaultdict(list)
-    for item in items:
-        groups[item.group].append(item)
+    for row in rows:
+        groups[row.group].append(row)
     by_label: dict[str, list[list[ManifestRow]]] = defaultdict(list)
     for members in groups.values():
-        labels = sorted(item.label for item in members)
+        labels = sorted(row.label for row in members)
         by_label[max(labels, key=labels.count)].append(members)
 
     samples = []
     for _, label_groups in sorted(by_label.items()):
         label_groups.sort(key=lambda members: _shuffle_key(members, seed))
         for members, split in zip(label_groups, _assign_splits(label_groups, test_share, validation_share), strict=True):
-            samples += [Sample(item.sha256, item.group, item.label, split) for item in members]
+            samples += [Sample(row.sha256, row.group, row.label, split) for row in members]
     _check_labels(samples)
     return sorted(samples, key=lambda sample: sample.sha256)
 
 
 def _check_labels(samples: list[Sample]) -> None:
     for label in sorted({sample.label for sample in samples}):
-        mine = [sample for sample in samples if sample.label == label]
-        groups, splits = {sample.group for sample in mine}, {sample.split for sample in mine}
+        members = [sample for sample in samples if sample.label == label]
+        groups, splits = {sample.group for sample in members}, {sample.split for sample in members}
         if splits != set(SPLITS):
             raise InputError(
-                f"class {label} has {len(mine)} images in {len(groups)} groups of near copies, too few to be in every split: "
-                f"at least one group of its own is needed for each of {', '.join(SPLITS)}"
+                f"class {label}: got {len(members)} images in {len(groups)} groups of near copies, "
+                f"expected at least one group of its own in each of {', '.join(SPLITS)}; add images"
             )
 
 
 def _shuffle_key(members: list[ManifestRow], seed: int) -> str:
-    return hashlib.sha256(f"{seed} {min(item.sha256 for item in members)}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed} {min(row.sha256 for row in members)}".encode()).hexdigest()
 
 
 def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validation_share: float) -> list[str]:
-    """Name a split for each group in order, passing over one that does not fit; the rest is for training."""
+    """Return the split of each group: fill `test`, then `validation`, skip groups that do not fit; the rest is `train`."""
     total = sum(map(len, groups))
     names = ["train"] * len(groups)
     test_room = round(test_share * total)
@@ -157,7 +158,7 @@ def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], 
         print(f"preprocess: {split} shard {shard + 1} of {shard_count} written", flush=True)
 
 
-def _counts(samples: list[Sample], classes: list[str]) -> dict[str, dict[str, int]]:
+def _count_labels(samples: list[Sample], classes: list[str]) -> dict[str, dict[str, int]]:
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
     for sample in samples:
         counts[sample.split][sample.label] += 1

@@ -1,4 +1,4 @@
-"""Small real files of labelled images."""
+"""Small datasets of real image files."""
 
 import csv
 import zipfile
@@ -15,7 +15,7 @@ from components.ingest.ingest import IngestSummary, ingest
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one ingest left, or would have left."""
+    """The outputs of one ingest."""
 
     images_zip: Path
     manifest_csv: Path
@@ -28,7 +28,7 @@ class Outputs:
         with self.manifest_csv.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def left_nothing(self) -> bool:
+    def are_absent(self) -> bool:
         return not self.manifest_csv.parent.exists() or not list(self.manifest_csv.parent.iterdir())
 
 
@@ -39,7 +39,7 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def texture(seed: int, *, side: int = 64) -> np.ndarray:
-    """An image of its own for each seed, uint8 [side, side, 3]: no two are near copies."""
+    """Return a different image for each seed, uint8 [side, side, 3]; no two are near copies."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 9), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
     return np.repeat(grey[..., None], 3, axis=2)
@@ -56,7 +56,7 @@ MakeSet = Callable[..., Path]
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> MakeSet:
-    """Write a set: `make_set("name", yes=3, no=2)` makes that many PNGs in each folder."""
+    """Write a dataset: `make_set("name", yes=3, no=2)` writes that many PNGs into each folder."""
 
     def make(name: str = "scans", **counts: int) -> Path:
         for place, (folder, count) in enumerate(counts.items()):

@@ -1,4 +1,4 @@
-"""Archives that a stranger made."""
+"""Unpacking of untrusted archives."""
 
 import io
 import tarfile
@@ -32,7 +32,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
-def test_unpacks_a_zip(tmp_path: Path) -> None:
+def test_zip_is_unpacked(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", **{"yes/": b"", "yes/a b.png": b"one", "no\\c.png": b"two"})
     unpack(archive, tmp_path / "out")
     assert (tmp_path / "out" / "yes" / "a b.png").read_bytes() == b"one"
@@ -40,7 +40,7 @@ def test_unpacks_a_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_unpacks_a_tar(tmp_path: Path, mode: str) -> None:
+def test_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
     archive = make_tar(tmp_path / "a.tar", (member("yes", tarfile.DIRTYPE), b""), (member("./yes/a.png"), b"one"), mode=mode)
     assert is_archive(archive)
     unpack(archive, tmp_path / "out")
@@ -48,69 +48,69 @@ def test_unpacks_a_tar(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../a.png", "yes/../../a.png", "/etc/a.png", "..\\a.png"])
-def test_refuses_a_path_that_leaves_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"a\.zip holds a path that leaves its folder"):
+def test_path_that_leaves_the_folder_is_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"a\.zip: got a path that leaves the folder"):
         unpack(make_zip(tmp_path / "a.zip", **{"yes/b.png": b"", name: b"bad"}), tmp_path / "out")
-    with pytest.raises(InputError, match=r"a\.tar holds a path that leaves its folder"):
+    with pytest.raises(InputError, match=r"a\.tar: got a path that leaves the folder"):
         unpack(make_tar(tmp_path / "a.tar", (member(name), b"bad")), tmp_path / "out")
     assert not list(tmp_path.rglob("a.png"))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_refuses_links_and_devices(tmp_path: Path, kind: bytes) -> None:
+def test_link_or_device_in_a_tar_is_rejected(tmp_path: Path, kind: bytes) -> None:
     archive = make_tar(tmp_path / "a.tar", (member("yes/a.png", kind, "/etc/passwd"), b""))
-    with pytest.raises(InputError, match="holds a link or a device: only files are unpacked"):
+    with pytest.raises(InputError, match="got a link or a device, expected files and folders only"):
         unpack(archive, tmp_path / "out")
 
 
-def test_refuses_a_link_in_a_zip(tmp_path: Path) -> None:
+def test_link_in_a_zip_is_rejected(tmp_path: Path) -> None:
     info = zipfile.ZipInfo("yes/a.png")
     info.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(InputError, match="holds a link"):
+    with pytest.raises(InputError, match="got a link"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
-def test_bounds_the_unpacked_size(tmp_path: Path) -> None:
+def test_unpacked_size_is_limited(tmp_path: Path) -> None:
     bomb = make_zip(tmp_path / "a.zip", **{f"yes/{index}.png": bytes(3_000_000) for index in range(4)})
     assert bomb.stat().st_size < 20_000
-    with pytest.raises(InputError, match=r"a\.zip unpacks to more than 10,000,000 bytes"):
+    with pytest.raises(InputError, match=r"a\.zip: got more data, expected at most 10,000,000 bytes unpacked"):
         unpack(bomb, tmp_path / "out", max_bytes=10_000_000)
     assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.png")) < 13_000_000
-    with pytest.raises(InputError, match="more than 5,000 bytes"):
+    with pytest.raises(InputError, match="at most 5,000 bytes"):
         unpack(make_tar(tmp_path / "a.tgz", (member("a"), bytes(9_000)), mode="w:gz"), tmp_path / "out", max_bytes=5_000)
 
 
-def test_bounds_the_count(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.zip holds more than 3 members"):
+def test_member_count_is_limited(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.zip: got more members, expected at most 3"):
         unpack(make_zip(tmp_path / "a.zip", **dict.fromkeys("abcd", b"")), tmp_path / "out", max_members=3)
     folders = [(member(name, tarfile.DIRTYPE), b"") for name in "abcd"]
-    with pytest.raises(InputError, match=r"a\.tar holds more than 3 members"):
+    with pytest.raises(InputError, match=r"a\.tar: got more members, expected at most 3"):
         unpack(make_tar(tmp_path / "a.tar", *folders), tmp_path / "out", max_members=3)
 
 
-def test_says_when_an_archive_is_damaged(tmp_path: Path) -> None:
+def test_damaged_archive_is_rejected_with_its_cause(tmp_path: Path) -> None:
     noise = bytes(range(256)) * 40
     archive = make_zip(tmp_path / "a.zip", **{"yes/a.png": noise})
     archive.write_bytes(archive.read_bytes().replace(b"\x01", b"\x02", 5))
-    with pytest.raises(InputError, match=r"^a\.zip cannot be unpacked, it is damaged: \w+$"):
+    with pytest.raises(InputError, match=r"^a\.zip: cannot unpack, the archive is damaged: \w+$"):
         unpack(archive, tmp_path / "out")
     cut = make_tar(tmp_path / "a.tgz", (member("yes/a.png"), noise), mode="w:gz")
     cut.write_bytes(cut.read_bytes()[:-60])
-    with pytest.raises(InputError, match=r"a\.tgz cannot be unpacked"):
+    with pytest.raises(InputError, match=r"a\.tgz: cannot unpack"):
         unpack(cut, tmp_path / "out")
 
 
-def test_names_no_member_in_an_error(tmp_path: Path) -> None:
+def test_error_contains_no_member_name(tmp_path: Path) -> None:
     long_name = "yes/John Doe " + "x" * 300
     for archive in (make_zip(tmp_path / "a.zip", **{long_name: b""}), make_tar(tmp_path / "a.tar", (member(long_name), b""))):
-        with pytest.raises(InputError, match="cannot be unpacked: File name too long") as raised:
+        with pytest.raises(InputError, match="cannot unpack: File name too long") as raised:
             unpack(archive, tmp_path / "out")
         assert "John" not in str(raised.value)
 
 
-def test_says_when_an_archive_is_encrypted(tmp_path: Path) -> None:
+def test_encrypted_archive_is_rejected(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", a=b"secret")
     data = bytearray(archive.read_bytes())
     data[6] |= 1

@@ -1,11 +1,10 @@
-"""Which file is of which class."""
+"""The class of every file, from its folder."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from brain_tumor.classes import class_order
 from brain_tumor.errors import InputError
 from components.ingest.class_folders import find_files
 from tests.components.ingest.conftest import MakeSet, save, texture, zip_folder
@@ -23,32 +22,27 @@ def labels(folder: Path) -> dict[str, str]:
         *((f"{name}{end}", name) for name in ("glioma", "meningioma", "pituitary") for end in ("", "_tumor", "-Tumor", " tumor")),
     ],
 )
-def test_the_class_table(tmp_path: Path, name: str, label: str) -> None:
+def test_folder_name_gives_the_class(tmp_path: Path, name: str, label: str) -> None:
     save(texture(0), tmp_path / name / "a.png")
     assert labels(tmp_path) == {f"{name}/a.png": label}
 
 
-def test_class_order() -> None:
-    assert class_order({"tumor", "no_tumor"}) == ["no_tumor", "tumor"]
-    assert class_order({"no_tumor", "glioma"}) == ["no_tumor", "glioma"]
-    assert class_order({"pituitary", "no_tumor", "glioma", "meningioma"}) == ["glioma", "meningioma", "no_tumor", "pituitary"]
-
-
-def test_an_unknown_folder_lists_what_was_found_and_what_is_known(make_set: MakeSet) -> None:
+def test_unknown_folder_error_lists_found_and_known_names(make_set: MakeSet) -> None:
     with pytest.raises(
-        InputError, match=r"unknown class: 'cat', 'dog'; class folders found: yes; known names: yes, tumor,.*pituitary_tumor"
+        InputError,
+        match=r"unknown class folder with images: 'cat', 'dog'; class folders found: yes; known names: yes,.*pituitary_tumor",
     ):
         find_files(make_set(yes=1, dog=1, cat=1))
 
 
-def test_images_without_a_folder_are_refused(make_set: MakeSet) -> None:
+def test_images_outside_class_folders_are_rejected(make_set: MakeSet) -> None:
     folder = make_set(yes=1, no=1)
     save(texture(5), folder / "loose.png")
-    with pytest.raises(InputError, match="unknown class: the top folder"):
+    with pytest.raises(InputError, match="unknown class folder with images: the top folder"):
         find_files(folder)
 
 
-def test_what_is_no_image_beside_the_class_folders_is_ignored(make_set: MakeSet) -> None:
+def test_other_files_outside_class_folders_are_ignored(make_set: MakeSet) -> None:
     folder = make_set(yes=1, no=1)
     (folder / "notes.txt").write_text("from the archive")
     (folder / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
@@ -58,29 +52,29 @@ def test_what_is_no_image_beside_the_class_folders_is_ignored(make_set: MakeSet)
     assert find_files(folder).ignored == 4
 
 
-def test_dicom_without_a_folder_is_refused(make_set: MakeSet) -> None:
+def test_dicom_outside_class_folders_is_rejected(make_set: MakeSet) -> None:
     folder = make_set(yes=1, no=1)
     (folder / "slice").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(InputError, match="unknown class: the top folder"):
+    with pytest.raises(InputError, match="unknown class folder with images: the top folder"):
         find_files(folder)
 
 
-def test_no_class_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no class folder"):
+def test_folder_without_class_folders_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no class folder; class folders found: none"):
         find_files(tmp_path)
 
 
-def test_tumor_and_a_subtype_exclude_each_other(make_set: MakeSet) -> None:
-    with pytest.raises(InputError, match="holds both: tumor, glioma, pituitary"):
+def test_tumor_mixed_with_subtypes_is_rejected(make_set: MakeSet) -> None:
+    with pytest.raises(InputError, match="got both `tumor` and its subtypes glioma, pituitary"):
         find_files(make_set(yes=1, no=1, glioma=1, pituitary_tumor=1))
 
 
-def test_two_subtypes_alone_are_refused(make_set: MakeSet) -> None:
-    with pytest.raises(InputError, match="a set of two classes holds `no_tumor`, this one holds glioma and meningioma"):
+def test_two_subtypes_alone_are_rejected(make_set: MakeSet) -> None:
+    with pytest.raises(InputError, match="got glioma and meningioma, expected `no_tumor` as one of two classes"):
         find_files(make_set(glioma=1, meningioma=1))
 
 
-def test_an_empty_subtype_folder_does_no_harm(make_set: MakeSet) -> None:
+def test_empty_subtype_folder_is_dropped(make_set: MakeSet) -> None:
     found = find_files(make_set(yes=1, no=1, glioma=0))
     assert [item.label for item in found.files] == ["no_tumor", "tumor"]
     assert found.empty == ["glioma"]
@@ -96,13 +90,13 @@ def test_split_folders_are_merged_and_stay_in_the_path(tmp_path: Path) -> None:
     }
 
 
-def test_a_copy_between_split_folders_is_no_nested_copy(tmp_path: Path) -> None:
+def test_copy_in_another_split_folder_is_kept(tmp_path: Path) -> None:
     for name in ("Training/yes/1.png", "Training/no/2.png", "Testing/yes/1.png"):
         save(texture("yes" in name), tmp_path / name)
     assert len(find_files(tmp_path).files) == 3
 
 
-def test_folders_above_and_below_the_class_folder(tmp_path: Path) -> None:
+def test_paths_start_at_the_class_folder_and_keep_folders_below_it(tmp_path: Path) -> None:
     for seed, name in enumerate(("a/b/yes/patient 1/1.png", "a/b/yes/1.png", "a/b/no/2.png")):
         save(texture(seed), tmp_path / name)
     assert list(labels(tmp_path)) == ["no/2.png", "yes/1.png", "yes/patient 1/1.png"]
@@ -113,7 +107,7 @@ def test_folders_above_and_below_the_class_folder(tmp_path: Path) -> None:
     [("",), ("scans/",), ("", "brain_tumor_dataset/"), ("data/", "data/more/copy/"), ("deep/er/", "deep/")],
     ids=["plain", "one top folder", "nested copy", "nested below a top folder", "nested the other way"],
 )
-def test_every_packing_gives_the_same_paths(make_set: MakeSet, tmp_path: Path, prefixes: tuple[str, ...]) -> None:
+def test_archive_layout_does_not_change_the_paths(make_set: MakeSet, tmp_path: Path, prefixes: tuple[str, ...]) -> None:
     folder = make_set(yes=2, no=2)
     unpacked = tmp_path / "unpacked"
     shutil.unpack_archive(zip_folder(folder, tmp_path / "set.zip", *prefixes), unpacked)
@@ -122,7 +116,7 @@ def test_every_packing_gives_the_same_paths(make_set: MakeSet, tmp_path: Path, p
     assert found.nested_copies == 4 * (len(prefixes) - 1)
 
 
-def test_a_nested_set_with_something_new_is_kept(make_set: MakeSet) -> None:
+def test_nested_copy_with_a_new_file_is_kept(make_set: MakeSet) -> None:
     folder = make_set(yes=2, no=2)
     for name in ("yes", "no"):
         shutil.copytree(folder / name, folder / "more" / name)
@@ -133,7 +127,7 @@ def test_a_nested_set_with_something_new_is_kept(make_set: MakeSet) -> None:
     assert len(find_files(folder).files) == 11
 
 
-def test_hidden_files_are_dropped_and_files_beside_the_classes_counted(make_set: MakeSet) -> None:
+def test_hidden_files_are_dropped_and_other_files_counted(make_set: MakeSet) -> None:
     folder = make_set(yes=1, no=1)
     for name in ("yes/._0.png", "yes/.DS_Store", "__MACOSX/yes/0.png", "no/Thumbs.db", "desktop.ini", ".git/yes/a.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From a set of files to images.zip, manifest and report."""
+"""From a dataset to images.zip, manifest and report."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ from tests.brain_tumor.test_images import huge_png
 from tests.components.ingest.conftest import MakeSet, Outputs, save, texture, zip_folder
 
 
-def test_writes_the_kept_images_and_one_row_a_file(make_set: MakeSet, outputs: Outputs) -> None:
+def test_kept_images_and_one_manifest_row_per_file_are_written(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=3, no=2)
     data = (folder / "no" / "0.png").read_bytes()
     summary = outputs.run(folder)
@@ -61,7 +61,7 @@ def test_two_runs_give_the_same_bytes(make_set: MakeSet, outputs: Outputs, tmp_p
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_an_image_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outputs: Outputs) -> None:
+def test_image_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     scan = save(texture(77), folder / "yes" / "scan.tif")
     outputs.run(folder)
@@ -71,7 +71,7 @@ def test_an_image_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outp
         np.testing.assert_array_equal(np.asarray(png), texture(77))
 
 
-def test_what_cannot_be_read_is_quarantined_with_its_reason(make_set: MakeSet, outputs: Outputs) -> None:
+def test_unreadable_files_are_quarantined_with_their_reason(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     (folder / "yes" / "empty.jpg").touch()
     (folder / "yes" / "words.jpg").write_text("no image")
@@ -91,27 +91,27 @@ def test_what_cannot_be_read_is_quarantined_with_its_reason(make_set: MakeSet, o
         "yes/words.jpg": "quarantined: not_an_image",
     }
     assert {(row["group"], row["width"], row["mode"], row["format"]) for row in bad.values()} == {("", "", "", "")}
-    assert summary.verdicts["quarantined: not_an_image"] == 2
+    assert summary.statuses["quarantined: not_an_image"] == 2
     page = outputs.report_html.read_text()
     assert "the file is empty (0 bytes)" in page
     assert "yes/broken.jpg" in page
 
 
-def test_exact_copies_leave_the_first_and_label_conflicts_leave_none(make_set: MakeSet, outputs: Outputs) -> None:
+def test_exact_copies_keep_the_first_and_label_conflicts_keep_none(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     save(texture(0), folder / "yes" / "copy.bmp")
     for name in ("yes/x.png", "yes/y.png", "no/z.gif"):
         save(texture(500), folder / name)
     summary = outputs.run(folder)
-    verdicts = {row["path"]: row["verdict"] for row in outputs.rows()}
-    assert verdicts["yes/0.png"] == "kept"
-    assert verdicts["yes/copy.bmp"] == "exact_copy"
-    assert {verdicts[name] for name in ("yes/x.png", "yes/y.png", "no/z.gif")} == {"label_conflict"}
-    assert summary.verdicts == {"kept": 4, "label_conflict": 3, "exact_copy": 1}
-    assert "The same pixels under two labels" in outputs.report_html.read_text()
+    statuses = {row["path"]: row["verdict"] for row in outputs.rows()}
+    assert statuses["yes/0.png"] == "kept"
+    assert statuses["yes/copy.bmp"] == "exact_copy"
+    assert {statuses[name] for name in ("yes/x.png", "yes/y.png", "no/z.gif")} == {"label_conflict"}
+    assert summary.statuses == {"kept": 4, "label_conflict": 3, "exact_copy": 1}
+    assert "Exact copies with different labels" in outputs.report_html.read_text()
 
 
-def test_near_copies_share_a_group_and_a_pair_across_labels_is_reported(make_set: MakeSet, outputs: Outputs) -> None:
+def test_near_copies_share_a_group_and_cross_label_pairs_are_reported(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     brighter = np.clip(texture(0).astype(int) + 5, 0, 255).astype(np.uint8)
     save(np.ascontiguousarray(np.rot90(brighter)), folder / "yes" / "turned.png")
@@ -126,46 +126,50 @@ def test_near_copies_share_a_group_and_a_pair_across_labels_is_reported(make_set
         "yes/mirrored.png": "0",
         "yes/turned.png": "2",
     }
-    assert (summary.near_pairs, summary.near_pairs_across_labels, summary.groups) == (2, 1, 4)
+    assert (summary.near_pairs, summary.cross_label_pairs, summary.groups) == (2, 1, 4)
     page = outputs.report_html.read_text()
-    assert "Near copies under two labels" in page
+    assert "Near copies with different labels" in page
     assert page.count("yes/mirrored.png") == 1
 
 
 @pytest.mark.parametrize(
-    ("counts", "says"),
+    ("counts", "message"),
     [
-        ({"yes": 3}, "found 1: 3 of 3 files can be used, tumor 3"),
+        ({"yes": 3}, "got 1, expected at least 2; 3 of 3 files can be used, tumor 3"),
         ({"yes": 3, "no": 0}, "tumor 3, empty class folder no"),
-        ({"yes": 1}, "found 1: 1 of 1 files can be used, tumor 1"),
-        ({"yes": 0, "no": 0}, "found 0: 0 of 0 files"),
+        ({"yes": 1}, "got 1, expected at least 2; 1 of 1 files can be used, tumor 1"),
+        ({"yes": 0, "no": 0}, "got 0, expected at least 2; 0 of 0 files"),
     ],
-    ids=["one class", "an empty class", "one image in all", "nothing"],
+    ids=["one class", "an empty class", "a single image", "no image"],
 )
-def test_refuses_fewer_than_two_classes(make_set: MakeSet, outputs: Outputs, counts: dict[str, int], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_fewer_than_two_classes_are_rejected(make_set: MakeSet, outputs: Outputs, counts: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         outputs.run(make_set(**counts))
-    assert outputs.left_nothing()
+    assert outputs.are_absent()
 
 
-def test_refuses_a_class_of_which_nothing_can_be_read(make_set: MakeSet, outputs: Outputs) -> None:
+def test_class_without_a_readable_file_is_rejected(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=0)
     (folder / "no" / "a.jpg").write_text("words")
-    with pytest.raises(InputError, match=r"found 1: 2 of 3 files can be used, tumor 2, quarantined: not_an_image 1"):
+    with pytest.raises(
+        InputError, match=r"got 1, expected at least 2; 2 of 3 files can be used, tumor 2, quarantined: not_an_image 1"
+    ):
         outputs.run(folder)
 
 
-def test_a_failure_at_the_end_leaves_nothing(make_set: MakeSet, outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_in_the_last_output_leaves_no_output(
+    make_set: MakeSet, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "write_report", fail)
     with pytest.raises(OSError, match="disk full"):
         outputs.run(make_set(yes=2, no=2))
-    assert outputs.left_nothing()
+    assert outputs.are_absent()
 
 
-def test_odd_file_names_reach_the_manifest_and_stay_out_of_the_log(
+def test_unusual_file_names_are_in_the_manifest_and_not_in_the_log(
     make_set: MakeSet, outputs: Outputs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = make_set(yes=2, no=2)
@@ -179,7 +183,7 @@ def test_odd_file_names_reach_the_manifest_and_stay_out_of_the_log(
     assert not re.search(r"png|Müller|scans", printed)
 
 
-def test_says_how_far_it_is_every_so_often(
+def test_progress_is_printed_at_intervals(
     make_set: MakeSet, outputs: Outputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
@@ -187,7 +191,7 @@ def test_says_how_far_it_is_every_so_often(
     assert re.findall(r"read files (\d) of 4", capsys.readouterr().out) == ["1", "2", "3", "4"]
 
 
-def test_phantoms_come_with_their_masks_and_say_what_they_are(outputs: Outputs) -> None:
+def test_phantoms_have_masks_and_are_marked_synthetic(outputs: Outputs) -> None:
     summary = outputs.run("synthetic://?n=12&seed=3")
     assert summary.synthetic
     assert summary.counts == {"no_tumor": 6, "tumor": 6}
@@ -202,14 +206,14 @@ def test_phantoms_come_with_their_masks_and_say_what_they_are(outputs: Outputs) 
     assert "They prove nothing about accuracy" in outputs.report_html.read_text()
 
 
-def test_the_report_is_one_small_page(make_set: MakeSet, outputs: Outputs) -> None:
+def test_report_is_one_small_self_contained_file(make_set: MakeSet, outputs: Outputs) -> None:
     outputs.run(make_set(yes=3, no=3))
     page = outputs.report_html.read_text()
     assert len(page) < 2_000_000
     assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
 
 
-def test_starts_fast_and_without_tensorflow() -> None:
+def test_import_is_fast_and_without_tensorflow() -> None:
     code = """
 import sys, time, components.ingest.ingest
 late = ("tensorflow", "matplotlib", "scipy", "fsspec", "kagglehub")
@@ -220,11 +224,11 @@ print([name for name in late if name in sys.modules], time.process_time() < 2)
 
 
 @pytest.mark.realdata
-def test_navoneel(realdata: Path, outputs: Outputs, tmp_path: Path) -> None:
+def test_navoneel_folder_and_archive_give_the_known_counts(realdata: Path, outputs: Outputs, tmp_path: Path) -> None:
     summary = outputs.run(realdata / "navoneel")
-    assert (summary.files, summary.kept, summary.verdicts["exact_copy"]) == (253, 228, 25)
+    assert (summary.files, summary.kept, summary.statuses["exact_copy"]) == (253, 228, 25)
     assert summary.counts == {"no_tumor": 87, "tumor": 141}
-    assert (summary.groups, summary.near_pairs_across_labels) == (206, 0)
+    assert (summary.groups, summary.cross_label_pairs) == (206, 0)
     page = outputs.report_html.read_text()
     assert "A tumor image is larger than a random no_tumor image" in page
     archive = zip_folder(realdata / "navoneel", tmp_path / "archive.zip", "", "brain_tumor_dataset/")
@@ -234,8 +238,8 @@ def test_navoneel(realdata: Path, outputs: Outputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-def test_sartaj(realdata: Path, outputs: Outputs) -> None:
+def test_sartaj_has_four_classes_and_cross_label_pairs(realdata: Path, outputs: Outputs) -> None:
     summary = outputs.run(realdata / "sartaj4-subset")
     assert summary.classes == ["glioma", "meningioma", "no_tumor", "pituitary"]
     assert summary.files == 800
-    assert summary.near_pairs_across_labels > 0
+    assert summary.cross_label_pairs > 0

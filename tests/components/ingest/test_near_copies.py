@@ -1,4 +1,4 @@
-"""Exact and near copies."""
+"""Pixel hashes, perceptual hashes and groups of near copies."""
 
 import itertools
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.components.ingest.conftest import texture
 ORIENTATIONS = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
 
 
-def turned(pixels: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+def reorient(pixels: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, turns))
 
 
@@ -22,15 +22,15 @@ def find(images: list[np.ndarray], labels: str = "") -> NearCopies:
     return find_near_copies(np.array([low_frequencies(pixels) for pixels in images]), list(labels or "a" * len(images)))
 
 
-def test_pixel_hash_tells_shape_and_values_apart() -> None:
+def test_pixel_hash_depends_on_shape_and_values() -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert pixel_hash(pixels) == pixel_hash(pixels.copy())
     assert pixel_hash(pixels) == pixel_hash(np.asfortranarray(pixels))
     assert len({pixel_hash(each) for each in (pixels, pixels.reshape(4, 2, 3), pixels + 1)}) == 3
 
 
-def test_hash_is_imagehashs() -> None:
-    """The bits that imagehash 4.3 documents: scipy's DCT-II over both axes, 8 x 8, against their median."""
+def test_perceptual_hash_equals_imagehash() -> None:
+    """Compare with the definition in imagehash 4.3: scipy's DCT-II over both axes, 8 x 8 frequencies against their median."""
     from scipy.fft import dct
 
     pixels = texture(3)
@@ -42,35 +42,35 @@ def test_hash_is_imagehashs() -> None:
 
 
 @pytest.mark.parametrize(("turns", "mirrored"), ORIENTATIONS)
-def test_each_orientation_is_one_column(turns: int, mirrored: bool) -> None:
-    """Turning the image gives a hash that the image's own eight hold already."""
+def test_each_orientation_is_one_of_the_eight_hashes(turns: int, mirrored: bool) -> None:
+    """The hash of a rotated or mirrored image is among the eight hashes of the original."""
     here = perceptual_hashes(low_frequencies(texture(1, side=96))[None])[0]
-    there = perceptual_hashes(low_frequencies(turned(texture(1, side=96), turns, mirrored))[None])[0, 0]
+    there = perceptual_hashes(low_frequencies(reorient(texture(1, side=96), turns, mirrored))[None])[0, 0]
     assert np.bitwise_count(here ^ there).min() <= 1
     assert len(set(here.tolist())) == 8
 
 
 @pytest.mark.parametrize(("turns", "mirrored"), ORIENTATIONS)
-def test_finds_a_turned_brighter_smaller_copy(turns: int, mirrored: bool) -> None:
-    copy = np.asarray(Image.fromarray(turned(texture(0) // 2 + 40, turns, mirrored)).resize((50, 50)))
+def test_rotated_brighter_smaller_copy_is_found(turns: int, mirrored: bool) -> None:
+    copy = np.asarray(Image.fromarray(reorient(texture(0) // 2 + 40, turns, mirrored)).resize((50, 50)))
     near = find([texture(0), texture(1), copy], "aab")
     assert near.groups.tolist() == [0, 1, 0]
     assert (near.pairs, near.cross_label_pairs, near.cross_label_examples) == (1, 1, [(0, 2)])
 
 
-def test_different_images_are_alone() -> None:
+def test_different_images_form_groups_of_one() -> None:
     near = find([texture(seed) for seed in range(60)])
     assert near.groups.tolist() == list(range(60))
     assert near.pairs == 0
 
 
-def test_blank_images_are_near_nothing() -> None:
+def test_blank_images_have_no_near_copies() -> None:
     blank = [np.full((64, 64, 3), level, np.uint8) for level in (0, 0, 200)]
     assert find([*blank, texture(0)]).groups.tolist() == [0, 1, 2, 3]
 
 
-def test_a_chain_is_one_group_across_blocks() -> None:
-    """Each differs from the one before by four bits, so the ends are far apart."""
+def test_chain_of_near_copies_is_one_group_across_blocks() -> None:
+    """Each hash differs from the previous one in four bits, so the ends differ in eight."""
     frequencies = np.random.default_rng(0).standard_normal((2 * BLOCK + 50, 8, 8))
     chain = [5, BLOCK + 7, 2 * BLOCK + 40]
     order = np.argsort(frequencies[chain[0]], axis=None)
@@ -86,14 +86,14 @@ def test_a_chain_is_one_group_across_blocks() -> None:
     assert firsts == sorted(firsts)
 
 
-def test_all_alike_stays_one_group() -> None:
+def test_identical_images_form_one_group() -> None:
     frequencies = np.repeat(np.random.default_rng(0).standard_normal((1, 8, 8)), 2 * BLOCK, axis=0)
     near = find_near_copies(frequencies, ["a"] * (2 * BLOCK))
     assert not near.groups.any()
     assert near.pairs == BLOCK * (2 * BLOCK - 1)
 
 
-def test_nothing_at_all() -> None:
+def test_no_images_give_no_pairs() -> None:
     assert find_near_copies(np.empty((0, 8, 8)), []).pairs == 0
 
 

@@ -1,4 +1,4 @@
-"""What the user may name."""
+"""Folders, archives and URIs as sources."""
 
 import functools
 import http.server
@@ -23,7 +23,7 @@ def scratch(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a server of tmp_path/served on this machine."""
+    """The URL of a local server for tmp_path/served."""
     (tmp_path / "served").mkdir()
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -38,58 +38,58 @@ def server(tmp_path: Path) -> Iterator[str]:
         served.shutdown()
 
 
-def test_a_folder_is_read_where_it_lies_and_named_without_its_parents(make_set: MakeSet, scratch: Path) -> None:
+def test_folder_is_read_in_place_and_named_without_its_parents(make_set: MakeSet, scratch: Path) -> None:
     folder = make_set(yes=1, no=1)
     source = fetch(f"{folder}/", scratch)
     assert (source.folder, source.name, source.synthetic) == (folder, "scans", False)
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "message"),
     [
-        ("", "no source is given"),
+        ("", "source: got an empty value"),
         ("/nowhere/at/all", "no such folder or archive: /nowhere/at/all"),
-        ("ftp://host/set.zip", r"unknown kind of address ftp://; known are a folder, .*s3://.*kaggle://, synthetic://"),
-        ("synthetic://?n=many", "cannot read synthetic://\\?n=many: write synthetic://"),
-        ("synthetic://?n=-4", "whole numbers"),
-        ("synthetic://?n=", "whole numbers"),
-        ("synthetic://?count=400", "cannot read"),
-        ("synthetic://400", "cannot read"),
-        ("synthetic://?n=9", "cannot draw 9 phantoms: n is from 10 to 100,000"),
-        ("synthetic://?n=1000000000", "cannot draw"),
+        ("ftp://host/set.zip", r"source: got ftp://, expected a folder, .*s3://.*kaggle://, synthetic://"),
+        ("synthetic://?n=many", "got synthetic://\\?n=many, expected synthetic://"),
+        ("synthetic://?n=-4", "integers"),
+        ("synthetic://?n=", "integers"),
+        ("synthetic://?count=400", "got synthetic://"),
+        ("synthetic://400", "got synthetic://"),
+        ("synthetic://?n=9", "got n=9, expected 10 to 100,000 phantoms"),
+        ("synthetic://?n=1000000000", "got n=1000000000"),
         ("synthetic://?n=" + "9" * 5000, "cannot read synthetic://"),
         ("~nosuchuser/scans", "cannot read ~nosuchuser/scans: RuntimeError"),
         ("x" * 5000, "cannot read x+: OSError"),
         ("https://[host/set.zip", "cannot read https://"),
-        ("kaggle://only-a-name", "write kaggle://owner/name"),
-        ("kaggle://owner/../../etc", "write kaggle://owner/name"),
+        ("kaggle://only-a-name", "expected kaggle://owner/name"),
+        ("kaggle://owner/../../etc", "expected kaggle://owner/name"),
     ],
 )
-def test_refuses_with_a_sentence(source: str, says: str, outputs: Outputs) -> None:
-    with pytest.raises(InputError, match=says):
+def test_unusable_source_is_rejected_with_its_reason(source: str, message: str, outputs: Outputs) -> None:
+    with pytest.raises(InputError, match=message):
         outputs.run(source)
-    assert outputs.left_nothing()
+    assert outputs.are_absent()
 
 
-def test_refuses_a_file_that_is_no_archive(tmp_path: Path, scratch: Path) -> None:
+def test_file_that_is_no_archive_is_rejected(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "scan.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"scan\.png is neither a folder nor a zip or tar archive"):
+    with pytest.raises(InputError, match=r"got scan\.png, expected a folder, or a zip or tar archive"):
         fetch(str(tmp_path / "scan.png"), scratch)
 
 
-def test_an_archive_is_told_by_content(make_set: MakeSet, tmp_path: Path, scratch: Path) -> None:
+def test_archive_is_detected_by_content(make_set: MakeSet, tmp_path: Path, scratch: Path) -> None:
     archive = zip_folder(make_set(yes=1, no=1), tmp_path / "download", "top/")
     assert [found.path for found in find_files(fetch(str(archive), scratch).folder).files] == ["no/0.png", "yes/0.png"]
 
 
-def test_phantoms_default_and_named_in_full(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PHANTOMS", {"n": 12, "seed": 0})
+def test_synthetic_uses_the_defaults_and_names_them_in_full(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PHANTOM_DEFAULTS", {"n": 12, "seed": 0})
     source = fetch("synthetic://", scratch)
     assert (source.name, source.masks) == ("synthetic://?n=12&seed=0", source.folder / "masks")
     assert len(find_files(source.folder, skip=source.masks).files) == 12
 
 
-def test_downloads_an_archive_and_keeps_its_signature_out_of_the_name(
+def test_name_of_a_downloaded_archive_contains_no_signature(
     server: str, make_set: MakeSet, tmp_path: Path, scratch: Path
 ) -> None:
     zip_folder(make_set(yes=1, no=1), tmp_path / "served" / "set.zip", "")
@@ -98,23 +98,23 @@ def test_downloads_an_archive_and_keeps_its_signature_out_of_the_name(
     assert len(find_files(source.folder).files) == 2
 
 
-def test_a_failed_download_says_why_without_credentials(server: str, scratch: Path) -> None:
-    address = server.replace("http://", "http://user:password@")
+def test_failed_download_names_the_cause_without_credentials(server: str, scratch: Path) -> None:
+    url = server.replace("http://", "http://user:password@")
     with pytest.raises(InputError, match=r"cannot download http://127\.0\.0\.1/gone\.zip: FileNotFoundError") as caught:
-        fetch(f"{address}/gone.zip?token=secret", scratch)
+        fetch(f"{url}/gone.zip?token=secret", scratch)
     assert "secret" not in str(caught.value)
     assert "password" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_a_download_that_is_no_archive(server: str, tmp_path: Path, scratch: Path) -> None:
+def test_download_that_is_no_archive_is_rejected(server: str, tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "served" / "page.zip").write_text("<html>sign in</html>")
-    with pytest.raises(InputError, match=r"page\.zip is neither"):
+    with pytest.raises(InputError, match=r"got page\.zip, expected a folder, or a zip or tar archive"):
         fetch(f"{server}/page.zip", scratch)
 
 
-def test_a_prefix_is_downloaded_as_a_folder(make_set: MakeSet, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsspec's store in memory stands in for S3: the calls are the same."""
+def test_prefix_is_downloaded_as_a_folder(make_set: MakeSet, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec's in-memory store replaces S3: the calls are the same."""
     import fsspec
 
     memory = fsspec.filesystem("memory")
@@ -123,11 +123,11 @@ def test_a_prefix_is_downloaded_as_a_folder(make_set: MakeSet, scratch: Path, mo
     source = fetch("memory://bucket/scans/", scratch)
     assert [found.path for found in find_files(source.folder).files] == ["no/0.png", "yes/0.png", "yes/1.png"]
     monkeypatch.setattr(sources, "MAX_MEMBERS", 2)
-    with pytest.raises(InputError, match="too much to download: at most 2 files"):
+    with pytest.raises(InputError, match="got more data, expected at most 2 files"):
         fetch("memory://bucket/scans/", scratch)
 
 
-def test_kaggle_failures_are_one_line(monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
+def test_kaggle_error_is_one_line_without_credentials(monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
     import kagglehub
 
     def fail(_handle: str) -> str:
@@ -137,5 +137,5 @@ def test_kaggle_failures_are_one_line(monkeypatch: pytest.MonkeyPatch, scratch: 
     with pytest.raises(InputError) as caught:
         fetch("kaggle://owner/name", scratch)
     assert str(caught.value) == (
-        "cannot download kaggle://owner/name: OSError: 403 Client Error. for url: https://www.kaggle.com/api now"
+        "source: cannot download kaggle://owner/name: OSError: 403 Client Error. for url: https://www.kaggle.com/api now"
     )

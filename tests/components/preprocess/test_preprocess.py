@@ -1,3 +1,5 @@
+"""Split by group and training shards."""
+
 import csv
 import hashlib
 import json
@@ -12,73 +14,76 @@ from components.preprocess.preprocess import ManifestRow, preprocess, read_manif
 from tests.conftest import DataSet
 
 
-def items(groups: dict[str, list[int]]) -> list[ManifestRow]:
-    """Items by label and the sizes of its groups; every sha256 is a real one of its own."""
-    made, group = [], 0
+def manifest_rows(groups: dict[str, list[int]]) -> list[ManifestRow]:
+    """Return rows for each label and its group sizes; every sha256 is real and unique."""
+    rows, group = [], 0
     for label, sizes in groups.items():
         for size in sizes:
-            made += [ManifestRow(hashlib.sha256(f"{group} {copy}".encode()).hexdigest(), group, label) for copy in range(size)]
+            rows += [ManifestRow(hashlib.sha256(f"{group} {copy}".encode()).hexdigest(), group, label) for copy in range(size)]
             group += 1
-    return made
+    return rows
 
 
-def splits(made: list[ManifestRow], seed: int = 0) -> dict[str, str]:
-    return {sample.sha256: sample.split for sample in split_by_group(made, test_share=0.2, validation_share=0.15, seed=seed)}
+def splits(rows: list[ManifestRow], seed: int = 0) -> dict[str, str]:
+    return {sample.sha256: sample.split for sample in split_by_group(rows, test_share=0.2, validation_share=0.15, seed=seed)}
 
 
-def shares(made: list[ManifestRow], split_of: dict[str, str], label: str) -> dict[str, float]:
-    of_label = [split_of[item.sha256] for item in made if item.label == label]
+def fractions(rows: list[ManifestRow], split_of: dict[str, str], label: str) -> dict[str, float]:
+    of_label = [split_of[row.sha256] for row in rows if row.label == label]
     return {split: of_label.count(split) / len(of_label) for split in ("train", "validation", "test")}
 
 
-def test_every_label_is_split_in_its_shares_and_no_group_in_two() -> None:
-    made = items({"no_tumor": [1] * 60 + [2] * 10 + [5] * 4, "tumor": [1] * 150 + [3] * 10})
-    split_of = splits(made)
+def test_labels_keep_their_fractions_and_groups_stay_whole() -> None:
+    rows = manifest_rows({"no_tumor": [1] * 60 + [2] * 10 + [5] * 4, "tumor": [1] * 150 + [3] * 10})
+    split_of = splits(rows)
 
     for label in ("no_tumor", "tumor"):
-        assert shares(made, split_of, label) == pytest.approx({"train": 0.68, "validation": 0.12, "test": 0.2}, abs=0.01)
+        assert fractions(rows, split_of, label) == pytest.approx({"train": 0.68, "validation": 0.12, "test": 0.2}, abs=0.01)
     splits_of_group = defaultdict(set)
-    for item in made:
-        splits_of_group[item.group].add(split_of[item.sha256])
+    for row in rows:
+        splits_of_group[row.group].add(split_of[row.sha256])
     assert {len(splits) for splits in splits_of_group.values()} == {1}
 
 
-def test_split_depends_on_images_and_seed_alone() -> None:
-    made = items({"no_tumor": [1, 2, 3] * 10, "tumor": [1] * 40})
-    split_of = splits(made)
-    assert splits(made[::-1]) == split_of
-    assert splits(made, seed=1) != split_of
+def test_split_depends_only_on_images_and_seed() -> None:
+    rows = manifest_rows({"no_tumor": [1, 2, 3] * 10, "tumor": [1] * 40})
+    split_of = splits(rows)
+    assert splits(rows[::-1]) == split_of
+    assert splits(rows, seed=1) != split_of
 
 
 def test_group_with_two_labels_stays_together() -> None:
-    made = items({"glioma": [1] * 20, "meningioma": [1] * 20})
-    twin = ManifestRow(hashlib.sha256(b"twin").hexdigest(), made[0].group, "meningioma")
-    split_of = splits([*made, twin])
-    assert split_of[twin.sha256] == split_of[made[0].sha256]
+    rows = manifest_rows({"glioma": [1] * 20, "meningioma": [1] * 20})
+    twin = ManifestRow(hashlib.sha256(b"twin").hexdigest(), rows[0].group, "meningioma")
+    split_of = splits([*rows, twin])
+    assert split_of[twin.sha256] == split_of[rows[0].sha256]
 
 
 @pytest.mark.parametrize("sizes", [[1, 1, 1], [1, 1, 100], [40, 50, 60], [1, 2, 3, 50]])
-def test_few_or_large_groups_still_reach_every_split(sizes: list[int]) -> None:
-    made = items({"no_tumor": sizes, "tumor": [1] * 20})
-    split_of = splits(made)
-    assert {split_of[item.sha256] for item in made if item.label == "no_tumor"} == {"train", "validation", "test"}
+def test_few_or_large_groups_are_in_every_split(sizes: list[int]) -> None:
+    rows = manifest_rows({"no_tumor": sizes, "tumor": [1] * 20})
+    split_of = splits(rows)
+    assert {split_of[row.sha256] for row in rows if row.label == "no_tumor"} == {"train", "validation", "test"}
 
 
-def test_label_in_two_groups_is_refused() -> None:
-    with pytest.raises(InputError, match=r"class no_tumor has 7 images in 2 groups of near copies, too few to be in every split"):
-        splits(items({"no_tumor": [3, 4], "tumor": [1] * 20}))
+def test_label_with_two_groups_is_rejected() -> None:
+    with pytest.raises(
+        InputError,
+        match=r"class no_tumor: got 7 images in 2 groups of near copies, expected at least one group of its own in each of train",
+    ):
+        splits(manifest_rows({"no_tumor": [3, 4], "tumor": [1] * 20}))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
-def test_share_out_of_range_is_refused_and_nothing_written(phantoms: DataSet, tmp_path: Path, share: float) -> None:
-    with pytest.raises(InputError, match=f"test_share is {share}, wanted a share between 0 and 1"):
+def test_fraction_out_of_range_is_rejected_and_nothing_written(phantoms: DataSet, tmp_path: Path, share: float) -> None:
+    with pytest.raises(InputError, match=f"test_share: got {share}, expected a fraction between 0 and 1"):
         preprocess(
             phantoms.images_zip, phantoms.manifest_csv, shards=tmp_path / "s", splits_csv=tmp_path / "s.csv", test_share=share
         )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shards_hold_the_very_bytes_of_their_split(phantoms: DataSet) -> None:
+def test_shards_contain_the_unchanged_bytes_of_their_split(phantoms: DataSet) -> None:
     import tensorflow as tf
 
     with phantoms.splits_csv.open() as table:
@@ -98,7 +103,7 @@ def test_shards_hold_the_very_bytes_of_their_split(phantoms: DataSet) -> None:
     }
 
 
-def test_fingerprints_are_over_the_sorted_lines(phantoms: DataSet) -> None:
+def test_fingerprints_hash_the_sorted_lines(phantoms: DataSet) -> None:
     def hashed(lines: list[str]) -> str:
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
@@ -106,14 +111,14 @@ def test_fingerprints_are_over_the_sorted_lines(phantoms: DataSet) -> None:
     rows = [line.split(",") for line in phantoms.splits_csv.read_text().splitlines()[1:]]
     assert description["fingerprint"] == hashed([f"{sha256} {label}\n" for sha256, _, label, _ in rows])
     assert description["split_fingerprint"] == hashed([f"{sha256} {split}\n" for sha256, _, _, split in rows])
-    assert [item.sha256 for item in read_manifest(phantoms.manifest_csv)] == [row[0] for row in rows]
+    assert [row.sha256 for row in read_manifest(phantoms.manifest_csv)] == [row[0] for row in rows]
 
 
-def test_label_that_lies_only_in_groups_of_another_is_refused() -> None:
-    made = items({"glioma": [1] * 20, "no_tumor": [1] * 20})
+def test_label_only_in_groups_of_another_label_is_rejected() -> None:
+    rows = manifest_rows({"glioma": [1] * 20, "no_tumor": [1] * 20})
     twins = [ManifestRow(hashlib.sha256(f"twin {index}".encode()).hexdigest(), index, "meningioma") for index in range(4)]
-    with pytest.raises(InputError, match="class meningioma has 4 images in 4 groups of near copies, too few"):
-        splits([*made, *twins])
+    with pytest.raises(InputError, match="class meningioma: got 4 images in 4 groups of near copies, expected at least one"):
+        splits([*rows, *twins])
 
 
 def test_repeated_run_writes_the_same_bytes(phantoms: DataSet, tmp_path: Path) -> None:
