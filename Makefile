@@ -9,6 +9,7 @@ TOOLS := $(VENV)/.tools
 LINT := .venv-lint
 LINTERS := $(LINT)/.ready
 DOCS := .venv-docs
+SPHINX := $(DOCS)/.ready
 EXTRAS := train serving ui
 IMAGES := components serving ui
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -19,7 +20,7 @@ DEPLOY = @test -n "$(NAMESPACE)" || { echo "give the namespace: make $@ NAMESPAC
 TAKE_OVER = $(if $(FORCE),--force)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile deploy promote rollback lock images version-set clean help
+.PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment docs compile deploy promote rollback lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
 	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
@@ -72,6 +73,9 @@ lint-deployment: $(TOOLS) $(LINTERS)
 	$(BIN)/python -m tests.manifests.render $(LINT)/pods
 	$(LINT)/bin/checkov --config-file .checkov.yaml --directory $(LINT)/pods
 
+docs: $(SPHINX) ## build the documentation site, docs/_build/index.html
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build
+
 compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ for Kubeflow
 	$(BIN)/python -m pipelines.compile
 	$(BIN)/python -m pipelines.compile --manifest
@@ -110,7 +114,7 @@ version-set: $(READY) ## give every file that names the version another: make ve
 	$(MAKE) compile
 
 clean: ## remove the environment and all runs, models and registry included
-	rm -rf $(VENV) $(LINT) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LINT) $(DOCS) docs/_build runs .pytest_cache .mypy_cache .ruff_cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -126,6 +130,11 @@ $(READY): requirements-uv.txt requirements-dev.txt pyproject.toml
 $(LINTERS): requirements-lint.txt | $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LINT)
 	$(BIN)/uv pip sync --quiet --python $(LINT)/bin/python --require-hashes requirements-lint.txt
+	touch $@
+
+$(SPHINX): requirements-docs.txt | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DOCS)
+	$(BIN)/uv pip sync --quiet --python $(DOCS)/bin/python --require-hashes requirements-docs.txt
 	touch $@
 
 $(TOOLS): $(READY) requirements-tools.txt tests/tools.py

@@ -11,7 +11,14 @@ FOLDERS = ("components", "manifests", "tests")
 # The version as a field, and as the tag of our container images.
 PLACES = {
     FIELD: ("pyproject.toml", "helm/*/Chart.yaml"),
-    OURS: ("components/__init__.py", "*.yaml", "README.md", "helm/**/*.md", *(f"{folder}/**/*.yaml" for folder in FOLDERS)),
+    OURS: (
+        "components/__init__.py",
+        "*.yaml",
+        "README.md",
+        "docs/*.md",
+        "helm/**/*.md",
+        *(f"{folder}/**/*.yaml" for folder in FOLDERS),
+    ),
 }
 
 
