@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, expect
 from brain_tumor.images import encode_png
 from brain_tumor.settings import describe_settings
 from tests.conftest import ROOT
+from tests.pipelines.conftest import IGNORING_SIGINT
 from tests.serving.conftest import Pair
 from tests.serving.processes import Service, free_ports, wait_for
 from tests.ui.conftest import Ui, tab, ui, upload
@@ -32,7 +33,6 @@ NOBODY = 65534
 AS_NOBODY = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --bounding-set=-all,+dac_read_search".split()
 AS_NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 NO_FILE = ("prlimit", "--fsize=0")  # every write to a file fails, even to a deleted file
-IGNORING_SIGINT = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 PNG = (FOLDER / "phantoms" / "ring.png").read_bytes()
 HEAVY = {"tensorflow", "keras", "kserve", "kfp", "fastapi", "grpc"}
 
