@@ -78,7 +78,7 @@ class Server(ModelServer):
         try:
             server.add_insecure_port(f"[::]:{self.grpc_port}")
         except RuntimeError as error:
-            raise InputError(f"GRPC_PORT: cannot bind port {self.grpc_port}; is another process listening on it?") from error
+            raise InputError(f"GRPC_PORT: got {self.grpc_port}, expected a free port") from error
         return server
 
 
