@@ -1,8 +1,37 @@
 """Help and error text of a settings class. Each of its fields is the environment variable of that name in capitals."""
 
-from typing import Any, get_args
+import argparse
+import sys
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_settings(settings: type[S], module: str, purpose: str) -> S:
+    """Read the settings of a process at its start.
+
+    `--help` prints every variable and ends the process, and so does an invalid value, with one line on stderr. Other arguments
+    are ignored: KServe adds some of its own.
+
+    Args:
+        settings: settings class that reads the environment.
+        module: module that `python -m` runs.
+        purpose: sentence on the process, for the help.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=purpose,
+        epilog=f"environment variables:\n{describe_settings(settings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_known_args()
+    try:
+        return settings()
+    except ValidationError as error:
+        sys.exit(f"error: {settings_error(error, settings)}")
 
 
 def describe_settings(settings: type[BaseModel]) -> str:

@@ -1,6 +1,5 @@
 """Start the web page."""
 
-import argparse
 import logging
 import os
 import signal
@@ -8,9 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from brain_tumor.settings import describe_settings, settings_error
+from brain_tumor.settings import read_settings
 from ui.settings import Settings
 
 MAX_UPLOAD_BYTES = 11 * 1024 * 1024
@@ -21,11 +18,7 @@ def main() -> None:
     """Read the settings, start the metrics server, and serve the page until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a script inherits SIGINT as ignored
         signal.signal(number, lambda *_: sys.exit())
-    _parse_arguments()
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        sys.exit(f"error: {settings_error(error, Settings)}")
+    settings = read_settings(Settings, "ui", __doc__)
     _silence_c_libraries()
     import streamlit
     from prometheus_client import start_http_server
@@ -43,16 +36,6 @@ def main() -> None:
     print(f"page: http://localhost:{settings.page_port}{settings.page_path}, service: {settings.api_url}", flush=True)
     options = {"server.port": settings.page_port, "server.baseUrlPath": settings.page_path.strip("/")}
     page.run(config=options | {"server.disconnectedSessionTTL": sessions.EXPIRY_SECONDS})
-
-
-def _parse_arguments() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m ui",
-        description=f"{__doc__} Its settings are environment variables:",
-        epilog=describe_settings(Settings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
 
 
 def _silence_c_libraries() -> None:

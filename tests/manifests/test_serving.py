@@ -77,7 +77,7 @@ def test_container_images_are_this_version_of_ours_and_tensorflow_serving(docume
 
 
 def test_ports_equal_the_settings_defaults_and_rest_is_first(on_deployments: list[Document]) -> None:
-    settings = Settings()
+    settings = Settings.model_construct()
     found = containers(on_deployments)
     ports = {name: [port["containerPort"] for port in container["ports"]] for name, container in found.items()}
     assert ports == {TRANSFORMER: [settings.http_port, settings.grpc_port], MODEL: [8090, 8091]}
@@ -94,7 +94,10 @@ def test_probes_request_the_path_of_their_kind(on_deployments: list[Document]) -
         MODEL: {"startup": (8090, metadata), "liveness": (8090, status), "readiness": (8090, metadata)},
         TRANSFORMER: {"startup": (8080, "/healthz"), "liveness": (8080, "/healthz"), "readiness": (8080, "/readyz")},
     }
-    assert containers(on_deployments)[TRANSFORMER]["readinessProbe"]["timeoutSeconds"] > Settings().predictor_timeout_seconds
+    assert (
+        containers(on_deployments)[TRANSFORMER]["readinessProbe"]["timeoutSeconds"]
+        > Settings.model_construct().predictor_timeout_seconds
+    )
 
 
 def test_requests_in_flight_end_before_the_pod_does(on_deployments: list[Document]) -> None:
@@ -137,7 +140,7 @@ def test_deployment_modes_and_scaling() -> None:
     assert scaling == {
         "dev": [1, 1, None, None, None, None],
         "gpu": [2, 6, "cpu", 70, None, None],
-        "knative": [0, 6, "concurrency", 4, Settings().max_in_flight, 10],
+        "knative": [0, 6, "concurrency", 4, Settings.model_construct().max_in_flight, 10],
         "standard": [2, 6, "cpu", 70, None, None],
     }
     assert found["standard"]["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "hpa"

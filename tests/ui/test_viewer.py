@@ -14,7 +14,7 @@ from brain_tumor.overlay import render_overlay
 from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import transformer
-from tests.serving.fake_predictor import ROW, FakePredictor, scripted
+from tests.serving.fake_predictor import ROW, FakePredictor, running_fake_predictor
 from tests.ui.conftest import Ui, tab, ui, upload
 from ui.result import scale_for_display
 
@@ -31,7 +31,7 @@ def shown(page: Page, index: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def fake_page(tiny_model: Path) -> Iterator[tuple[Ui, FakePredictor]]:
     """The page in front of a transformer with a fake predictor, as the tiny model's heatmaps may be empty."""
-    with scripted() as fake, transformer(tiny_model, fake.host) as front, ui(front.url) as started:
+    with running_fake_predictor() as fake, transformer(tiny_model, fake.host) as front, ui(front.url) as started:
         yield started, fake
 
 
@@ -63,7 +63,7 @@ def test_probability_just_below_the_threshold_does_not_read_as_the_threshold(
 
 def test_batch_shows_its_progress(browser: Browser, fake_page: tuple[Ui, FakePredictor]) -> None:
     started, fake = fake_page
-    fake.seconds = 0.5
+    fake.delay_seconds = 0.5
     with tab(browser, started.url) as page:
         files = [{"name": str(index), "mimeType": "image/png", "buffer": PNG} for index in range(4)]
         page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_batch_shows_its_progress(browser: Browser, fake_page: tuple[Ui, FakePre
         expect(page.get_by_role("progressbar")).to_be_visible()
         expect(page.get_by_role("radiogroup", name="4 slices")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_have_count(0)
-    fake.seconds = 0
+    fake.delay_seconds = 0
 
 
 def test_slider_changes_the_overlay_and_the_saved_overlay_is_the_displayed_one(

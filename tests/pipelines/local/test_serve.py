@@ -100,5 +100,5 @@ def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, t
         assert lines[-1].startswith("error: SERVE_RUNTIME: got 'no_such_server', which is no program")
     with serving(runs, MAX_IN_FLIGHT="x") as (process, lines):
         assert process.wait(timeout=60) == 1
-        assert any("MAX_IN_FLIGHT is 'x', wanted a number" in line for line in lines)
+        assert any("MAX_IN_FLIGHT: got 'x', expected a valid integer" in line for line in lines)
         assert lines[-1] == "error: the transformer ended with status 1"
