@@ -1,12 +1,15 @@
 """Fixtures shared by several test folders: real images, a small dataset and a small model."""
 
+import fcntl
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from components.files import atomic_write
 from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
@@ -17,6 +20,9 @@ VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["
 TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @dataclass(frozen=True)
 class DataSet:
     """The outputs of ingest and preprocess."""
@@ -25,6 +31,10 @@ class DataSet:
     manifest_csv: Path
     shards: Path
     splits_csv: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> "DataSet":
+        return cls(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
 
 
 @pytest.fixture(scope="session")
@@ -37,28 +47,51 @@ def realdata() -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return a function that makes a folder once for all processes of a test session, and returns it to each of them."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = root / name
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                with atomic_write(folder) as partial:
+                    fill(partial)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def phantoms(made_once: MadeOnce) -> DataSet:
     """Return 48 phantoms, ingested and split."""
-    folder = tmp_path_factory.mktemp("phantoms")
-    data = DataSet(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
-    ingest("synthetic://?n=48", images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=folder / "ingest.html")
-    preprocess(data.images_zip, data.manifest_csv, shards=data.shards, splits_csv=data.splits_csv)
-    return data
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        data = DataSet.of(folder)
+        report_html = folder / "ingest.html"
+        ingest("synthetic://?n=48", images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=report_html)
+        preprocess(data.images_zip, data.manifest_csv, shards=data.shards, splits_csv=data.splits_csv)
+
+    return DataSet.of(made_once("phantoms", fill))
 
 
 @pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_registry(made_once: MadeOnce) -> Path:
     """Return the database of an empty registry. Tests copy it, because MLflow takes seconds to create one."""
-    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
+    return made_once("registry", lambda folder: connect(f"sqlite:///{folder}/mlflow.db")) / "mlflow.db"
 
 
 @pytest.fixture(scope="session")
-def tiny_model(phantoms: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
     """Return the folder of a network trained for three short epochs. Tests must not write into it."""
-    from components.train.train import train
 
-    folder = tmp_path_factory.mktemp("model") / "model"
-    train(phantoms.shards, model_dir=folder, config=TINY)
-    return folder
+    def fill(folder: Path) -> None:
+        from components.train.train import train
+
+        train(phantoms.shards, model_dir=folder, config=TINY)
+
+    return made_once("tiny_model", fill)
