@@ -62,7 +62,7 @@ def _volumes(mounts: Mapping[Path, str]) -> list[str]:
     return [f"--volume={folder}:{path}" for folder, path in mounts.items()]
 
 
-def _wait(url: str, container: str, seconds: float = 60) -> None:
+def _wait(url: str, container: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and docker("inspect", "--format={{.State.Running}}", container).strip() == "true":
         try:

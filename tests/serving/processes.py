@@ -32,7 +32,7 @@ def free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def wait_for(url: str, service: Service, *, seconds: float = 60) -> None:
+def wait_for(url: str, service: Service, *, seconds: float = 240) -> None:
     """Wait until url returns 200; fail with the process's output if it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and service.process.poll() is None:

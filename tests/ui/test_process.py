@@ -65,7 +65,7 @@ def test_it_imports_of_the_project_only_brain_tumor_and_no_heavy_package() -> No
 def run_page(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {name: str(value) for name, value in variables.items()}
     command = [sys.executable, "-m", "ui", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(tmp_path
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ingest: ")
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
     assert stderr == "\ninterrupted: nothing of this run is kept\n"
     assert {path.name for path in tmp_path.iterdir()} == {".lock", "mlflow.db", "models"}

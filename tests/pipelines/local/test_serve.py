@@ -93,12 +93,12 @@ os.execve(sys.executable, [sys.executable, "-m", "serving.predictor"], os.enviro
 
 def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, tmp_path: Path) -> None:
     with serving(tmp_path) as (process, lines):
-        assert process.wait(timeout=60) == 2
+        assert process.wait(timeout=240) == 2
         assert lines == ["there is no champion: no model has passed the gate yet"]
     with serving(runs, SERVE_RUNTIME="no_such_server") as (process, lines):
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=240) == 1
         assert lines[-1].startswith("error: SERVE_RUNTIME: got 'no_such_server', which is no program")
     with serving(runs, MAX_IN_FLIGHT="x") as (process, lines):
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=240) == 1
         assert any("MAX_IN_FLIGHT: got 'x', expected a valid integer" in line for line in lines)
         assert lines[-1] == "error: the transformer ended with status 1"

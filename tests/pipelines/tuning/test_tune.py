@@ -73,7 +73,7 @@ def test_search_that_is_ended_tells_what_it_found_and_leaves_no_image_and_no_tra
         while not any(f"{folder}/trial-1.metrics" in line for line in commands_that_run()):
             time.sleep(0.05)
         process.terminate()
-        said, errors = process.communicate(timeout=60)
+        said, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert errors == "\ntune: interrupted\n"
     assert "  the best: --set epochs=2 " in said
