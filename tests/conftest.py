@@ -1,4 +1,4 @@
-"""Real, tiny things that several folders of tests share."""
+"""Small real datasets and models that several test folders share."""
 
 import os
 import tomllib
@@ -18,7 +18,7 @@ TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_s
 
 @dataclass(frozen=True)
 class DataSet:
-    """What ingest and preprocess leave."""
+    """The outputs of ingest and preprocess."""
 
     images_zip: Path
     manifest_csv: Path
@@ -28,7 +28,7 @@ class DataSet:
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
-    """The folder of real images."""
+    """Return the folder of real images."""
     folder = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}: set REALDATA")
@@ -37,7 +37,7 @@ def realdata() -> Path:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    """48 phantoms, ingested and split."""
+    """Return 48 synthetic phantoms, ingested and split."""
     folder = tmp_path_factory.mktemp("phantoms")
     data = DataSet(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
     ingest("synthetic://?n=48", images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=folder / "ingest.html")
@@ -47,7 +47,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 @pytest.fixture(scope="session")
 def tiny_model(phantoms: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a network that was trained for three short epochs. Read it, do not write into it."""
+    """Return the model folder of a network trained for three short epochs. Tests may read it, not write it."""
     from components.train.train import train
 
     folder = tmp_path_factory.mktemp("model") / "model"

@@ -70,7 +70,7 @@ def test_live_network_that_differs_is_noticed(tiny_model: Path) -> None:
     from tests.conftest import TINY
 
     other = build_model(TINY, 2)
-    with pytest.raises(VerifyError, match="probability of the live network: differs by"):
+    with pytest.raises(VerifyError, match="probability of the Keras model: differs by"):
         verify_against_keras_model(tiny_model, other, ["no_tumor", "tumor"])
 
 

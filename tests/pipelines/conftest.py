@@ -1,4 +1,4 @@
-"""A small run of the whole pipeline, shared by what looks at it."""
+"""A small run of the whole pipeline that several tests share."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
 
 
 def kill_once_training(runs: Path) -> None:
-    """Start a run and kill it, its steps included, as soon as the network trains."""
+    """Start a run and kill it, its steps included, as soon as the training starts."""
     arguments = command(runs, "synthetic://?n=40")
     with subprocess.Popen(
         arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
@@ -46,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def passed(runs: Path) -> subprocess.CompletedProcess[str]:
-    """A run that passes the gate, the first of `runs` that ends: the one before it is killed."""
+    """Return the first completed run of `runs`. It passes the gate; a killed run precedes it."""
     kill_once_training(runs)
     assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
     assert list((runs / "models").iterdir()) == []

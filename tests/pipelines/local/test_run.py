@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brain_tumor.errors import InputError
 from components.registry import connect, get_champion
-from pipelines.parameters import parse_parameters
 from tests.conftest import ROOT
 from tests.pipelines.conftest import run
 
@@ -124,42 +122,6 @@ def test_second_run_in_the_same_folder_waits_for_no_one(tmp_path: Path) -> None:
         failed = run(tmp_path, "synthetic://")
     assert failed.returncode == 1
     assert failed.stderr.startswith(f"error: another run is under way in {tmp_path}")
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("epoch=3", "no such parameter: epoch, wanted one of accelerator, "),
-        ("epochs", "--set epochs has no value, wanted NAME=VALUE"),
-        ("epochs=0", "epochs is 0, wanted 1 or more"),
-        ("min_auc=nan", "min_auc is 'nan', wanted float"),
-        ("epochs=many", "epochs is 'many', wanted integer"),
-        ("horizontal_flip=maybe", "horizontal_flip is 'maybe', wanted boolean"),
-        ("node_selector=a100", "node_selector is 'a100', wanted a JSON object"),
-    ],
-)
-def test_parameter_that_does_not_fit_is_named(setting: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}"):
-        parse_parameters([setting])
-
-
-def test_parameters_take_the_declared_type() -> None:
-    settings = [
-        "epochs=3",
-        "l2=1e-3",
-        "horizontal_flip=False",
-        "head=pool",
-        'node_selector={"a": "b"}',
-        'tolerations=[{"key": "c"}]',
-    ]
-    assert parse_parameters(settings) == {
-        "epochs": 3,
-        "l2": 0.001,
-        "horizontal_flip": False,
-        "head": "pool",
-        "node_selector": {"a": "b"},
-        "tolerations": [{"key": "c"}],
-    }
 
 
 def strip_colour(text: str) -> str:
