@@ -1,4 +1,4 @@
-"""Validate values that a user gives. The error names the value, what was received and what is expected."""
+"""Validate user input. An error names the value, the input and the expected values."""
 
 import difflib
 from collections.abc import Collection

@@ -110,5 +110,5 @@ def brain_tumor(
             )
             deployed.set_caching_options(False)
         with dsl.Else(name="refused"):
-            refused = refuse(evaluation=evaluated.outputs["evaluation"])
-        set_resources(exit_task, ingested, split, trained, evaluated, decision, registered, deployed, refused)
+            not_promoted = refuse(evaluation=evaluated.outputs["evaluation"])
+        set_resources(exit_task, ingested, split, trained, evaluated, decision, registered, deployed, not_promoted)

@@ -177,8 +177,9 @@ def _point_latest(runs: Path, folder: Path) -> None:
 
 def main() -> int:
     """Run the pipeline and print what it came to. A model that the gate refuses is a run that succeeded."""
-    lines_kept = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m pipelines.local.run", description=main.__doc__, formatter_class=lines_kept)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.local.run", description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_parameter_options(parser, source_help="a folder, an archive or an address")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     options = parser.parse_args()
