@@ -196,7 +196,9 @@ def _point_latest(runs: Path, folder: Path) -> None:
 
 def main() -> int:
     """Run the pipeline and print its summary. A run whose model is not promoted has succeeded, too."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.local.run", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.local.run", description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_parameter_options(parser, source_help="a folder, an archive or a URI")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     options = parser.parse_args()

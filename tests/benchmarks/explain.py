@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def export_untrained(folder: Path, head: str) -> SavedModel:
     from components.train.network import build_model
     from components.train.served_model import served_model
 
-    config = TrainConfig(head=head)
+    config = TrainConfig.from_overrides({"head": head})
     served = served_model(build_model(config, 2), ["no_tumor", "tumor"], config)
     signatures = {"serving_default": served.serving_default, "explain": served.explain}
     tf.saved_model.save(served, str(folder), signatures=signatures)
@@ -48,13 +49,13 @@ def main() -> None:
     """Print the median of both signatures and their ratio, for each head and batch size."""
     import_tensorflow_quietly()
     from brain_tumor.phantoms import phantom_pngs
-    from components.hyperparameters import HEADS
+    from components.hyperparameters import Head
 
     images = phantom_pngs(max(BATCHES))
     print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in images]) / 1e3:.0f} kB")
     print("head     batch  serving_default   explain   ratio")
     with tempfile.TemporaryDirectory() as scratch:
-        for head in HEADS:
+        for head in get_args(Head):
             model = export_untrained(Path(scratch) / head, head)
             for batch in BATCHES:
                 median = measure(model, images[:batch])

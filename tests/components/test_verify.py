@@ -72,7 +72,7 @@ def test_keras_model_with_other_weights_fails_the_comparison(tiny_model: Path) -
     from tests.conftest import TINY
 
     other = build_model(TINY, 2)
-    with pytest.raises(VerifyError, match="probability of the live network: differs by"):
+    with pytest.raises(VerifyError, match="probability of the Keras model: differs by"):
         verify_against_keras_model(tiny_model, other, ["no_tumor", "tumor"])
 
 

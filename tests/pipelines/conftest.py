@@ -27,7 +27,7 @@ def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
 
 
 def kill_once_training(runs: Path) -> None:
-    """Start a run and kill it, its steps included, as soon as the network trains."""
+    """Start a run and kill it, its steps included, as soon as the training starts."""
     arguments = command(runs, "synthetic://?n=40")
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True) as started:
         assert started.stdout is not None

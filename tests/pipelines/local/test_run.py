@@ -9,9 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from brain_tumor.errors import InputError
 from components.registry import connect, get_champion
-from pipelines.parameters import parse_parameters
 from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, run
 
@@ -141,42 +139,6 @@ def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(tmp_path
     assert list((tmp_path / "models").iterdir()) == []
     commands = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
     assert [each for each in commands if str(tmp_path) in each] == []
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("epoch=3", "no such parameter: epoch, wanted one of accelerator, "),
-        ("epochs", "--set epochs has no value, wanted NAME=VALUE"),
-        ("epochs=0", "epochs is 0, wanted 1 or more"),
-        ("min_auc=nan", "min_auc is 'nan', wanted float"),
-        ("epochs=many", "epochs is 'many', wanted integer"),
-        ("horizontal_flip=maybe", "horizontal_flip is 'maybe', wanted boolean"),
-        ("node_selector=a100", "node_selector is 'a100', wanted a JSON object"),
-    ],
-)
-def test_parameter_that_does_not_fit_is_named(setting: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}"):
-        parse_parameters([setting])
-
-
-def test_parameters_take_the_declared_type() -> None:
-    settings = [
-        "epochs=3",
-        "l2=1e-3",
-        "horizontal_flip=False",
-        "head=pool",
-        'node_selector={"a": "b"}',
-        'tolerations=[{"key": "c"}]',
-    ]
-    assert parse_parameters(settings) == {
-        "epochs": 3,
-        "l2": 0.001,
-        "horizontal_flip": False,
-        "head": "pool",
-        "node_selector": {"a": "b"},
-        "tolerations": [{"key": "c"}],
-    }
 
 
 def strip_colour(text: str) -> str:
