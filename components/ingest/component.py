@@ -30,5 +30,6 @@ def ingest(
 
     with exit_on_input_error("ingest"):
         TrainConfig.from_overrides(hyperparameters)  # here and not only in train, which starts hours later
-        summary = run_ingest(source, images_zip=Path(images.path), manifest_csv=Path(manifest.path), report_html=Path(report.path))
+        paths = {"images_zip": Path(images.path), "manifest_csv": Path(manifest.path), "report_html": Path(report.path)}
+        summary = run_ingest(source, **paths)
     images.metadata.update({"files": summary.files, "kept": summary.kept, "groups": summary.groups})
