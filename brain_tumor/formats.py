@@ -109,8 +109,8 @@ def is_passthrough_gif(data: bytes, image: Image.Image) -> bool:
     """Check for a GIF with one opaque frame that fills the screen, with all colours in its table, and nothing after it.
 
     Args:
-        data: encoded image.
-        image: the decoded image.
+        data: Encoded image.
+        image: The decoded image.
     """
     screen, flags = data[6:10], data[10]
     position = 13 + _gif_colours(flags) * 3

@@ -46,9 +46,9 @@ class InputImage:
     """A validated image that the model's graph can decode.
 
     Attributes:
-        data: encoded bytes for the graph: the input unchanged, or a PNG of the same image.
-        image: the upright image as displayed, of mode `L` or `RGB`.
-        format: format of the input, detected from its content (`JPEG`, `PNG`, ...).
+        data: Encoded bytes for the graph: the input unchanged, or a PNG of the same image.
+        image: The upright image as displayed, of mode `L` or `RGB`.
+        format: Format of the input, detected from its content (`JPEG`, `PNG`, ...).
         mode: Pillow's mode of the input (`L`, `RGB`, `CMYK`, `I;16`, ...).
     """
 
@@ -84,8 +84,8 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> InputImage:
     (`brain_tumor/formats.py`) and have no EXIF rotation. All others are converted to PNG.
 
     Args:
-        data: encoded image.
-        max_pixels: maximum number of pixels.
+        data: Encoded image.
+        max_pixels: Maximum number of pixels.
 
     Raises:
         ImageError: `not_an_image`, `unsupported_type` (DICOM, or a format outside `FORMATS`), `corrupt` (truncated or
@@ -192,8 +192,8 @@ def _rescale_to_uint8(levels: np.ndarray, *, inverted: bool = False) -> np.ndarr
     """Rescale an image by its own minimum and maximum to uint8, 0-255; a uniform image becomes black.
 
     Args:
-        levels: pixels of any numeric type, [h, w] or [h, w, 3]; infinity and NaN become black.
-        inverted: whether the highest level is black.
+        levels: Pixels of any numeric type, [h, w] or [h, w, 3]; infinity and NaN become black.
+        inverted: Whether the highest level is black.
     """
     scaled = np.zeros(levels.shape, np.uint8)
     finite = levels[np.isfinite(levels)]

@@ -25,14 +25,14 @@ class ModelCard:
     """The content of model.json.
 
     Attributes:
-        document: the complete model.json.
-        name: name of the model.
-        version: version number in the registry; "1" before registration.
-        classes: class names, in the order of the probability's columns.
-        tumor_classes: classes that are a tumour.
-        threshold: threshold on the probability of a tumour; None for more than two classes.
-        synthetic: whether the model was trained on phantoms.
-        reference: feature -> {le, share}, cumulative shares of the held-out images.
+        document: The complete model.json.
+        name: Name of the model.
+        version: Version number in the registry; "1" before registration.
+        classes: Class names, in the order of the probability's columns.
+        tumor_classes: Classes that are a tumour.
+        threshold: Threshold on the probability of a tumour; None for more than two classes.
+        synthetic: Whether the model was trained on phantoms.
+        reference: Feature -> {le, share}, cumulative shares of the held-out images.
     """
 
     document: dict[str, Any]
@@ -54,7 +54,7 @@ def read_model_card(model_dir: Path) -> ModelCard:
     """Read model.json from a model's folder.
 
     Raises:
-        ModelCardError: the file is missing or not JSON, or a key is missing or invalid.
+        ModelCardError: The file is missing or not JSON, or a key is missing or invalid.
     """
     path = model_dir / MODEL_CARD_PATH
     try:

@@ -49,11 +49,11 @@ def render_overlay(
     """Blend a heatmap over an image: high values are bright and opaque, and a line surrounds values above half of the peak.
 
     Args:
-        pixels: image, uint8 [height, width, 3], 0-255.
+        pixels: Image, uint8 [height, width, 3], 0-255.
         heatmap: Grad-CAM at low resolution, float [h, w], 0-1; if all values are 0, the image stays unchanged.
-        colour_map: name in `COLOUR_MAPS`.
-        max_side_px: longest side of the overlay in pixels; a larger image is scaled down.
-        opacity: opacity at a heatmap value of 1, 0-1; at 0 the image stays unchanged, without the line.
+        colour_map: Name in `COLOUR_MAPS`.
+        max_side_px: Longest side of the overlay in pixels; a larger image is scaled down.
+        opacity: Opacity at a heatmap value of 1, 0-1; at 0 the image stays unchanged, without the line.
 
     Returns:
         uint8 [height, width, 3], 0-255.
@@ -101,7 +101,7 @@ def scale_image(image: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray
 
     Args:
         image: uint8 [height, width, 3], 0-255, or an image of mode `L` or `RGB`.
-        max_side_px: longest side of the result in pixels.
+        max_side_px: Longest side of the result in pixels.
 
     Returns:
         uint8 [height, width, 3], 0-255.

@@ -17,9 +17,9 @@ def read_settings(settings: type[S], module: str, purpose: str) -> S:
     are ignored: KServe adds some of its own.
 
     Args:
-        settings: settings class that reads the environment.
-        module: module that `python -m` runs.
-        purpose: sentence on the process, for the help.
+        settings: Settings class that reads the environment.
+        module: Module that `python -m` runs.
+        purpose: Sentence on the process, for the help.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}",

@@ -8,11 +8,11 @@ def record_request(metrics: Metrics, *, route: str, status: str, code: str, seco
     """Count a request and log it.
 
     Args:
-        metrics: the transformer's metrics.
-        route: path template of the route, or name of the gRPC method.
+        metrics: The transformer's metrics.
+        route: Path template of the route, or name of the gRPC method.
         status: HTTP status, or name of the gRPC status.
-        code: error code; empty if the request succeeded.
-        seconds: duration of the request.
+        code: Error code; empty if the request succeeded.
+        seconds: Duration of the request.
         request_id: ID that the response carries.
     """
     metrics.requests.labels(route, status).inc()

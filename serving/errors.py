@@ -85,6 +85,6 @@ def describe_violations(errors: Sequence[Any]) -> str:
     """State where a body violates its schema and how, without the values in it.
 
     Args:
-        errors: details from pydantic's `ValidationError.errors()`.
+        errors: Details from pydantic's `ValidationError.errors()`.
     """
     return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors[:3])

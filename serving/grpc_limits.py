@@ -76,11 +76,11 @@ def non_image_bytes(message: memoryview, path: tuple[int, ...] = ()) -> int:
     times its encoded size.
 
     Args:
-        message: encoded ModelInferRequest, or the content of its field `path`.
-        path: field numbers from the outermost message inwards.
+        message: Encoded ModelInferRequest, or the content of its field `path`.
+        path: Field numbers from the outermost message inwards.
 
     Raises:
-        IndexError: the message is truncated.
+        IndexError: The message is truncated.
     """
     counted = position = 0
     while position < len(message) and counted <= MAX_NON_IMAGE_BYTES:

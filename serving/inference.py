@@ -16,10 +16,10 @@ class PreparedImage:
     """A fully decoded image.
 
     Attributes:
-        data: encoded bytes that the model's graph can decode.
-        scaled: pixels at the overlay's size, uint8 [h, w, 3], 0-255; None if no overlay is requested.
-        brightness: mean grey level, 0-1.
-        side_px: longest side in pixels.
+        data: Encoded bytes that the model's graph can decode.
+        scaled: Pixels at the overlay's size, uint8 [h, w, 3], 0-255; None if no overlay is requested.
+        brightness: Mean grey level, 0-1.
+        side_px: Longest side in pixels.
     """
 
     data: bytes
@@ -33,10 +33,10 @@ class ImageResult:
     """The prediction for one image.
 
     Attributes:
-        label: predicted class.
+        label: Predicted class.
         probability: [C], the probability of each class, or of a tumour alone.
-        confidence: probability of `label`.
-        warnings: keys of `WARNINGS`.
+        confidence: Probability of `label`.
+        warnings: Keys of `WARNINGS`.
         heatmap: Grad-CAM of `label`, [h][w], 0-1; None if not requested.
         overlay: PNG of the heatmap over the image; None if not requested.
     """
@@ -54,12 +54,12 @@ class ImageRequest:
     """The images of one client request, of any protocol, and the results so far.
 
     Attributes:
-        encoded: image files as received.
-        explain: whether heatmap and overlay are requested.
-        list_name: name of the list of images in the client's protocol, for error messages; empty for a single image.
-        v2_request: the V2 request with these images; None for the other protocols.
-        images: the decoded images; empty before that.
-        results: the predictions; empty before that.
+        encoded: Image files as received.
+        explain: Whether heatmap and overlay are requested.
+        list_name: Name of the list of images in the client's protocol, for error messages; empty for a single image.
+        v2_request: The V2 request with these images; None for the other protocols.
+        images: The decoded images; empty before that.
+        results: The predictions; empty before that.
     """
 
     encoded: list[bytes]

@@ -19,9 +19,9 @@ class PredictorClient:
     """Sends requests to one model of one predictor.
 
     Args:
-        host: host and REST port of the predictor.
-        model: name of the model.
-        timeout_seconds: timeout of one call, connection included.
+        host: Host and REST port of the predictor.
+        model: Name of the model.
+        timeout_seconds: Timeout of one call, connection included.
     """
 
     def __init__(self, host: str, model: str, timeout_seconds: float):
@@ -34,8 +34,8 @@ class PredictorClient:
 
         Args:
             signature: `serving_default` or `explain`.
-            images: encoded images that the model's graph can decode.
-            headers: the client's headers; only `FORWARDED` are sent on.
+            images: Encoded images that the model's graph can decode.
+            headers: The client's headers; only `FORWARDED` are sent on.
 
         Returns:
             One row an image: output name -> value.

@@ -49,7 +49,7 @@ class Server(ModelServer):
         """Serve until SIGTERM or SIGINT, and finish the requests in flight.
 
         Raises:
-            InputError: the gRPC port is in use.
+            InputError: The gRPC port is in use.
         """
         uvloop.run(self._serve())
 

@@ -47,7 +47,7 @@ class Transformer(Model):
         """Handle one request; the parameter `explain` of a V2 request selects the verb.
 
         Raises:
-            ServiceError: the request or one of its images is rejected, or the predictor fails.
+            ServiceError: The request or one of its images is rejected, or the predictor fails.
         """
         request = v2.read_request(body) if isinstance(body, InferRequest) else body
         if request.explain or verb is InferenceVerb.EXPLAIN:

@@ -48,7 +48,7 @@ def decode_base64(text: str | bytes, item: str) -> bytes:
 
     Args:
         text: base64 text.
-        item: position of the text in the request, for the error message, such as `instances[3]`.
+        item: Position of the text in the request, for the error message, such as `instances[3]`.
 
     Raises:
         ServiceError: `bad_request`.

@@ -30,8 +30,8 @@ def read_rest(body: bytes, json_length: str | None, model_name: str) -> InferReq
 
     Args:
         body: JSON, in the binary extension followed by the raw tensor.
-        json_length: header Inference-Header-Content-Length of the binary extension, the length of the JSON in bytes; else None.
-        model_name: name of the model in the URL.
+        json_length: Header Inference-Header-Content-Length of the binary extension, the length of the JSON in bytes; else None.
+        model_name: Name of the model in the URL.
 
     Raises:
         ServiceError: `bad_request` or `wrong_shape`.

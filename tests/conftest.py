@@ -20,6 +20,10 @@ VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["
 TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
 
 
+# A test that uses one of these starts TensorFlow, a browser or a service.
+SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+# Files whose tests share a fixture that takes long to make run in one process.
+GROUPS = ("tests/pipelines/local/", "tests/monitoring/test_queries.py")
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -35,6 +39,15 @@ class DataSet:
     @classmethod
     def of(cls, folder: Path) -> "DataSet":
         return cls(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, and keep the tests of a file in one process, for its fixtures are made once there."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        path = item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group(next((group for group in GROUPS if path.startswith(group)), path)))
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ def accuracy_interval(is_correct: np.ndarray, groups: np.ndarray, *, seed: int, 
 
     Args:
         is_correct: bool [n].
-        groups: group numbers, int [n].
-        seed: seed of the bootstrap.
-        resamples: number of resamples.
+        groups: Group numbers, int [n].
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
 
     Returns:
         The 2.5th and the 97.5th percentile, 0-1; None with fewer than two groups.
@@ -29,11 +29,11 @@ def fraction_below(
     """Return the fraction of paired resamples, 0-1, in which the candidate's accuracy is below the champion's.
 
     Args:
-        candidate: whether the candidate predicts each image correctly, bool [n].
-        champion: the same for the champion, bool [n].
-        groups: group numbers, int [n].
-        seed: seed of the bootstrap.
-        resamples: number of resamples.
+        candidate: Whether the candidate predicts each image correctly, bool [n].
+        champion: The same for the champion, bool [n].
+        groups: Group numbers, int [n].
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
     """
     _, candidate_correct, champion_correct = resample_groups(groups, candidate, champion, seed=seed, resamples=resamples)
     return float((candidate_correct < champion_correct).mean())
@@ -46,10 +46,10 @@ def resample_groups(groups: np.ndarray, *values: np.ndarray, seed: int, resample
     interchangeable, so a resample is one multinomial draw over the distinct sums.
 
     Args:
-        groups: group numbers, int [n].
-        values: arrays [n].
-        seed: seed of the draws.
-        resamples: number of resamples.
+        groups: Group numbers, int [n].
+        values: Arrays [n].
+        seed: Seed of the draws.
+        resamples: Number of resamples.
 
     Returns:
         float64 [1 + number of `values`, resamples].

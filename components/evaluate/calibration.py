@@ -12,9 +12,9 @@ def calibration_bins(predicted: np.ndarray, observed: np.ndarray, bins: int = CA
     """Return the points of a reliability diagram, one for each equal-width bin with images.
 
     Args:
-        predicted: probabilities of an event, float [n], 0-1.
-        observed: whether the event occurred, bool [n].
-        bins: number of bins.
+        predicted: Probabilities of an event, float [n], 0-1.
+        observed: Whether the event occurred, bool [n].
+        bins: Number of bins.
 
     Returns:
         Mean probability `predicted`, frequency `observed` and `count` of each bin.

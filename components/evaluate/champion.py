@@ -23,17 +23,17 @@ def compare_with_champion(
     """Score candidate and champion on the same images.
 
     Args:
-        results: the candidate's results on the held-out test set.
-        archive: the images.
+        results: The candidate's results on the held-out test set.
+        archive: The images.
         tracking_uri: URI of the registry; empty for MLFLOW_TRACKING_URI.
-        seed: seed of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         The champion's `version`; `images`, the number of held-out images that it was not trained on; `reason`, why the two
         were not compared; and if they were, `accuracy`, `champion_accuracy` and `share_below`. None without a champion.
 
     Raises:
-        InputError: no registry is set, or it does not respond.
+        InputError: No registry is set, or it does not respond.
     """
     registered = get_champion(connect(tracking_uri))
     if registered is None:

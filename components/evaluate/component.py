@@ -22,18 +22,18 @@ def evaluate(
     """Evaluate the exported SavedModel on the held-out test set and decide whether it is promoted.
 
     Args:
-        model: the exported model.
-        images: the ingested images.
-        splits: the split of each image.
-        min_auc: minimum ROC-AUC for promotion.
-        min_recall: minimum recall of any tumour for promotion.
+        model: The exported model.
+        images: The ingested images.
+        splits: The split of each image.
+        min_auc: Minimum ROC-AUC for promotion.
+        min_recall: Minimum recall of any tumour for promotion.
         tracking_uri: URI of the MLflow server with the champion, which is scored on the same images; empty for
             MLFLOW_TRACKING_URI.
-        seed: seed of the bootstrap.
-        evaluation: all metrics and the promotion decision, as JSON.
-        metrics: the scalar metrics.
-        curves: confusion matrix and ROC curve.
-        report: self-contained HTML report.
+        seed: Seed of the bootstrap.
+        evaluation: All metrics and the promotion decision, as JSON.
+        metrics: The scalar metrics.
+        curves: Confusion matrix and ROC curve.
+        report: Self-contained HTML report.
     """
     from pathlib import Path
 

@@ -15,9 +15,9 @@ def drift_reference(brightness: np.ndarray, side_pixels: np.ndarray, confidence:
     """Return the `reference` of evaluation.json.
 
     Args:
-        brightness: mean grey levels, float [n], 0-1.
-        side_pixels: longest sides, int [n].
-        confidence: probabilities of the predicted classes, float [n], 0-1.
+        brightness: Mean grey levels, float [n], 0-1.
+        side_pixels: Longest sides, int [n].
+        confidence: Probabilities of the predicted classes, float [n], 0-1.
     """
     return {
         "brightness": cumulative_fractions(brightness, BRIGHTNESS_BOUNDS),

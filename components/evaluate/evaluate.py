@@ -33,21 +33,21 @@ def evaluate(
     """Measure a model, decide whether it is promoted, and write evaluation.json and the report, both whole or not at all.
 
     Args:
-        model_dir: folder of the SavedModel.
-        images_zip: the images.
-        splits_csv: the split of each image.
-        report_html: the report to write.
-        evaluation_json: the JSON file to write.
-        min_auc: minimum ROC-AUC for promotion, 0-1.
-        min_recall: minimum recall of any tumour for promotion, 0-1.
+        model_dir: Folder of the SavedModel.
+        images_zip: The images.
+        splits_csv: The split of each image.
+        report_html: The report to write.
+        evaluation_json: The JSON file to write.
+        min_auc: Minimum ROC-AUC for promotion, 0-1.
+        min_recall: Minimum recall of any tumour for promotion, 0-1.
         tracking_uri: URI of the registry with the champion; empty for MLFLOW_TRACKING_URI, None for no comparison.
-        seed: seed of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         The content of evaluation.json.
 
     Raises:
-        InputError: a file is missing or does not match the others, a minimum is outside 0-1, or the registry does not respond.
+        InputError: A file is missing or does not match the others, a minimum is outside 0-1, or the registry does not respond.
     """
     for name, minimum in (("min_auc", min_auc), ("min_recall", min_recall)):
         if not 0 <= minimum <= 1:

@@ -26,11 +26,11 @@ class Case:
 
     Attributes:
         image: `data:` URI of the image, with the lesion's outline if it is known.
-        overlay: the same with the heatmap.
-        label: the true class.
-        predicted_label: the predicted class.
-        probability: probability of the second of two classes; with more classes, of the predicted class.
-        peak_in_lesion: whether the heatmap's peak lies in the lesion; None without a known lesion.
+        overlay: The same with the heatmap.
+        label: The true class.
+        predicted_label: The predicted class.
+        probability: Probability of the second of two classes; with more classes, of the predicted class.
+        peak_in_lesion: Whether the heatmap's peak lies in the lesion; None without a known lesion.
         has_heatmap: False if the heatmap is 0 everywhere.
     """
 

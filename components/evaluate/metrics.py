@@ -62,8 +62,8 @@ def roc_points(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
     """Return a ROC curve of at most `MAX_CURVE_POINTS` finite points; empty when all images have one class.
 
     Args:
-        truth: whether each image has the class, bool [n].
-        scores: probabilities of the class, float [n], 0-1.
+        truth: Whether each image has the class, bool [n].
+        scores: Probabilities of the class, float [n], 0-1.
     """
     if truth.all() or not truth.any():
         return {"fpr": [], "tpr": [], "thresholds": []}

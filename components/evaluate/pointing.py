@@ -11,7 +11,7 @@ def pointing_game(cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
     """Return how often a heatmap peaks inside its lesion (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x), without margin.
 
     Args:
-        cases: pairs of a heatmap, float [h, w], 0-1, and a lesion mask, bool [height, width].
+        cases: Pairs of a heatmap, float [h, w], 0-1, and a lesion mask, bool [height, width].
 
     Returns:
         The number of `images`, the fraction with `peak_in_lesion`, the fraction whose lesion covers the image centre

@@ -19,11 +19,11 @@ class InferenceResults:
     """Outputs of a model for `n` images, and properties of the images.
 
     Attributes:
-        samples: the images' rows of splits.csv.
-        predictions: predicted and true classes.
-        heatmaps: one Grad-CAM map for each image, float32 [h, w], 0-1.
-        brightness: mean grey levels, float64 [n], 0-1.
-        side_pixels: longest sides, int [n].
+        samples: The images' rows of splits.csv.
+        predictions: Predicted and true classes.
+        heatmaps: One Grad-CAM map for each image, float32 [h, w], 0-1.
+        brightness: Mean grey levels, float64 [n], 0-1.
+        side_pixels: Longest sides, int [n].
     """
 
     samples: list[Sample]
@@ -39,14 +39,14 @@ def run_inference(
     """Run the `explain` signature on every sample in batches, so that only `BATCH_SIZE` images are in memory.
 
     Args:
-        model: the model.
-        archive: the images.
-        samples: the images to predict.
-        card: the model's model card.
-        note: end of the progress lines.
+        model: The model.
+        archive: The images.
+        samples: The images to predict.
+        card: The model's model card.
+        note: End of the progress lines.
 
     Raises:
-        InputError: the archive lacks an image, or a label is not a class of the model.
+        InputError: The archive lacks an image, or a label is not a class of the model.
     """
     classes = list(card.classes)
     unknown = sorted({sample.label for sample in samples} - set(classes))

@@ -11,12 +11,12 @@ class Predictions:
     """A model's predictions for `n` images, with the true classes.
 
     Attributes:
-        classes: the `c` class names, in class order.
-        tumor_classes: the class names that are a tumour.
-        labels: true classes, int [n], 0 to c - 1.
-        predicted_labels: predicted classes, int [n], 0 to c - 1.
-        probabilities: class probabilities, float64 [n, c], rows sum to 1.
-        groups: group numbers, shared by near copies, int [n].
+        classes: The `c` class names, in class order.
+        tumor_classes: The class names that are a tumour.
+        labels: True classes, int [n], 0 to c - 1.
+        predicted_labels: Predicted classes, int [n], 0 to c - 1.
+        probabilities: Class probabilities, float64 [n, c], rows sum to 1.
+        groups: Group numbers, shared by near copies, int [n].
     """
 
     classes: Sequence[str]

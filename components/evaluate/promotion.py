@@ -18,9 +18,9 @@ def reasons_not_to_promote(
 
     Args:
         metrics: `metrics` of evaluation.json, with `roc_auc` and `tumor_recall`, 0-1 or None.
-        champion: the champion's `version`, and `accuracy`, `champion_accuracy` and `share_below` if the two were compared.
-        min_auc: minimum ROC-AUC, 0-1.
-        min_recall: minimum recall of any tumour against no tumour, 0-1.
+        champion: The champion's `version`, and `accuracy`, `champion_accuracy` and `share_below` if the two were compared.
+        min_auc: Minimum ROC-AUC, 0-1.
+        min_recall: Minimum recall of any tumour against no tumour, 0-1.
     """
     checks = [
         ("ROC-AUC", metrics["roc_auc"], min_auc, "images of every class"),

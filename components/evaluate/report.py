@@ -32,13 +32,13 @@ def render_report(
     """Return the report as one self-contained HTML page without file names.
 
     Args:
-        evaluation: the content of evaluation.json.
-        results: the model's results on the held-out test set.
-        archive: the images, for the gallery.
-        card: the content of model.json.
-        splits: number of images by split and label, from `count_splits`.
-        min_auc: minimum ROC-AUC for promotion, 0-1.
-        min_recall: minimum recall of any tumour for promotion, 0-1.
+        evaluation: The content of evaluation.json.
+        results: The model's results on the held-out test set.
+        archive: The images, for the gallery.
+        card: The content of model.json.
+        splits: Number of images by split and label, from `count_splits`.
+        min_auc: Minimum ROC-AUC for promotion, 0-1.
+        min_recall: Minimum recall of any tumour for promotion, 0-1.
     """
     return render(
         "evaluate/report.html",

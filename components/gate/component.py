@@ -10,7 +10,7 @@ def gate(evaluation: dsl.Input[dsl.Artifact]) -> bool:
     """Return whether the model is promoted.
 
     Args:
-        evaluation: the result of evaluate.
+        evaluation: The result of evaluate.
     """
     import json
     from pathlib import Path
@@ -23,8 +23,8 @@ def refuse(evaluation: dsl.Input[dsl.Artifact], refusal: dsl.Output[dsl.Markdown
     """Report why the model is not promoted. The run itself succeeds, with the status `refused`.
 
     Args:
-        evaluation: the result of evaluate.
-        refusal: the reasons.
+        evaluation: The result of evaluate.
+        refusal: The reasons.
     """
     import json
     from pathlib import Path

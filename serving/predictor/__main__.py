@@ -46,7 +46,7 @@ async def serve(settings: Settings) -> None:
     """Listen at once and load the model; at the end finish the requests in flight.
 
     Raises:
-        OSError, RuntimeError: a port is in use, or the model cannot be loaded.
+        OSError, RuntimeError: A port is in use, or the model cannot be loaded.
     """
     servable = Servable(settings.model_dir)
     rpc = grpc_server(servable, settings.predictor_grpc_port)

@@ -57,7 +57,7 @@ class Model:
         """Return the names of a signature, by default `serving_default`, and of its input.
 
         Raises:
-            PredictorError: no such signature; it has this `code`.
+            PredictorError: No such signature; it has this `code`.
         """
         if (name := name or "serving_default") not in self._functions:
             raise PredictorError(f'Serving signature name: "{name}" not found in signature def', code)
@@ -95,7 +95,7 @@ class Servable:
         """The loaded model.
 
         Raises:
-            PredictorError: it is still loading.
+            PredictorError: It is still loading.
         """
         if self._model is None:
             raise PredictorError(f"Servable {self._name} version {self.version} is still loading", "UNAVAILABLE")

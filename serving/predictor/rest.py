@@ -64,7 +64,7 @@ def read_predict(body: bytes, model: Model) -> tuple[str, list[bytes], bool]:
     """Return the signature that a predict request names, its encoded images, and whether they are in the row format.
 
     Raises:
-        PredictorError: the body is invalid, or the model has no such signature.
+        PredictorError: The body is invalid, or the model has no such signature.
     """
     try:
         document = orjson.loads(body)
@@ -85,7 +85,7 @@ def read_bytes(value: Any, input_name: str) -> bytes:
     """Return the bytes of a string in JSON: text, {"b64": ...}, or either of them under the input's name.
 
     Raises:
-        PredictorError: it is none of them.
+        PredictorError: It is none of them.
     """
     value = value[input_name] if isinstance(value, dict) and list(value) == [input_name] else value
     try:

@@ -17,7 +17,7 @@ def grpc_server(servable: Servable, port: int) -> grpc.aio.Server:
     """Return a server of Predict and GetModelMetadata, bound to a port and not yet started.
 
     Raises:
-        RuntimeError: the port is in use.
+        RuntimeError: The port is in use.
     """
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)])
     methods = {"Predict": _predict, "GetModelMetadata": _get_metadata}
