@@ -68,7 +68,7 @@ def test_run_whose_model_is_not_promoted_succeeds_and_keeps_the_champion(
     assert "Task 'deploy'" not in log
     assert "refuse: " in refused.stdout
     assert "  decision     not promoted\n" in refused.stdout
-    assert "refused" in (folder / "report.html").read_text().lower()
+    assert "not promoted" in (folder / "report.html").read_text().lower()
     assert (folder / "refused-model" / "saved_model.pb").exists()
     assert not (folder / "registered.json").exists()
     registered = get_champion(connect(f"sqlite:///{runs}/mlflow.db"))

@@ -44,7 +44,7 @@ def test_serve_runs_the_champion_with_examples_and_the_web_page_until_it_is_stop
         assert httpx.get(f"{url}/readyz").status_code == 200
         (page,) = [line.split()[-1] for line in lines if line.startswith("serve: web page at ")]
         assert httpx.get(f"{page}/_stcore/health").text == "ok"
-        assert f"page: {page}, asking {url}" in lines
+        assert f"page: {page}, service: {url}" in lines
         assert httpx.get(f"{url}/model").json()["version"] == 1
         examples = runs / "latest" / "examples"
         assert sorted(path.name for path in examples.iterdir()) == [
