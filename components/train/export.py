@@ -83,7 +83,7 @@ def write_warmup_requests(path: Path) -> None:
                     inputs={"image_bytes": tf.make_tensor_proto(phantom_pngs(size))},
                 )
                 log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-                writer.write(log.SerializeToString())
+                writer.write(log.SerializeToString(deterministic=True))
 
 
 def verify_against_keras_model(model_dir: Path, model: "keras.Model", classes: list[str]) -> None:

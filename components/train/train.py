@@ -147,7 +147,7 @@ def _checkpoint(folder: Path, shards: Shards, config: TrainConfig, best_weights:
         keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
     ]
-    # repr, as in 0.1.0, so that its checkpoints still resume
+    # repr, as ever, so that checkpoints of earlier versions still resume
     identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config!r}"
     return ResumableCheckpoint(folder, callbacks, best_weights=best_weights, identity=identity)
 

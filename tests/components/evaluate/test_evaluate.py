@@ -238,7 +238,7 @@ def test_invalid_input_is_named(prepare: Prepare, binary_model: Path, tmp_path: 
     with pytest.raises(InputError, match="no image aaaa"):
         run()
     splits.write_text("sha256,label\nabc,tumor\n")
-    with pytest.raises(InputError, match=r"splits\.csv with the columns"):
+    with pytest.raises(InputError, match=r"splits\.csv with columns"):
         run()
     (tmp_path / "images.zip").write_bytes(b"not a zip")
     splits.write_text("sha256,group,label,split\n")
