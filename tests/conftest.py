@@ -6,8 +6,10 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from components.files import atomic_write
 from components.hyperparameters import TrainConfig
@@ -22,8 +24,9 @@ TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_s
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
 SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
-# Files whose tests share a fixture that takes long to make run in one process.
-GROUPS = ("tests/pipelines/local/", "tests/monitoring/test_queries.py")
+# Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
+# The longest come first, so that no process is left alone with them at the end.
+GROUPS = ("tests/pipelines/local/", "tests/components/deploy/", "tests/pipelines/tuning/", "tests/serving/test_lifecycle.py")
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -42,12 +45,23 @@ class DataSet:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, and keep the tests of a file in one process, for its fixtures are made once there."""
+    """Mark the slow tests, and put the longest groups first."""
     for item in items:
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-        path = item.path.relative_to(ROOT).as_posix()
-        item.add_marker(pytest.mark.xdist_group(next((group for group in GROUPS if path.startswith(group)), path)))
+    items.sort(key=lambda item: GROUPS.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(GROUPS))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Give the processes of pytest-xdist the tests by group."""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = group_of
+    return scheduler
+
+
+def group_of(nodeid: str) -> str:
+    """Return the group of a test, one of `GROUPS` or its file."""
+    return next((group for group in GROUPS if nodeid.startswith(group)), nodeid.split("::", 1)[0])
 
 
 @pytest.fixture(scope="session")
