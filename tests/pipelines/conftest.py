@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,27 @@ def command(runs: Path, source: str, *settings: str) -> list[str]:
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Restore the signal handlers that a command sets, if it runs in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def exit_message(main: Callable[[], int], *arguments: str) -> str:
+    """Run a command in this process and return the message that it exits with, in status 1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command", *arguments])
+        for name in os.environ.keys() - ENVIRONMENT.keys():
+            patch.delenv(name)
+        with pytest.raises(SystemExit) as exited:
+            main()
+    assert isinstance(exited.value.code, str)
+    return exited.value.code
 
 
 def kill_once_training(runs: Path) -> None:

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from components.registry import connect, get_champion
+from pipelines.local.run import main
 from tests.conftest import ROOT
-from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, run
+from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +109,11 @@ def test_failed_step_runs_the_exit_handler_and_leaves_latest_alone(
         (["tracking_uri=sqlite:////proc/none/mlflow.db"], "the registry at sqlite:////proc/none/mlflow.db cannot be opened"),
     ],
 )
-def test_unusable_store_or_registry_ends_the_run_before_the_first_step(tmp_path: Path, settings: list[str], message: str) -> None:
-    failed = run(tmp_path / "runs", "synthetic://", *settings)
-    assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: {message}")
-    assert failed.stdout == ""
+def test_unusable_store_or_registry_ends_the_run_before_the_first_step(
+    tmp_path: Path, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_message(main, *command(tmp_path / "runs", "synthetic://", *settings)[3:]).startswith(f"error: {message}")
+    assert capsys.readouterr().out == ""
 
 
 def test_second_run_in_the_same_folder_fails_at_once(tmp_path: Path) -> None:
@@ -120,9 +121,8 @@ def test_second_run_in_the_same_folder_fails_at_once(tmp_path: Path) -> None:
 
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        failed = run(tmp_path, "synthetic://")
-    assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: {tmp_path}: another run is in progress")
+        message = exit_message(main, *command(tmp_path, "synthetic://")[3:])
+    assert message.startswith(f"error: {tmp_path}: another run is in progress")
 
 
 def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from pipelines.tuning.search import format_value, read_metrics, run_trial
-from tests.conftest import ROOT, DataSet
-from tests.pipelines.conftest import TINY
+from pipelines.tuning.tune import main
+from tests.conftest import DataSet
+from tests.pipelines.conftest import TINY, exit_message
 
 FIXED = {"image_size_px": 32, "filters": 4, "dense_units": 8, "batch_size": 8}
 
 
-def tune(runs: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.tuning.tune", "--runs", str(runs), "--source", "synthetic://?n=40", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def tune_command(runs: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines.tuning.tune", "--runs", str(runs), "--source", "synthetic://?n=40", *options]
 
 
 def running_commands() -> list[str]:
@@ -32,7 +32,8 @@ def running_commands() -> list[str]:
 
 
 def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None:
-    done = tune(tmp_path, "--trials", "2", *(word for setting in TINY for word in ("--set", setting)))
+    command = tune_command(tmp_path, "--trials", "2", *(word for setting in TINY for word in ("--set", setting)))
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "tune").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -62,9 +63,8 @@ def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None
 
 
 def test_interrupted_search_prints_its_result_and_leaves_no_image_and_no_training(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.tuning.tune", "--runs", str(tmp_path), "--source", "synthetic://?n=40"]
-    command += [word for setting in TINY for word in ("--set", setting)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = tune_command(tmp_path, *(word for setting in TINY for word in ("--set", setting)))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("tune: trial 1 of 20"):
@@ -112,14 +112,13 @@ def test_read_metrics_leaves_out_incomplete_epochs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--trials", "0"], "error: trials: got 0, expected 1 or more\n"),
+        (["--trials", "0"], "error: trials: got 0, expected 1 or more"),
         (["--set", "model_store=s3://models"], "error: --set of a search: got unknown name 'model_store', expected one of "),
-        (["--set", "dropout=2"], "error: dropout: got 2.0, expected less than 1\n"),
+        (["--set", "dropout=2"], "error: dropout: got 2.0, expected less than 1"),
         (["--source", "/nonexistent/images"], "error: "),
     ],
 )
 def test_invalid_input_is_one_line(tmp_path: Path, options: list[str], message: str) -> None:
-    rejected = tune(tmp_path, *options)
-    assert rejected.returncode == 1
-    assert rejected.stderr.splitlines()[-1].startswith(message.rstrip("\n"))
-    assert "Traceback" not in rejected.stderr
+    printed = exit_message(main, *tune_command(tmp_path, *options)[3:])
+    assert printed.startswith(message)
+    assert "\n" not in printed
