@@ -242,7 +242,7 @@ def test_invalid_input_is_named(prepare: Prepare, binary_model: Path, tmp_path: 
         run()
     (tmp_path / "images.zip").write_bytes(b"not a zip")
     splits.write_text("sha256,group,label,split\n")
-    with pytest.raises(InputError, match=r"not an images\.zip"):
+    with pytest.raises(InputError, match=r"expected an images\.zip"):
         run()
     with pytest.raises(InputError, match=r"model\.json cannot be read: No such file"):
         Run(run.folder, run.arguments | {"model_dir": tmp_path})()
