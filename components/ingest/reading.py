@@ -23,11 +23,13 @@ class LabelledFile:
         file: Path on disk.
         path: Path in the manifest, relative to the parent of the class folders.
         label: Class name.
+        mask: File with the lesion mask; None if there is none.
     """
 
     file: Path
     path: str
     label: str
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from PIL import Image
 from brain_tumor.classes import class_order
 from brain_tumor.images import read_image
 from components.ingest.class_folders import FoundFiles
+from components.ingest.masks import AMBIGUOUS, EMPTY, MASKS_FOLDER, TAKEN, WRONG_SIZE
 from components.ingest.near_copies import MAX_DISTANCE, MIN_CORRELATION, NearCopies
 from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, QUARANTINED, Record, properties_of
 from components.ingest.shortcuts import find_shortcuts, plot_by_class
@@ -24,10 +25,17 @@ MAX_EXAMPLES = 12
 # A larger group says that the images are too much alike for the split, or that different images were taken for copies.
 MAX_GROUP_FRACTION = 0.05
 STATUSES = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
+MASK_REASONS = {
+    WRONG_SIZE: "its size is not the size of the image",
+    EMPTY: "it is empty",
+    AMBIGUOUS: f"several images have this name: move the mask to {MASKS_FOLDER}/<class folder>",
+}
 
 
-def write_report(path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source) -> None:
-    """Write the HTML report; `near` describes the kept records, in their order."""
+def write_report(
+    path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source, masks: Counter[str]
+) -> None:
+    """Write the HTML report; `near` describes the kept records, in their order, and `masks` counts masks by status."""
     kept = [record for record in records if record.status == KEPT]
     classes = class_order({record.label for record in kept})
     conflicts = sorted(_with_status(records, LABEL_CONFLICT), key=lambda record: properties_of(record).pixel_hash)
@@ -48,6 +56,8 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
         max_group_fraction=MAX_GROUP_FRACTION,
         max_distance=MAX_DISTANCE,
         min_correlation=MIN_CORRELATION,
+        masks=masks,
+        mask_problems=_mask_problems(masks, found),
         sheets=[_class_sheet(label, kept, CONTACT_SHEET_IMAGES // len(classes)) for label in classes],
         shortcuts=find_shortcuts(kept, classes),
         plots=plot_by_class(kept, classes),
@@ -94,6 +104,16 @@ def _contact_sheet(title: str, members: list[Record], at_most: int) -> dict[str,
     """Sample images at random with a fixed seed, in the manifest's order."""
     sample = np.random.default_rng(0).choice(len(members), size=min(at_most, len(members)), replace=False)
     return {"title": title, "total": len(members), "images": [_thumbnail(members[index]) for index in sorted(sample)]}
+
+
+def _mask_problems(masks: Counter[str], found: FoundFiles) -> list[tuple[int, str]]:
+    """Return the reasons for which masks are not taken, with the number of images, or of masks without an image."""
+    problems = [
+        (count, MASK_REASONS.get(status, f"it cannot be read: {status}"))
+        for status, count in masks.most_common()
+        if status != TAKEN
+    ]
+    return problems + ([(found.unmatched_masks, "no image has this name")] if found.unmatched_masks else [])
 
 
 def _gallery_entry(record: Record) -> dict[str, str]:

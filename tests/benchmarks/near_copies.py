@@ -16,9 +16,9 @@ from PIL import Image
 
 from brain_tumor.images import ImageError, read_image
 from components.ingest.alignment import aligned_correlation, brain_thumbnail
+from components.ingest.masks import MASKS_FOLDER
 from components.ingest.near_copies import find_near_copies, low_frequencies, near_pairs, pixel_hash
 from components.ingest.sources import fetch
-from components.ingest.synthetic import MASKS_FOLDER
 from tests.components.ingest.edits import EDITS, reorient
 
 COPIED_IMAGES = 100
