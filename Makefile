@@ -9,6 +9,7 @@ TOOLS := $(VENV)/.tools
 LINT := .venv-lint
 LINTERS := $(LINT)/.ready
 DOCS := .venv-docs
+SPHINX := $(DOCS)/.ready
 EXTRAS := train serving ui
 IMAGES := components serving ui
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -19,13 +20,13 @@ DEPLOY = @test -n "$(NAMESPACE)" || { echo "give the namespace: make $@ NAMESPAC
 TAKE_OVER = $(if $(FORCE),--force)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline tune serve page monitor verify test tools fuzz bench lint lint-code lint-deployment compile deploy promote rollback lock images version-set clean help
+.PHONY: run pipeline tune serve page monitor verify test test-fast coverage tools fuzz bench lint lint-code lint-deployment docs compile deploy promote rollback lock images version-set clean help
 
-run: $(READY) ## the whole pipeline on DATA, then the champion and the page (8501) served until Ctrl-C
+run: $(READY) ## the whole pipeline on DATA, then the champion and the web page (8501) until Ctrl-C
 	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
 	$(BIN)/python -m pipelines.local.serve --examples 3 --page
 
-pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or an address (default synthetic://)
+pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or a URI (default synthetic://)
 	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
 
 tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hyper-parameters
@@ -34,29 +35,38 @@ tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hype
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 	$(BIN)/python -m pipelines.local.serve
 
-page: $(READY) ## the page alone (8501), before the service at API_URL (default http://localhost:8080)
+page: $(READY) ## the web page alone (8501), for the service at API_URL (default http://localhost:8080)
 	$(BIN)/python -m ui
 
-monitor: $(TOOLS) ## Prometheus over the service and the page, with the alerts, at http://localhost:9090 until Ctrl-C
+monitor: $(TOOLS) ## Prometheus for the service and the web page, with the alerts, at http://localhost:9090 until Ctrl-C
 	$(BIN)/python -m pipelines.local.monitor
 
-verify: $(READY) ## check that the model folder MODEL keeps the contract
+verify: $(READY) ## check that the model folder MODEL satisfies the model contract
 	@test -n "$(MODEL)" || { echo "give the folder of one version: make verify MODEL=runs/models/brain-tumor/1"; exit 2; }
 	@$(BIN)/python -m components.verify "$(MODEL)"
 
 test: $(TOOLS) ## every test that needs no cluster, GPU or network
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
+
+test-fast: $(TOOLS) ## the tests that start no TensorFlow, browser or service, in 90 s
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow"
+
+coverage: $(TOOLS) ## the tests with the coverage of the product's code, child processes included; fails below the floor
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 tools: $(TOOLS) ## Helm, kubectl, Chromium and Prometheus for the tests
 
-fuzz: $(READY) ## 5,000 bad requests to the service
+fuzz: $(READY) ## 5,000 invalid requests to the service
 	FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -s tests/serving/test_fuzz.py
 
-bench: $(READY) ## the service beside the plain way and the model in process, and explaining beside predicting
+bench: $(READY) ## the service against a naive FastAPI baseline and the model in process, and explain against predict
 	$(BIN)/python -m tests.benchmarks.service
 	$(BIN)/python -m tests.benchmarks.explain
 
-lint: lint-code lint-deployment ## ruff and mypy; hadolint, shellcheck, yamllint and checkov
+lint: lint-code lint-deployment ## ruff, mypy and import-linter; hadolint, shellcheck, yamllint and checkov
 
 lint-code: $(READY)
 	$(BIN)/ruff check .
@@ -72,6 +82,9 @@ lint-deployment: $(TOOLS) $(LINTERS)
 	$(BIN)/python -m tests.manifests.render $(LINT)/pods
 	$(LINT)/bin/checkov --config-file .checkov.yaml --directory $(LINT)/pods
 
+docs: $(SPHINX) ## build the documentation site, docs/_build/index.html
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build
+
 compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ for Kubeflow
 	$(BIN)/python -m pipelines.compile
 	$(BIN)/python -m pipelines.compile --manifest
@@ -79,13 +92,13 @@ compile: $(READY) ## write pipelines/brain_tumor.yaml and manifests/pipelines/ f
 deploy: $(READY) ## the champion, or MODEL_URI, to KServe in NAMESPACE, at CANARY percent (default 10)
 	$(DEPLOY) deploy --namespace "$(NAMESPACE)" $(if $(CANARY),--canary-percent $(CANARY)) $(if $(MODEL_URI),--model-uri "$(MODEL_URI)") $(TAKE_OVER)
 
-promote: $(READY) ## the canary in NAMESPACE gets everything
+promote: $(READY) ## the canary in NAMESPACE receives 100 % of the traffic
 	$(DEPLOY) promote --namespace "$(NAMESPACE)" $(TAKE_OVER)
 
-rollback: $(READY) ## without the canary in NAMESPACE, or back to the version before
+rollback: $(READY) ## remove the canary in NAMESPACE, or return to the previous version
 	$(DEPLOY) rollback --namespace "$(NAMESPACE)" $(TAKE_OVER)
 
-lock: $(READY) ## resolve the locks anew: the environment's first, then each image's within it
+lock: $(READY) ## resolve all locks: the environment's first, then each container image's within it
 	$(PIP_COMPILE) $(EXTRAS:%=--extra %) --extra dev pyproject.toml -o requirements-dev.txt
 	$(PIP_COMPILE) --extra train -c requirements-dev.txt pyproject.toml -o components/requirements.txt
 	$(PIP_COMPILE) --extra train --extra gpu -c components/requirements.txt pyproject.toml -o components/requirements-gpu.txt
@@ -95,21 +108,22 @@ lock: $(READY) ## resolve the locks anew: the environment's first, then each ima
 	$(PIP_COMPILE) --extra docs pyproject.toml -o requirements-docs.txt
 	$(PIP_COMPILE) --extra uv -c requirements-dev.txt pyproject.toml -o requirements-uv.txt
 
-images: $(IMAGES:%=image-%) ## build the three images, by REGISTRY=registry.example/team and BASE=python:3.11-slim
+images: $(IMAGES:%=image-%) ## build the three container images, by REGISTRY=registry.example/team and BASE=python:3.11-slim
 
-image-%: # beside the three there is image-components-gpu
+image-%: # in addition to the three there is image-components-gpu
 	$(DOCKER_BUILD) --file $*/Dockerfile --tag $(REGISTRY:%=%/)brain-tumor-$*:$(VERSION) .
 
 image-components-gpu:
 	$(DOCKER_BUILD) --build-arg LOCK=components/requirements-gpu.txt \
 		--file components/Dockerfile --tag $(REGISTRY:%=%/)brain-tumor-components:$(VERSION)-gpu .
 
-version-set: $(READY) ## give every file that names the version another: make version-set VERSION=1.2.3
+version-set: $(READY) ## set the version in every file that names it: make version-set VERSION=1.2.3
 	$(BIN)/python version.py $(VERSION)
+	@touch $(READY) # pyproject.toml is newer now, but names the same packages
 	$(MAKE) compile
 
 clean: ## remove the environment and all runs, models and registry included
-	rm -rf $(VENV) $(LINT) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LINT) $(DOCS) docs/_build runs .pytest_cache .mypy_cache .ruff_cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -125,6 +139,11 @@ $(READY): requirements-uv.txt requirements-dev.txt pyproject.toml
 $(LINTERS): requirements-lint.txt | $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LINT)
 	$(BIN)/uv pip sync --quiet --python $(LINT)/bin/python --require-hashes requirements-lint.txt
+	touch $@
+
+$(SPHINX): requirements-docs.txt | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DOCS)
+	$(BIN)/uv pip sync --quiet --python $(DOCS)/bin/python --require-hashes requirements-docs.txt
 	touch $@
 
 $(TOOLS): $(READY) requirements-tools.txt tests/tools.py

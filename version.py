@@ -1,4 +1,4 @@
-"""Set the project's one version where it is named: `make version-set VERSION=1.2.3`, which then compiles the pipeline anew."""
+"""Set the project's version in every file that names it: `make version-set VERSION=1.2.3`, which then compiles the pipeline."""
 
 import re
 import sys
@@ -8,21 +8,28 @@ ROOT = Path(__file__).parent
 OURS = re.compile(r"(?<=brain-tumor-)((?:components|serving|ui):)\d+\.\d+\.\d+")
 FIELD = re.compile(r'^((?:version|appVersion)(?: =|:) "?)\d+\.\d+\.\d+(?="?$)', re.MULTILINE)
 FOLDERS = ("components", "manifests", "tests")
-# Where it is a field of its own, and where it is the tag of one of our images.
+# The version as a field, and as the tag of our container images.
 PLACES = {
     FIELD: ("pyproject.toml", "helm/*/Chart.yaml"),
-    OURS: ("components/__init__.py", "*.yaml", "README.md", "helm/**/*.md", *(f"{folder}/**/*.yaml" for folder in FOLDERS)),
+    OURS: (
+        "components/__init__.py",
+        "*.yaml",
+        "README.md",
+        "docs/*.md",
+        "helm/**/*.md",
+        *(f"{folder}/**/*.yaml" for folder in FOLDERS),
+    ),
 }
 
 
 def set_version(root: Path, version: str) -> list[Path]:
-    """Write the version into every file below root that names it, and return the files that changed.
+    """Write the version into every file below `root` that names it; return the changed files.
 
     Raises:
-        ValueError: the version is not three numbers.
+        ValueError: The version is not three numbers.
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise ValueError(f"version is {version!r}, wanted three numbers as in 1.2.3")
+        raise ValueError(f"version: got {version!r}, expected three numbers as in 1.2.3")
     changed = []
     for pattern, globs in PLACES.items():
         for path in sorted({path for each in globs for path in root.glob(each)}):
@@ -35,7 +42,7 @@ def set_version(root: Path, version: str) -> list[Path]:
 
 
 def main() -> None:
-    """Set the version and say which files changed."""
+    """Set the version and print the changed files."""
     try:
         (version,) = sys.argv[1:]
         changed = set_version(ROOT, version)

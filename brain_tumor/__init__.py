@@ -1,1 +1,1 @@
-"""What every part shares: encoded images, classes, phantoms, overlays, model.json. No TensorFlow, kserve or kfp."""
+"""Code that every part shares: encoded images, classes, phantoms, overlays, model card. No TensorFlow, kserve or kfp."""

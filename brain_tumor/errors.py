@@ -1,4 +1,4 @@
-"""The error for input that cannot be used."""
+"""The error for invalid user input."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""The model card: model.json in a model's folder, the files beside it, and the notice that goes with every result."""
+"""The model card: model.json in a model's folder, the other files in assets.extra, and the notice shown with every result."""
 
 import json
 from dataclasses import dataclass
@@ -17,20 +17,22 @@ SCHEMA = Path(__file__).with_name("model_card.schema.json")
 
 
 class ModelCardError(InputError):
-    """A model.json that cannot be used. The message names the file."""
+    """An invalid model.json. The message names the file."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The parts of model.json that the code reads.
+    """The content of model.json.
 
     Attributes:
-        document: the whole of model.json.
-        version: the registry's number; "1" before the model is registered.
-        tumor_classes: the classes that are a tumour.
-        threshold: of the probability of a tumour; None above two classes.
-        synthetic: whether the model was trained on phantoms.
-        reference: feature -> {le, share}, cumulative shares of the held-out images.
+        document: The complete model.json.
+        name: Name of the model.
+        version: Version number in the registry; "1" before registration.
+        classes: Class names, in the order of the probability's columns.
+        tumor_classes: Classes that are a tumour.
+        threshold: Threshold on the probability of a tumour; None for more than two classes.
+        synthetic: Whether the model was trained on phantoms.
+        reference: Feature -> {le, share}, cumulative shares of the held-out images.
     """
 
     document: dict[str, Any]
@@ -43,16 +45,16 @@ class ModelCard:
     reference: dict[str, dict[str, list[Any]]]
 
     def probabilities(self, columns: list[float]) -> dict[str, float]:
-        """Return class -> probability from the model's columns: one of the second class, or one a class."""
+        """Return class -> probability from the model's columns: the second class alone, or every class."""
         values = columns if len(columns) > 1 else [1 - columns[0], columns[0]]
         return dict(zip(self.classes, values, strict=True))
 
 
 def read_model_card(model_dir: Path) -> ModelCard:
-    """Read the model.json of a model's folder.
+    """Read model.json from a model's folder.
 
     Raises:
-        ModelCardError: it is missing, is not JSON, or lacks a key.
+        ModelCardError: The file is missing or not JSON, or a key is missing or invalid.
     """
     path = model_dir / MODEL_CARD_PATH
     try:
@@ -76,4 +78,4 @@ def read_model_card(model_dir: Path) -> ModelCard:
             reference=document["reference"] or {},
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelCardError(f"{path} is not a model.json: {error!r}") from error
+        raise ModelCardError(f"{path}: not a valid model.json: {error!r}") from error

@@ -1,7 +1,8 @@
-"""Lay a Grad-CAM heatmap over its image."""
+"""Draw the overlay: a Grad-CAM heatmap over its image."""
 
 import struct
 import zlib
+from typing import Literal
 
 import numpy as np
 from isal import isal_zlib
@@ -12,24 +13,29 @@ OPACITY = 0.6
 OUTLINE_LEVEL = 0.5
 OUTLINE_RGB = (255, 255, 255)
 PNG_SIGNATURE, PNG_RGB, PNG_UP_FILTER = b"\x89PNG\r\n\x1a\n", 2, 2
-OUTLINE_SHARE = 1 / 320  # of the longest side: a line of one pixel would vanish where a large image is shown small
+OUTLINE_FRACTION = 1 / 320  # of the longest side; a line of one pixel would vanish in a large image that is displayed small
 
-# Perceptually even colour maps at 17 points; between them they are linear. "inferno" and "viridis": Smith and van der Walt, CC0.
-# "cividis", which reads alike with a colour-vision deficiency: Nunez, Anderton and Renslow 2018, CC0.
+# Perceptually uniform colour maps at 17 points, with linear interpolation. "inferno" and "viridis": Smith and van der Walt, CC0.
+# "cividis", which looks alike with colour-vision deficiency: Nunez, Anderton and Renslow 2018, CC0.
 INFERNO = "000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 fcffa4"
 VIRIDIS = "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"
 CIVIDIS = "00224e 002e6a 1a386f 32436d 434e6c 535a6d 61656f 6f7073 7d7c78 8c8878 9b9476 aba072 bcae6c cdbb63 dec958 f0d846 fee838"
 
 
 def _colour_table(points: str) -> np.ndarray:
-    """Spread hexadecimal RGB points evenly over a table, uint8 [256, 3]."""
+    """Interpolate equidistant hexadecimal RGB points to a table, uint8 [256, 3]."""
     anchors = np.array([[int(point[i : i + 2], 16) for i in (0, 2, 4)] for point in points.split()], dtype=np.float64)
     positions = np.linspace(0, len(anchors) - 1, 256)
     channels = [np.interp(positions, np.arange(len(anchors)), anchors[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
-COLOUR_MAPS = {"inferno": _colour_table(INFERNO), "viridis": _colour_table(VIRIDIS), "cividis": _colour_table(CIVIDIS)}
+ColourMap = Literal["inferno", "viridis", "cividis"]
+COLOUR_MAPS: dict[str, np.ndarray] = {
+    "inferno": _colour_table(INFERNO),
+    "viridis": _colour_table(VIRIDIS),
+    "cividis": _colour_table(CIVIDIS),
+}
 
 
 def render_overlay(
@@ -40,14 +46,14 @@ def render_overlay(
     max_side_px: int = MAX_OVERLAY_SIDE_PX,
     opacity: float = OPACITY,
 ) -> np.ndarray:
-    """Blend a heatmap over an image: hotter is brighter and less transparent; a line surrounds what is above half of the peak.
+    """Blend a heatmap over an image: high values are bright and opaque, and a line surrounds values above half of the peak.
 
     Args:
-        pixels: the image, uint8 [height, width, 3], 0-255.
-        heatmap: Grad-CAM at low resolution, float [h, w], 0-1; all 0 leaves the image as it is.
-        colour_map: a name of `COLOUR_MAPS`.
-        max_side_px: a larger image is scaled down to this longest side.
-        opacity: of a place where the heatmap is 1, 0-1; at 0 the image stays as it is, without the line.
+        pixels: Image, uint8 [height, width, 3], 0-255.
+        heatmap: Grad-CAM at low resolution, float [h, w], 0-1; if all values are 0, the image stays unchanged.
+        colour_map: Name in `COLOUR_MAPS`.
+        max_side_px: Longest side of the overlay in pixels; a larger image is scaled down.
+        opacity: Opacity at a heatmap value of 1, 0-1; at 0 the image stays unchanged, without the line.
 
     Returns:
         uint8 [height, width, 3], 0-255.
@@ -57,23 +63,23 @@ def render_overlay(
     heat = levels.resize(image.size, Image.Resampling.BILINEAR)
     colours = heat.copy()
     colours.putpalette(COLOUR_MAPS[colour_map].tobytes())
-    share = heat.point([round(level * opacity) for level in range(256)])
-    overlay = np.array(Image.composite(colours.convert("RGB"), image, share))
-    hot = np.asarray(heat)
-    if hot.any() and opacity > 0:
-        overlay[outline(hot >= OUTLINE_LEVEL * hot.max())] = OUTLINE_RGB
+    alpha = heat.point([round(level * opacity) for level in range(256)])
+    overlay = np.array(Image.composite(colours.convert("RGB"), image, alpha))
+    scaled = np.asarray(heat)
+    if scaled.any() and opacity > 0:
+        overlay[outline(scaled >= OUTLINE_LEVEL * scaled.max())] = OUTLINE_RGB
     return overlay
 
 
 def overlay_png(pixels: np.ndarray, heatmap: np.ndarray, *, colour_map: str = "inferno") -> bytes:
-    """Render the overlay as a PNG; arguments as those of `render_overlay`."""
+    """Render the overlay as a PNG, with the arguments of `render_overlay`."""
     return encode_rgb_png(render_overlay(pixels, heatmap, colour_map=colour_map))
 
 
 def encode_rgb_png(pixels: np.ndarray) -> bytes:
-    """Encode uint8 [height, width, 3] as a PNG (ISO/IEC 15948), every row as its difference to the one above.
+    """Encode uint8 [height, width, 3] as a PNG (ISO/IEC 15948), each row as its difference to the row above.
 
-    Pillow picks a filter for each row; this takes a fifth of its time, and a Grad-CAM answer is mostly this.
+    Pillow selects a filter for each row. This encoder takes a fifth of its time, which dominates an explanation.
     """
     height, width, _ = pixels.shape
     rows = np.empty((height, 1 + width * 3), np.uint8)
@@ -91,11 +97,11 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def scale_image(image: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray:
-    """Scale an image down to `max_side_px` on its longest side; a smaller one keeps its size.
+    """Scale an image down to `max_side_px` on its longest side; a smaller image keeps its size.
 
     Args:
         image: uint8 [height, width, 3], 0-255, or an image of mode `L` or `RGB`.
-        max_side_px: of the result.
+        max_side_px: Longest side of the result in pixels.
 
     Returns:
         uint8 [height, width, 3], 0-255.
@@ -109,16 +115,16 @@ def scale_image(image: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray
 
 
 def scale_heatmap(heatmap: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
-    """Scale a heatmap, float [h, w] in 0-1, smoothly to float32 [height_px, width_px] in 0-1."""
+    """Interpolate a heatmap, float [h, w], 0-1, to float32 [height_px, width_px], 0-1."""
     image = Image.fromarray(np.asarray(heatmap, dtype=np.float32))
-    # Bicubic would overshoot at the rim of a hot region, and so move the peak.
+    # Bicubic interpolation overshoots at the edge of a high region, which would move the peak.
     return np.asarray(image.resize((width_px, height_px), Image.Resampling.BILINEAR))
 
 
-def outline(inside: np.ndarray) -> np.ndarray:
-    """Return the rim of `inside`, bool [h, w]: its pixels next to one outside of it, as wide as `OUTLINE_SHARE` says."""
-    core = inside
-    for _ in range(max(1, round(max(inside.shape) * OUTLINE_SHARE))):
+def outline(region: np.ndarray) -> np.ndarray:
+    """Return the inner edge of a region, bool [h, w], with the width `OUTLINE_FRACTION`."""
+    core = region
+    for _ in range(max(1, round(max(region.shape) * OUTLINE_FRACTION))):
         padded = np.pad(core, 1, mode="edge")
         core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return inside & ~core
+    return region & ~core

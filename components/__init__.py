@@ -1,4 +1,4 @@
-"""The steps of the pipeline: one folder a step."""
+"""The pipeline's steps, one folder each."""
 
 import os
 

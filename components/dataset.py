@@ -1,4 +1,4 @@
-"""The files a data set travels in between the steps: images.zip and splits.csv."""
+"""The dataset files that steps exchange: images.zip and splits.csv."""
 
 import csv
 import io
@@ -34,17 +34,17 @@ def read_splits(path: Path) -> list[Sample]:
     """Read splits.csv.
 
     Raises:
-        InputError: it is missing, lacks a column, or a group is not a number.
+        InputError: The file or a column is missing, or a group is not an integer.
     """
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             return [Sample(row["sha256"], int(row["group"]), row["label"], row["split"]) for row in csv.DictReader(lines)]
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a splits.csv with the columns sha256, group, label, split: {error!r}") from error
+        raise InputError(f"{path}: got {error!r}, expected a splits.csv with columns sha256, group, label, split") from error
 
 
 def count_splits(samples: list[Sample]) -> dict[str, dict[str, int]]:
-    """Count the images by split and label, and under `groups` the groups of each split."""
+    """Return for each split the number of images of each label, and the totals `images` and `groups`."""
     counts: dict[str, dict[str, int]] = {}
     for split in SPLITS:
         members = [sample for sample in samples if sample.split == split]
@@ -63,13 +63,13 @@ def write_splits(path: Path, samples: Iterable[Sample]) -> None:
 
 
 class ImagesZip:
-    """images.zip, opened for reading in a `with` statement.
+    """Reader of images.zip, a context manager.
 
     Attributes:
-        dataset: what dataset.json says.
+        dataset: The content of dataset.json.
 
     Raises:
-        InputError: it is missing, or not an images.zip.
+        InputError: The file is missing or not an images.zip.
     """
 
     def __init__(self, path: Path):
@@ -77,7 +77,7 @@ class ImagesZip:
             self._zip = zipfile.ZipFile(path)
             self.dataset: dict[str, Any] = json.loads(self._zip.read("dataset.json"))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} is not an images.zip with a dataset.json: {error!r}") from error
+            raise InputError(f"{path}: got {error!r}, expected an images.zip with a dataset.json") from error
         members = [PurePosixPath(name) for name in self._zip.namelist()]
         self._names = {member.stem: str(member) for member in members if member.parent.name == "images"}
         self._masks = {member.stem: str(member) for member in members if member.parent.name == "masks"}
@@ -89,17 +89,17 @@ class ImagesZip:
         self._zip.close()
 
     def read_bytes(self, sha256: str) -> bytes:
-        """Return the encoded image.
+        """Return an encoded image.
 
         Raises:
-            InputError: the archive does not hold it.
+            InputError: The archive does not contain the image.
         """
         if sha256 not in self._names:
-            raise InputError(f"images.zip holds no image {sha256}, which splits.csv names: do both come from one run?")
+            raise InputError(f"images.zip: no image {sha256}, which splits.csv lists; use both files of one run")
         return self._zip.read(self._names[sha256])
 
     def read_mask(self, sha256: str) -> np.ndarray | None:
-        """Return where the lesion lies, bool [height, width]; None for an image without a mask."""
+        """Return the lesion mask, bool [height, width], or None if the image has none."""
         if sha256 not in self._masks:
             return None
         with Image.open(io.BytesIO(self._zip.read(self._masks[sha256]))) as mask:

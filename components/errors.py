@@ -1,4 +1,4 @@
-"""How a step ends on input that cannot be used."""
+"""How a step ends on invalid input."""
 
 import contextlib
 import sys
@@ -9,7 +9,7 @@ from brain_tumor.errors import InputError
 
 @contextlib.contextmanager
 def exit_on_input_error(step: str) -> Iterator[None]:
-    """End the process with one line instead of a traceback when the step's input cannot be used."""
+    """Exit with a one-line message instead of a traceback if the step's input is invalid."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Write a file or a folder whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import contextlib
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` at the end, remove it on an error.
+    """Yield a temporary path next to `path`; rename it to `path` at the end, remove it on an error.
 
-    The caller makes a file or a folder of that name. A folder that stands at `path` is replaced.
+    The caller creates a file or a folder there. An existing folder at `path` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -1,4 +1,4 @@
-"""The model registry: MLflow's client, the alias `champion`, and where a version's files are."""
+"""The model registry: MLflow's client, the alias `champion` and the files of a version."""
 
 import contextlib
 import logging
@@ -21,23 +21,28 @@ CHAMPION = "champion"
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version in the store."""
+    """A model version in the registry; `uri` is its folder in the model store."""
 
     name: str
     version: int
     uri: str
 
 
+def registry_uri(runs: Path) -> str:
+    """Return MLFLOW_TRACKING_URI, or the URI of the registry in a folder of runs if it is unset."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
 def open_registry_and_store(model_store: str, tracking_uri: str = "") -> "MlflowClient":
-    """Return a client of the registry if both it and the store can be used: worth knowing before a training, too.
+    """Return a registry client if registry and model store are both usable: a check before a long training, too.
 
     Raises:
-        InputError: see `connect`; or a store that cannot be opened, or one that the registry cannot hold.
+        InputError: See `connect`; or the store cannot be opened, or the registry does not accept its URIs.
     """
     client = connect(tracking_uri)
     if is_local_path(model_store) and client.tracking_uri.startswith("http"):
-        raise InputError(f"an MLflow server takes no local path: model_store is {model_store}, wanted s3:// or gs://")
-    with as_input_error(f"model_store {redact_credentials(model_store)} cannot be used"):
+        raise InputError(f"model_store: got {model_store}, expected s3:// or gs://; an MLflow server accepts no local path")
+    with as_input_error(f"model_store {redact_credentials(model_store)} cannot be opened"):
         if is_local_path(model_store):
             Path(model_store).mkdir(parents=True, exist_ok=True)
         else:
@@ -47,29 +52,11 @@ def open_registry_and_store(model_store: str, tracking_uri: str = "") -> "Mlflow
     return client
 
 
-@contextlib.contextmanager
-def as_input_error(what: str) -> Iterator[None]:
-    """Say what failed in one line, whichever library it failed in."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ImportError, ValueError, MlflowException) as error:
-        raise InputError(f"{what}: {redact_credentials(str(error)).splitlines()[0]}") from error
-
-
-def registry_uri(runs: Path) -> str:
-    """Return the address in MLFLOW_TRACKING_URI, else that of the registry in a folder of runs."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
-
-
 def connect(tracking_uri: str = "") -> "MlflowClient":
-    """Return a client of the registry at `tracking_uri`, or at MLFLOW_TRACKING_URI.
+    """Return a client of the registry at `tracking_uri`, or at MLFLOW_TRACKING_URI if it is empty.
 
     Raises:
-        InputError: neither is set, or nothing answers there.
+        InputError: Neither is set, or the registry cannot be opened.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     import sqlalchemy.exc
@@ -78,21 +65,25 @@ def connect(tracking_uri: str = "") -> "MlflowClient":
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not address:
-        raise InputError("no registry: set MLFLOW_TRACKING_URI, or give tracking_uri (for example sqlite:///runs/mlflow.db)")
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        raise InputError("no registry: set MLFLOW_TRACKING_URI or tracking_uri, for example to sqlite:///runs/mlflow.db")
     try:
-        if address.startswith("sqlite:///"):
-            Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_registered_models(max_results=1)
     except (OSError, ImportError, MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise InputError(f"the registry at {redact_credentials(address)} does not answer: {type(error).__name__}") from error
+        raise InputError(f"the registry at {redact_credentials(uri)} cannot be opened: {type(error).__name__}") from error
     return client
 
 
 def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
-    """Return the version the alias points at, or None where there is none."""
+    """Return the version with the alias `champion`, or None if there is none.
+
+    Raises:
+        InputError: The registry returns another error.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -100,16 +91,16 @@ def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        raise InputError(f"the registry does not say which model is the champion: {error.error_code}") from error
+        raise InputError(f"the registry did not return the champion: {error.error_code}") from error
     return RegisteredVersion(MODEL_NAME, int(version.version), version.source)
 
 
 @contextlib.contextmanager
 def local_copy(registered: RegisteredVersion) -> Iterator[Path]:
-    """Yield a folder that holds the version: the store's own, or one downloaded for as long as it is needed.
+    """Yield a folder with the version's files: the store's own, or a temporary download.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: The version cannot be read.
     """
     if is_local_path(registered.uri):
         yield Path(registered.uri)
@@ -121,3 +112,16 @@ def local_copy(registered: RegisteredVersion) -> Iterator[Path]:
             files, base = fsspec.core.url_to_fs(registered.uri)
             files.get(base, f"{scratch}/model", recursive=True)
         yield Path(scratch) / "model"
+
+
+@contextlib.contextmanager
+def as_input_error(failure: str) -> Iterator[None]:
+    """Convert an error of MLflow, fsspec or the file system to an InputError: the failure, then the first line of its message."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ImportError, ValueError, MlflowException) as error:
+        raise InputError(f"{failure}: {redact_credentials(str(error)).splitlines()[0]}") from error

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one base template, images and plots inlined."""
+"""Self-contained HTML reports: one base template, with images and plots inlined."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ COMPONENTS = Path(__file__).parent
 
 
 def render(template: str, **context: object) -> str:
-    """Render `template` (its path below components/) as one HTML page without outside references."""
+    """Render `template`, a path below components/, as one HTML page without external references."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(COMPONENTS),
         autoescape=True,
@@ -30,14 +30,14 @@ def render(template: str, **context: object) -> str:
 
 
 def png_uri(pixels: np.ndarray) -> str:
-    """Encode uint8 [h, w] or [h, w, 3] as a `data:` address of a PNG."""
+    """Encode pixels, uint8 [h, w] or [h, w, 3], as the `data:` URI of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def svg(figure: "Figure") -> str:
-    """Return a matplotlib figure as inline SVG, the same bytes for the same figure."""
+    """Return a matplotlib figure as inline SVG, byte for byte the same for the same figure."""
     import matplotlib
 
     buffer = io.StringIO()

@@ -1,4 +1,4 @@
-"""A SavedModel, loaded from disk."""
+"""Load a SavedModel from disk and run its signatures."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ from brain_tumor.errors import InputError
 
 
 class SavedModel:
-    """A SavedModel loaded from disk and asked as a server asks it.
+    """A SavedModel loaded from disk, run through its signatures as a model server runs it.
 
     Raises:
-        InputError: there is none in the folder, it does not load, or it cannot explain.
+        InputError: The folder contains no SavedModel, or loading it fails.
     """
 
     def __init__(self, folder: Path):
@@ -21,36 +21,36 @@ class SavedModel:
         import tensorflow as tf
 
         try:
-            self._loaded = tf.saved_model.load(str(folder))  # kept: it keeps the weights alive
+            self._loaded = tf.saved_model.load(str(folder))  # keeps the weights alive
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder} holds no SavedModel that loads: {str(error).splitlines()[0]}") from error
+            raise InputError(f"{folder}: cannot load a SavedModel: {str(error).splitlines()[0]}") from error
         self.signatures = self._loaded.signatures
 
     def run_signature(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
-        """Send encoded images through a signature and return its outputs; `label` as an array of str.
+        """Run a signature on encoded images and return its outputs by name, `label` as an array of str.
 
         Raises:
-            InputError: the model has no such signature.
+            InputError: The model has no such signature.
         """
         import tensorflow as tf
 
         if signature not in self.signatures:
-            raise InputError(f"the SavedModel has no signature `{signature}`, only {sorted(self.signatures)}")
-        answer = self.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
-        return {name: value.numpy().astype(str) if name == "label" else value.numpy() for name, value in answer.items()}
+            raise InputError(f"SavedModel: got signatures {sorted(self.signatures)}, expected `{signature}`")
+        outputs = self.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
+        return {name: value.numpy().astype(str) if name == "label" else value.numpy() for name, value in outputs.items()}
 
 
 def import_tensorflow_quietly() -> None:
-    """Import TensorFlow and keep what it writes to stderr meanwhile from the reader; no setting of its own does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for what it says later
+    """Import TensorFlow without the messages that it writes to stderr; none of its settings turns them off."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for its later messages
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         import tensorflow as tf
 
         tf.config.list_logical_devices()
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)

@@ -1,14 +1,14 @@
-"""Addresses as a user gives them: what of one may be shown, and whether it is a folder."""
+"""URIs given by a user: which are local paths, and which parts may be shown."""
 
 import re
 
 
-def is_local_path(address: str) -> bool:
-    """Tell whether an address is a path of this machine and not `scheme://...`."""
-    return "://" not in address
+def is_local_path(uri: str) -> bool:
+    """Return whether a URI is a path on this machine, not `scheme://...`."""
+    return "://" not in uri
 
 
-def redact_credentials(address: str) -> str:
-    """Return an address, or a text with addresses in it, without user, password and query: a query may be a signature."""
-    shown = re.sub(r"(\w+://)[^\s/@]*@", r"\1", address)
-    return re.sub(r"(\w+://(?!\?)[^\s?]*)\?\S*", r"\1", shown)
+def redact_credentials(text: str) -> str:
+    """Return a URI, or a text with URIs in it, without user, password and query. A query may contain a signature."""
+    without_user = re.sub(r"(\w+://)[^\s/@]*@", r"\1", text)
+    return re.sub(r"(\w+://(?!\?)[^\s?]*)\?\S*", r"\1", without_user)

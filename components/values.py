@@ -1,55 +1,49 @@
-"""Read a value of a known type from text, as a command line or a manifest gives it."""
+"""Validate user input. An error names the value, the input and the expected values."""
 
-import json
-import math
-from collections.abc import Callable
+import difflib
+from collections.abc import Collection
 from typing import Any
+
+from pydantic import ConfigDict, Json, TypeAdapter, ValidationError
 
 from brain_tumor.errors import InputError
 
-TRUTH = {"true": True, "false": False}
+JSON_TYPES = {bool: "true or false", dict: "a JSON object", list: "a JSON list"}
 
 
-def parse_value(name: str, text: str, kind: type) -> Any:
-    """Return the value that `text` stands for.
+def parse_value(name: str, text: str, kind: Any) -> Any:
+    """Return the value of a type that a text of a command line stands for.
 
     Args:
-        name: whose value it is, for the error.
-        text: as it was given; dict and list are JSON.
-        kind: str, int, float, bool, dict or list.
+        name: The value's name, for the error.
+        text: The text; a dict or list is JSON, a bool `true` or `false` in any case.
+        kind: The type: str, int, float, bool, dict, list or a Literal of strings.
 
     Raises:
-        InputError: the text stands for no value of this type, or for an infinite number.
+        InputError: The text is no value of this type, or an infinite number.
     """
-    parse, wanted = _PARSERS[kind]
     try:
-        return parse(text)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{name} is {text!r}, wanted {wanted}") from error
+        if kind in JSON_TYPES:
+            adapter = TypeAdapter(Json[kind], config=ConfigDict(strict=True))
+            return adapter.validate_python(text.lower() if kind is bool else text)
+        return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_strings(text)
+    except ValidationError as error:
+        if kind in JSON_TYPES:
+            raise InputError(f"{name}: got {text!r}, expected {JSON_TYPES[kind]}") from error
+        raise as_input_error(error, name) from error
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
+def as_input_error(error: ValidationError, name: str = "") -> InputError:
+    """Return pydantic's error in one line: `epochs: got 0, expected greater than or equal to 1; zoom: got ...`."""
+    messages = []
+    for each in error.errors():
+        expected = each["msg"].removeprefix("Input should be ").split(", unable to")[0]
+        messages.append(f"{name or each['loc'][0]}: got {each['input']!r}, expected {expected}")
+    return InputError("; ".join(messages))
 
 
-def _json_of(kind: type) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = json.loads(text)
-        if not isinstance(value, kind):
-            raise ValueError(text)
-        return value
-
-    return parse
-
-
-_PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
-    str: (str, "text"),
-    int: (int, "integer"),
-    float: (_finite, "float"),
-    bool: (lambda text: TRUTH[text.lower()], "boolean"),
-    dict: (_json_of(dict), "a JSON object"),
-    list: (_json_of(list), "a JSON list"),
-}
+def unknown_name(where: str, name: str, known: Collection[str]) -> InputError:
+    """Return the error for a name that is not among the known ones; it suggests the most similar one."""
+    similar = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {similar[0]}?)" if similar else ""
+    return InputError(f"{where}: got unknown name {name!r}{hint}, expected one of {', '.join(sorted(known))}")

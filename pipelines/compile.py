@@ -15,22 +15,22 @@ COMPILED = Path(__file__).with_name("brain_tumor.yaml")
 MANIFEST = Path(__file__).parent.parent / "manifests" / "pipelines" / "brain-tumor.yaml"
 PIPELINE = "brain-tumor"
 EPILOG = """environment, read when the pipeline is compiled:
-  COMPONENTS_IMAGE  the image that every step runs in
-  SERVING_IMAGE     the transformer's, of a service that the deploy step creates
+  COMPONENTS_IMAGE  the container image of every step
+  SERVING_IMAGE     the container image of the transformer, for a service that the deploy step creates
   CHECKPOINT_PVC    a PersistentVolumeClaim to mount at /checkpoints in the train step; with checkpoint_dir=/checkpoints/NAME
-                    a training whose node is taken away goes on from its last epoch
+                    a training that loses its node resumes from its last epoch
 """
 
 
 def compile_pipeline(path: Path) -> Path:
-    """Write the compiled pipeline to `path`; the same code gives the same bytes."""
+    """Write the compiled pipeline to `path`. The same code gives the same bytes."""
     return _compile(path)
 
 
 def compile_manifest(path: Path) -> Path:
-    """Write it as objects for `kubectl apply` and GitOps: a Pipeline, and a PipelineVersion that is named after its content.
+    """Write a Pipeline and a PipelineVersion for `kubectl apply` and GitOps. The version is named after its content.
 
-    A PipelineVersion cannot be changed once it is there: another pipeline has to be another version.
+    A PipelineVersion is immutable, so a changed pipeline needs a new version.
     """
     with tempfile.TemporaryDirectory() as folder:
         name = version_name(compile_pipeline(Path(folder) / "pipeline.yaml"))
@@ -45,20 +45,20 @@ def compile_manifest(path: Path) -> Path:
 
 
 def version_name(compiled: Path) -> str:
-    """Return the version's name: the same pipeline has the same name, on every machine and in every cluster."""
+    """Return the version's name. The same pipeline has the same name on every machine and in every cluster."""
     return f"{PIPELINE}-{hashlib.sha256(compiled.read_bytes()).hexdigest()[:12]}"
 
 
 def _compile(path: Path, **options: object) -> Path:
     with atomic_write(path) as partial:
-        compiled = partial.with_suffix(".yaml")  # the compiler looks at the ending
+        compiled = partial.with_suffix(".yaml")  # the compiler requires this suffix
         compiler.Compiler().compile(brain_tumor, str(compiled), **options)
         compiled.rename(partial)
     return path
 
 
 def main() -> None:
-    """Write the compiled pipeline, by default the one in the repository."""
+    """Write the compiled pipeline, by default to its file in the repository."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.compile",
         description=main.__doc__,
@@ -66,7 +66,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--manifest", action="store_true", help="write Pipeline and PipelineVersion objects for kubectl instead")
-    parser.add_argument("--output", type=Path, help=f"default: {_shown(COMPILED)}, or {_shown(MANIFEST)}")
+    parser.add_argument("--output", type=Path, help=f"default: {_relative(COMPILED)}, or {_relative(MANIFEST)}")
     options = parser.parse_args()
     if options.manifest:
         print(compile_manifest(options.output or MANIFEST))
@@ -74,7 +74,7 @@ def main() -> None:
         print(compile_pipeline(options.output or COMPILED))
 
 
-def _shown(path: Path) -> Path:
+def _relative(path: Path) -> Path:
     return path.relative_to(COMPILED.parents[1])
 
 

@@ -1,39 +1,66 @@
-"""The pipeline's parameters on a command line: `--source ADDRESS --set NAME=VALUE ...`."""
+"""The pipeline's parameters on a command line: `--source URI --set NAME=VALUE ...`."""
 
 import argparse
-from dataclasses import fields
+import textwrap
 from typing import Any
 
 from brain_tumor.errors import InputError
 from components.hyperparameters import TrainConfig
-from components.values import parse_value
+from components.values import parse_value, unknown_name
 from pipelines.pipeline import brain_tumor
 
 TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool, "Dict": dict, "List": list}
+HYPERPARAMETERS = "hyperparameters"
 
 
 def add_parameter_options(parser: argparse.ArgumentParser, *, source_help: str) -> None:
-    """Add `--source` and `--set`, whose values `parse_parameters` takes."""
+    """Add `--source` and `--set`, the input of `parse_parameters`, and list the hyper-parameters in the help.
+
+    The parser needs RawDescriptionHelpFormatter, which keeps the lines of the list.
+    """
     parser.add_argument("--source", default="synthetic://", help=f"{source_help}; default: %(default)s")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the pipeline; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the pipeline or a hyper-parameter; may be repeated",
     )
+    lines = [
+        textwrap.fill(f"  {name:<23} {text}", 100, subsequent_indent=" " * 26) for name, text in TrainConfig.help_texts().items()
+    ]
+    parser.add_argument_group("hyper-parameters, for --set", "\n".join(lines).replace("%", "%%"))
 
 
 def parse_parameters(settings: list[str]) -> dict[str, Any]:
-    """Turn `name=value` settings into arguments of the type that the pipeline declares.
+    """Return the pipeline's arguments from `NAME=VALUE` settings, in the declared types.
+
+    Hyper-parameters, each by its own name or as `hyperparameters={...}`, become the one argument `hyperparameters`.
 
     Raises:
-        InputError: no such parameter, a value of another type, or a hyper-parameter out of its range.
+        InputError: An unknown name, a value of a wrong type or out of its bounds, or a hyper-parameter with two values.
     """
     declared = brain_tumor.component_spec.inputs
     arguments: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise InputError(f"--set {setting} has no value, wanted NAME=VALUE")
-        if name not in declared:
-            raise InputError(f"no such parameter: {name}, wanted one of {', '.join(sorted(declared))}")
-        arguments[name] = parse_value(name, text, TYPES[declared[name].type])
-    TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig) if field.name in arguments})
-    return arguments
+            raise InputError(f"--set: got {setting}, expected NAME=VALUE")
+        if name == HYPERPARAMETERS:
+            _merge(overrides, parse_value(name, text, dict))
+        elif name in declared:
+            arguments[name] = parse_value(name, text, TYPES[declared[name].type])
+        elif name in TrainConfig.model_fields:
+            _merge(overrides, {name: parse_value(name, text, TrainConfig.model_fields[name].annotation)})
+        else:
+            raise unknown_name("--set", name, declared.keys() | TrainConfig.model_fields.keys())
+    TrainConfig.from_overrides(overrides, seed=arguments.get("seed", TrainConfig().seed))
+    return arguments | ({HYPERPARAMETERS: overrides} if overrides else {})
+
+
+def _merge(overrides: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, value in more.items():
+        if name in overrides and overrides[name] != value:
+            raise InputError(f"--set: got two values of {name}, {overrides[name]!r} and {value!r}, expected one")
+        overrides[name] = value

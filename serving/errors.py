@@ -1,4 +1,4 @@
-"""The service's one error, and what each of its codes is in HTTP and in gRPC."""
+"""The service's one error class, with the HTTP and gRPC status of each code."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -8,6 +8,8 @@ import grpc
 from fastapi.exceptions import RequestValidationError
 from kserve import errors as kserve_errors
 from starlette.exceptions import HTTPException
+
+from serving.logs import logger
 
 CODES = {
     "bad_request": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
@@ -26,12 +28,13 @@ CODES = {
     "too_slow": (HTTPStatus.GATEWAY_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
 }
 RETRY_AFTER_SECONDS = 1
+MODEL_NOT_LOADED = f"the predictor has not loaded the model yet; retry in {RETRY_AFTER_SECONDS} s"
 
 
 class ServiceError(HTTPException):
-    """A request that gets no answer. `code` is a key of `CODES`, `detail` the message for the client.
+    """A rejected or failed request. `code` is a key of `CODES`, `detail` the message for the client.
 
-    It is an HTTPException so that FastAPI lets it pass where it is raised while a body is read.
+    FastAPI passes an HTTPException on if it is raised while a body is read; it would convert any other exception.
     """
 
     def __init__(self, code: str, message: str):
@@ -44,27 +47,44 @@ class ServiceError(HTTPException):
         return CODES[self.code][1]
 
 
+def convert_and_log_error(raised: Exception, request_id: str) -> ServiceError:
+    """Convert any exception into the error for the client, and log an unexpected one.
+
+    The result has no traceback, cause or context: their frames refer to the request's body, and together with the error they
+    would form a reference cycle that stays in memory until the garbage collector runs.
+    """
+    error = as_service_error(raised)
+    if error.code == "internal":
+        logger.error("failed", exc_info=raised, extra={"fields": {"request_id": request_id}})
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 def as_service_error(error: Exception) -> ServiceError:
-    """Give an error of FastAPI or KServe its code; one that nobody foresaw becomes `internal`, without its message."""
+    """Convert an error of FastAPI or KServe; an unexpected one becomes `internal`, without its message."""
     match error:
         case ServiceError():
             return error
         case RequestValidationError():
-            return ServiceError("wrong_shape", describe(error.errors()))
+            return ServiceError("wrong_shape", describe_violations(error.errors()))
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-            found = ServiceError(code, error.detail)
-            found.headers = error.headers  # Allow
-            return found
-        case kserve_errors.ModelNotFound() | NotImplementedError():  # KServe's routes of versions are not implemented
-            return ServiceError("not_found", "there is no such model here")
+            converted = ServiceError(code, error.detail)
+            converted.headers = error.headers  # Allow
+            return converted
+        case kserve_errors.ModelNotFound() | NotImplementedError():  # KServe does not implement its routes with a model version
+            return ServiceError("not_found", "no such model on this server")
         case kserve_errors.InvalidInput() | kserve_errors.InferenceError():
             return ServiceError("wrong_shape", error.reason)
         case kserve_errors.ModelNotReady() | kserve_errors.ServerNotReady():
-            return ServiceError("not_ready", "the predictor has not loaded the model yet")
+            return ServiceError("not_ready", MODEL_NOT_LOADED)
     return ServiceError("internal", "internal error")
 
 
-def describe(errors: Sequence[Any]) -> str:
-    """Say where a body breaks its schema and how, without what stood there."""
+def describe_violations(errors: Sequence[Any]) -> str:
+    """State where a body violates its schema and how, without the values in it.
+
+    Args:
+        errors: Details from pydantic's `ValidationError.errors()`.
+    """
     return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors[:3])

@@ -1,20 +1,25 @@
-"""One request on its way through the transformer."""
+"""An inference request while the transformer handles it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from kserve import InferRequest
 
+WARNINGS = {
+    "synthetic_model": "the model was trained on synthetic phantoms: its predictions for patient images are meaningless",
+    "unlike_training": "the image does not look like a brain MRI slice",
+}
+
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image that was decoded in full.
+    """A fully decoded image.
 
     Attributes:
-        data: encoded bytes that the model's graph decodes.
-        scaled: at the overlay's size, uint8 [h, w, 3], 0-255; None where no overlay is wanted.
-        brightness: the mean grey level, 0-1.
-        side_px: the longest side.
+        data: Encoded bytes that the model's graph can decode.
+        scaled: Pixels at the overlay's size, uint8 [h, w, 3], 0-255; None if no overlay is requested.
+        brightness: Mean grey level, 0-1.
+        side_px: Longest side in pixels.
     """
 
     data: bytes
@@ -25,14 +30,15 @@ class PreparedImage:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What the model says of one image.
+    """The prediction for one image.
 
     Attributes:
-        probability: a column a class, or one of a tumour.
-        confidence: the probability of `label`.
-        warnings: keys of `WARNINGS`.
-        heatmap: Grad-CAM for `label`, [h][w] in 0-1; None where not asked for.
-        overlay: PNG; None where not asked for.
+        label: Predicted class.
+        probability: [C], the probability of each class, or of a tumour alone.
+        confidence: Probability of `label`.
+        warnings: Keys of `WARNINGS`.
+        heatmap: Grad-CAM of `label`, [h][w], 0-1; None if not requested.
+        overlay: PNG of the heatmap over the image; None if not requested.
     """
 
     label: str
@@ -45,13 +51,15 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What a client asks, and what is known of it so far.
+    """The images of one client request, of any protocol, and the results so far.
 
     Attributes:
-        encoded: the images as they came.
-        explain: whether heatmap and overlay are wanted.
-        list_name: what the client calls the list of images, for error messages; empty where it sent a single one.
-        v2_request: the V2 request that it came as; None for the other protocols.
+        encoded: Image files as received.
+        explain: Whether heatmap and overlay are requested.
+        list_name: Name of the list of images in the client's protocol, for error messages; empty for a single image.
+        v2_request: The V2 request with these images; None for the other protocols.
+        images: The decoded images; empty before that.
+        results: The predictions; empty before that.
     """
 
     encoded: list[bytes]
@@ -62,12 +70,5 @@ class ImageRequest:
     results: tuple[ImageResult, ...] = ()
 
     def error_prefix(self, index: int) -> str:
-        """Return what an error message begins with."""
+        """Return the start of an error message about one image, such as `instances[3]: `."""
         return f"{self.list_name}[{index}]: " if self.list_name else ""
-
-
-NOTICE = "Assists a reader and does not replace one. Not for diagnosis."
-WARNINGS = {
-    "synthetic_model": "the model was trained on drawn phantoms: what it says of a patient's image means nothing",
-    "unlike_training": "the image does not look like a brain MRI slice",
-}

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, and nothing in it that a client sent."""
+"""Structured logs: one JSON object a line, without client data."""
 
 import json
 import logging
@@ -13,10 +13,9 @@ logger = logging.getLogger(SERVICE)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record.
+    """Formats a record as one JSON object.
 
-    A record of another library keeps its template and loses its arguments, and an exception its message: either may hold what a
-    client sent.
+    The arguments of another library's record and the message of an exception may contain client data, so it omits both.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -32,8 +31,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging() -> None:
-    """Send all logs to stdout; other libraries' from WARNING on, and those that quote requests not at all."""
-    # The C libraries behind Pillow write on file descriptor 2 what they find in an image, with bytes of it.
+    """Write all logs to stdout: other libraries' from WARNING on, and none of the libraries that quote requests."""
+    # The C libraries behind Pillow write messages with bytes of an image to file descriptor 2.
     sys.stderr = sys.stdout
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     handler = logging.StreamHandler(sys.stdout)

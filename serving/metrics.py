@@ -1,4 +1,4 @@
-"""What Prometheus is told. Labels come from fixed sets, never from what a client sent."""
+"""Prometheus metrics. Label values come from fixed sets, never from client data."""
 
 import contextlib
 import math
@@ -17,43 +17,40 @@ SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
 
 
 class Metrics:
-    """The transformer's metrics, with the model's own buckets so that live and reference shares compare bucket by bucket."""
+    """The transformer's metrics, with the model card's buckets, so that live and reference shares are comparable."""
 
     def __init__(self, card: ModelCard, registry: CollectorRegistry = REGISTRY):
-        def counter(name: str, what: str, *labels: str) -> Counter:
-            return Counter(f"brain_tumor_{name}", what, labels, registry=registry)
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(f"brain_tumor_{name}", help_text, labels, registry=registry)
 
-        def histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"brain_tumor_{name}", what, labels, buckets=buckets, registry=registry)
+        def gauge(name: str, help_text: str) -> Gauge:
+            return Gauge(f"brain_tumor_{name}", help_text, registry=registry)
 
+        def histogram(name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"brain_tumor_{name}", help_text, labels, buckets=buckets, registry=registry)
+
+        duration = "Request duration in seconds, headers to last byte."
+        stage_duration = "Stage duration in seconds: decode and render per image, predictor per call."
+        availability = "Whether the last probe or call of the predictor succeeded: 1 or 0."
         self.requests = counter("requests", "Requests by route and status code.", "route", "code")
-        self.request_seconds = histogram("request_seconds", "From the headers to the last byte.", SECONDS, "route")
-        self.stage_seconds = histogram("stage_seconds", "Decode and render: an image; predictor: a call.", SECONDS, "stage")
-        self.predictions = counter("predictions", "Images by the label they got.", "label")
-        self.rejected = counter("rejected", "Requests without an answer, by the error's code.", "reason")
-        self.warnings = counter("warnings", "Images answered with a warning.", "reason")
-        self.in_flight = Gauge("brain_tumor_in_flight_requests", "Requests at work.", registry=registry)
-        available = "Whether the predictor answered the last probe or call: 1 or 0."
-        self.predictor_available = Gauge("brain_tumor_predictor_available", available, registry=registry)
-        self.confidence = histogram("confidence", "The called class's probability.", _bounds(card, "confidence", SHARES))
+        self.request_seconds = histogram("request_seconds", duration, SECONDS, "route")
+        self.stage_seconds = histogram("stage_seconds", stage_duration, SECONDS, "stage")
+        self.predictions = counter("predictions", "Images by predicted label.", "label")
+        self.rejected = counter("rejected", "Rejected or failed requests by error code.", "reason")
+        self.warnings = counter("warnings", "Predictions with a warning, by reason.", "reason")
+        self.in_flight = gauge("in_flight_requests", "Requests in flight.")
+        self.predictor_available = gauge("predictor_available", availability)
+        self.confidence = histogram("confidence", "Probability of the predicted class.", _bounds(card, "confidence", SHARES))
         self.brightness = histogram("input_brightness", "Mean grey level, 0-1.", _bounds(card, "brightness", SHARES))
-        self.side_pixels = histogram("input_side_pixels", "Longest side.", _bounds(card, "side_pixels", SIDES))
-        self._describe(card, registry)
+        self.side_pixels = histogram("input_side_pixels", "Longest image side in pixels.", _bounds(card, "side_pixels", SIDES))
         for label in card.classes:
             self.predictions.labels(label)
         for reason in WARNINGS:
             self.warnings.labels(reason)
-
-    def _describe(self, card: ModelCard, registry: CollectorRegistry) -> None:
-        info = Gauge("brain_tumor_model_info", "1; the version behind this service.", ("version",), registry=registry)
-        info.labels(card.version).set(1)
-        share = Gauge("brain_tumor_reference_share", "Held-out images at or below `le`.", ("feature", "le"), registry=registry)
-        for feature, histogram in card.reference.items():
-            for bound, value in zip(histogram["le"], histogram["share"], strict=True):
-                share.labels(feature, floatToGoString(bound)).set(value)
+        _describe(card, registry)
 
     def record_prediction(self, image: PreparedImage, result: ImageResult) -> None:
-        """Count one image with what the model said of it."""
+        """Count the prediction for one image."""
         self.predictions.labels(result.label).inc()
         self.confidence.observe(result.confidence)
         self.brightness.observe(image.brightness)
@@ -63,7 +60,7 @@ class Metrics:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage, also where it fails."""
+        """Measure the duration of one stage, even if it fails."""
         started = time.perf_counter()
         try:
             yield
@@ -71,6 +68,16 @@ class Metrics:
             self.stage_seconds.labels(name).observe(time.perf_counter() - started)
 
 
-def _bounds(card: ModelCard, feature: str, otherwise: tuple[float, ...]) -> tuple[float, ...]:
+def _describe(card: ModelCard, registry: CollectorRegistry) -> None:
+    """Export the model's version and its drift reference."""
+    info_help, reference_help = "Always 1; `version` is the served model version.", "Share of held-out images at or below `le`."
+    Gauge("brain_tumor_model_info", info_help, ("version",), registry=registry).labels(card.version).set(1)
+    reference = Gauge("brain_tumor_reference_share", reference_help, ("feature", "le"), registry=registry)
+    for feature, histogram in card.reference.items():
+        for bound, share in zip(histogram["le"], histogram["share"], strict=True):
+            reference.labels(feature, floatToGoString(bound)).set(share)
+
+
+def _bounds(card: ModelCard, feature: str, default: tuple[float, ...]) -> tuple[float, ...]:
     reference = card.reference.get(feature)
-    return tuple(float(bound) for bound in reference["le"]) if reference else (*otherwise, math.inf)
+    return tuple(float(bound) for bound in reference["le"]) if reference else (*default, math.inf)

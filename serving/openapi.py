@@ -1,4 +1,4 @@
-"""The schema behind /docs: every route with its bodies, errors and examples, on a page that needs no network."""
+"""The OpenAPI schema: every route with its bodies, errors and examples, and /docs, which loads nothing from other hosts."""
 
 import json
 import re
@@ -44,35 +44,35 @@ BODIES: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "/v1/models/{model_name}:explain": (Instances, Predictions),
     "/v2/models/{model_name}/infer": (TensorRequest, TensorResponse),
 }
-ARGUMENTS = re.compile(r"\n\n(?:Args|Returns):")  # what KServe's docstrings say to programmers
+SECTIONS = re.compile(r"\n\n(?:Args|Returns):")  # of KServe's docstrings, for programmers
 REFERENCE = re.compile(r"#/components/schemas/(\w+)")
-HIDDEN = ("/v2/repository/", "/versions/")  # they answer 404
+HIDDEN = ("/v2/repository/", "/versions/")  # they return 404
 SUMMARIES = {
     "/predict": "Classify one image",
-    "/model": "What the model is and how well it did",
+    "/model": "Model card: classes, training data and metrics",
     "/healthz": "Is this process alive?",
-    "/readyz": "Does the model behind it answer?",
+    "/readyz": "Has the predictor loaded the model?",
     "/": "Is this process alive? (KServe)",
     "/metrics": "Metrics for Prometheus",
-    "/v1/models": "The model's name",
-    "/v1/models/{model_name}": "Does the model behind it answer?",
+    "/v1/models": "Model name",
+    "/v1/models/{model_name}": "Has the predictor loaded the model?",
     "/v1/models/{model_name}:predict": "Classify images",
-    "/v1/models/{model_name}:explain": "Classify images and explain each",
-    "/v2": "The server's name and extensions",
+    "/v1/models/{model_name}:explain": "Classify images and explain each prediction",
+    "/v2": "Server name and extensions",
     "/v2/health/live": "Is this process alive?",
-    "/v2/health/ready": "Does the model behind it answer?",
-    "/v2/models": "The model's name",
-    "/v2/models/{model_name}": "The model's inputs and outputs",
-    "/v2/models/{model_name}/ready": "Does the model behind it answer?",
-    "/v2/models/{model_name}/infer": "Classify images, and explain each where asked to",
+    "/v2/health/ready": "Has the predictor loaded the model?",
+    "/v2/models": "Model name",
+    "/v2/models/{model_name}": "Model inputs and outputs",
+    "/v2/models/{model_name}/ready": "Has the predictor loaded the model?",
+    "/v2/models/{model_name}/infer": "Classify images, and explain each prediction if requested",
 }
 TAGS = {"V1": "KServe V1", "V2": "Open Inference Protocol (V2)"}
 
 
 def describe_routes(app: FastAPI, card: ModelCard) -> None:
-    """Give the application its title, a complete schema, and /docs from files of this image."""
+    """Set the application's title, its complete schema, and /docs with files from this container image."""
     app.title, app.version = "Brain-tumour detection", card.version
-    app.description = f"Classifies MRI slices and shows why, by Grad-CAM. **{NOTICE}**"
+    app.description = f"Classifies MRI slices and explains each prediction with a Grad-CAM heatmap. **{NOTICE}**"
     app.openapi = lambda: app.openapi_schema or _build(app, card)  # type: ignore[method-assign]
     app.mount("/docs/static", StaticFiles(packages=[("fastapi_offline", "static")]))
 
@@ -98,7 +98,7 @@ def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
             _complete(path, operation, card)
     schema["paths"]["/predict"]["post"]["responses"]["200"]["content"] = _json(Prediction)
     form = schema["components"]["schemas"]["Body_predict_predict_post"]
-    form["properties"]["file"] |= {"format": "binary"}  # so that the page offers to choose a file
+    form["properties"]["file"] |= {"format": "binary"}  # /docs then shows a file chooser
     schema["paths"]["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     schema["components"]["schemas"] = _used(schemas, schema["paths"])
     app.openapi_schema = schema
@@ -106,21 +106,21 @@ def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
 
 
 def _used(schemas: dict[str, Any], paths: dict[str, Any]) -> dict[str, Any]:
-    """Return the schemas that the paths name, and those that these name."""
+    """Return the schemas that the paths refer to, directly or through other schemas."""
     names: set[str] = set()
-    found = set(REFERENCE.findall(json.dumps(paths)))
-    while found - names:
-        names |= found
-        found = set(REFERENCE.findall(json.dumps([schemas[name] for name in names])))
+    referenced = set(REFERENCE.findall(json.dumps(paths)))
+    while referenced - names:
+        names |= referenced
+        referenced = set(REFERENCE.findall(json.dumps([schemas[name] for name in names])))
     return {name: schema for name, schema in schemas.items() if name in names}
 
 
 def _complete(path: str, operation: dict[str, Any], card: ModelCard) -> None:
     operation["summary"] = SUMMARIES[path]
     operation["tags"] = [TAGS.get(tag, tag) for tag in operation.get("tags", ["Probes"])]
-    operation["description"] = ARGUMENTS.split(operation.get("description", ""))[0]
-    # KServe's routes name a version that they then refuse.
-    operation["parameters"] = [each for each in operation.get("parameters", []) if each["name"] != "model_version"]
+    operation["description"] = SECTIONS.split(operation.get("description", ""))[0]
+    # KServe declares a model version that it does not support.
+    operation["parameters"] = [parameter for parameter in operation.get("parameters", []) if parameter["name"] != "model_version"]
     for parameter in operation["parameters"]:
         if parameter["name"] == "model_name":
             parameter["schema"] |= {"enum": [card.name], "example": card.name}
@@ -138,7 +138,7 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
 
 def _error(code: str) -> dict[str, Any]:
     content = _json(Error)
-    content["application/json"]["example"] = {"error": "what came, what was wanted, and where", "code": code}
+    content["application/json"]["example"] = {"error": "where: got X, expected Y", "code": code}
     return content
 
 

@@ -1,4 +1,4 @@
-"""Ask TensorFlow Serving over REST, with one pool of connections."""
+"""Client of TensorFlow Serving's REST API, with one connection pool."""
 
 import asyncio
 import binascii
@@ -9,46 +9,52 @@ from typing import Any
 import aiohttp
 import orjson
 
-from serving.errors import ServiceError
+from serving.errors import MODEL_NOT_LOADED, RETRY_AFTER_SECONDS, ServiceError
 
 FORWARDED = ("traceparent", "x-request-id", "authorization")
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,8192}")
 
 
 class PredictorClient:
-    """One predictor and one model.
+    """Sends requests to one model of one predictor.
 
     Args:
-        host: host and REST port.
-        model: its name there.
-        timeout_seconds: of a whole call, connecting included.
+        host: Host and REST port of the predictor.
+        model: Name of the model.
+        timeout_seconds: Timeout of one call, connection included.
     """
 
     def __init__(self, host: str, model: str, timeout_seconds: float):
-        self._address = f"http://{host}/v1/models/{model}"
+        self._url = f"http://{host}/v1/models/{model}"
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def predict(self, signature: str, images: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Send encoded images through a signature and return its outputs, a row an image.
+        """Run a signature on encoded images.
 
-        Of the client's headers only `FORWARDED` go along.
+        Args:
+            signature: `serving_default` or `explain`.
+            images: Encoded images that the model's graph can decode.
+            headers: The client's headers; only `FORWARDED` are sent on.
+
+        Returns:
+            One row an image: output name -> value.
 
         Raises:
             ServiceError: `predictor_failed`, `not_ready` or `too_slow`.
         """
         status, result = await self._post(_body(signature, images), _forwarded(headers))
         if status == 503:
-            raise ServiceError("not_ready", "the model is not ready yet: try again in a moment")
+            raise ServiceError("not_ready", MODEL_NOT_LOADED)
         rows = _rows(result) if status == 200 else None
         if rows is None or len(rows) != len(images):
-            raise ServiceError("predictor_failed", f"the predictor failed (status {status})")
+            raise ServiceError("predictor_failed", f"the predictor failed or returned an invalid response (status {status})")
         return rows
 
     async def is_available(self, version: str) -> bool:
-        """Tell whether the predictor has loaded this version of the model."""
+        """Check that the predictor has loaded this version of the model."""
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._open().get(self._address) as response:
+            async with asyncio.timeout(self._timeout_seconds), self._open().get(self._url) as response:
                 states = orjson.loads(await response.read())["model_version_status"]
                 return any(state["state"] == "AVAILABLE" and str(state["version"]) == version for state in states)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
@@ -64,23 +70,23 @@ class PredictorClient:
                 try:
                     return await self._post_once(body, headers)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                    # A kept connection that the predictor had closed; asking twice changes nothing there.
+                    # The predictor had closed the pooled connection. A second call is safe: it changes nothing there.
                     return await self._post_once(body, headers)
         except TimeoutError as error:
-            raise ServiceError("too_slow", f"the predictor took longer than {self._timeout_seconds:g} s") from error
+            raise ServiceError("too_slow", f"the predictor did not respond within {self._timeout_seconds:g} s") from error
         except aiohttp.ClientConnectorError as error:
-            raise ServiceError("not_ready", "the predictor cannot be reached: try again in a moment") from error
+            raise ServiceError("not_ready", f"the predictor is unreachable; retry in {RETRY_AFTER_SECONDS} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ServiceError("predictor_failed", "the connection to the predictor broke off") from error
+            raise ServiceError("predictor_failed", "the predictor closed the connection") from error
 
     async def _post_once(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        async with self._open().post(f"{self._address}:predict", data=body, headers=headers, allow_redirects=False) as response:
+        async with self._open().post(f"{self._url}:predict", data=body, headers=headers, allow_redirects=False) as response:
             return response.status, await response.read()
 
     def _open(self) -> aiohttp.ClientSession:
-        """Return the session; it belongs to the event loop that runs, so it is made at the first call."""
+        """Return the session; the first call creates it, inside the running event loop."""
         if self._session is None:
-            # The number in flight is bounded before this, so the pool needs no bound of its own.
+            # The concurrency limit applies before this, so the pool needs no limit of its own.
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
             json = {"Content-Type": "application/json"}
             self._session = aiohttp.ClientSession(connector=connector, headers=json, cookie_jar=aiohttp.DummyCookieJar())

@@ -1,20 +1,21 @@
-"""What goes over the wire in JSON, for the schema behind /docs; requests are read by `v1.py` and `v2.py`."""
+"""JSON schemas of requests and responses, for /docs; `v1.py` and `v2.py` read the requests."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from brain_tumor.model_card import NOTICE
 from serving.errors import CODES
 from serving.settings import MAX_IMAGES
 
-# Grey, 8 x 8 pixels.
+# PNG of 8 x 8 grey pixels.
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAGklEQVR4nGMUYIAAFnkYQxHGUCDMYHwPZQAALeQB2tscXdMAAAAASUVORK5CYII="
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"}, description="base64 of the bytes")]
 
 
 class Error(BaseModel):
-    """What every route answers where it gives no result."""
+    """Error response of every route."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"error": "not an image", "code": "not_an_image"}})
     error: str
@@ -29,22 +30,23 @@ class ModelName(BaseModel):
 class Heatmap(BaseModel):
     shape: Annotated[list[int], Field(min_length=2, max_length=2, description="height and width")]
     values: Annotated[list[UnitInterval], Field(description="row by row")]
-    label: Annotated[str, Field(description="the class whose score it explains")]
+    label: Annotated[str, Field(description="class whose score the heatmap explains")]
 
 
 class Prediction(BaseModel):
-    """What the model says of one image. Assists a reader and does not replace one. Not for diagnosis."""
+    __doc__ = f"Prediction for one image. {NOTICE}"
 
     label: str
     probability: Annotated[
-        UnitInterval | dict[str, UnitInterval], Field(description="of a tumour; above two classes one a class")
+        UnitInterval | dict[str, UnitInterval],
+        Field(description="probability of a tumour, or of each of three and more classes"),
     ]
-    threshold: Annotated[UnitInterval | None, Field(description="of `probability`; null above two classes")]
-    confidence: Annotated[UnitInterval, Field(description="the probability of `label`")]
+    threshold: Annotated[UnitInterval | None, Field(description="threshold on `probability`; null for three and more classes")]
+    confidence: Annotated[UnitInterval, Field(description="probability of `label`")]
     model: ModelName
-    warnings: Annotated[list[str], Field(description="what speaks against relying on it")]
-    heatmap: Annotated[Heatmap, Field(description="Grad-CAM; only where explained")] = None  # type: ignore[assignment]
-    overlay_png: Annotated[Base64, Field(description="the heatmap over the image; only where explained")] = ""
+    warnings: Annotated[list[str], Field(description="reasons not to rely on the prediction")]
+    heatmap: Annotated[Heatmap, Field(description="Grad-CAM heatmap; only if an explanation was requested")] = None  # type: ignore[assignment]
+    overlay_png: Annotated[Base64, Field(description="PNG of heatmap and image; only if an explanation was requested")] = ""
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
@@ -74,7 +76,7 @@ class Instance(BaseModel):
 
 
 class Instances(BaseModel):
-    """KServe's V1 request."""
+    """Request of KServe's V1 protocol."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"instances": [{"image_bytes": {"b64": EXAMPLE}}]}})
     instances: Annotated[list[Instance], Field(min_length=1, max_length=MAX_IMAGES)]
@@ -96,7 +98,7 @@ class Output(BaseModel):
 
 
 class TensorRequest(BaseModel):
-    """The Open Inference Protocol's request. With the binary extension the image follows the JSON, raw."""
+    """Request of the Open Inference Protocol. In the binary extension, the raw image file follows the JSON."""
 
     id: str | None = None
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
@@ -120,7 +122,7 @@ class OutputTensor(BaseModel):
 
 
 class TensorResponse(BaseModel):
-    """The Open Inference Protocol's answer."""
+    """Response of the Open Inference Protocol."""
 
     model_name: str
     model_version: str

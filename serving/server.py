@@ -1,4 +1,4 @@
-"""Serve the transformer with KServe's ModelServer: REST and gRPC on one event loop, one gate before both."""
+"""Serve the transformer with KServe's ModelServer: REST and gRPC on one event loop, with one concurrency limit."""
 
 from typing import Any
 
@@ -16,17 +16,21 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from starlette.requests import Request
 
+from brain_tumor.errors import InputError
 from serving import v1, v2
+from serving.concurrency_limit import ConcurrencyLimit
 from serving.errors import ServiceError, as_service_error
 from serving.grpc_limits import LimitsInterceptor
-from serving.limits import ConcurrencyLimit, HeaderLimitProtocol, LimitsMiddleware
+from serving.header_limit import HeaderLimitProtocol
 from serving.metrics import Metrics
 from serving.openapi import describe_routes
+from serving.rest_limits import LimitsMiddleware
 from serving.routes import add_routes
-from serving.settings import DRAIN_SECONDS, MAX_BODY_BYTES, SettingError, Settings
+from serving.settings import DRAIN_SECONDS, MAX_BODY_BYTES, Settings
+from serving.signals import leave_signals_to_uvicorn
 from serving.transformer import Transformer
 
-MAX_ANSWER_BYTES = 4 * MAX_BODY_BYTES
+MAX_RESPONSE_BYTES = 4 * MAX_BODY_BYTES
 JSON_LENGTH = "inference-header-content-length"
 
 
@@ -36,37 +40,21 @@ class Server(ModelServer):
     def __init__(self, transformer: Transformer, settings: Settings, metrics: Metrics):
         super().__init__(http_port=settings.http_port, grpc_port=settings.grpc_port)
         self.transformer, self.settings, self.metrics = transformer, settings, metrics
-        self.gate = ConcurrencyLimit(settings.max_in_flight, metrics)
+        self.concurrency_limit = ConcurrencyLimit(settings.max_in_flight, metrics)
         self.dataplane = TransformerDataPlane(self.registered_models, transformer)
         self.model_repository_extension = ReadOnlyRepository(self.registered_models)
         self.register_model(transformer)
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let what is in flight end."""
-        self.register_signal_handler()
+        """Serve until SIGTERM or SIGINT, and finish the requests in flight.
+
+        Raises:
+            InputError: The gRPC port is in use.
+        """
         uvloop.run(self._serve())
 
-    def stop(self, sig: int) -> None:
-        """Do nothing: uvicorn takes the signal first, drains, and `_serve` goes on."""
-
     async def _serve(self) -> None:
-        options = [
-            ("grpc.max_receive_message_length", MAX_BODY_BYTES),
-            ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
-            ("grpc.so_reuseport", 0),
-        ]
-        grpc_server = aio.server(
-            interceptors=[LimitsInterceptor(self.gate, self.metrics)],
-            options=options,
-            # Messages are in memory before the gate sees them.
-            maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
-        )
-        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
-        add_GRPCInferenceServiceServicer_to_server(servicer, grpc_server)
-        try:
-            grpc_server.add_insecure_port(f"[::]:{self.grpc_port}")
-        except RuntimeError as error:
-            raise SettingError(f"GRPC_PORT {self.grpc_port} cannot be bound: is another process listening there?") from error
+        grpc_server = self._create_grpc_server()
         await grpc_server.start()
         try:
             await TransformerRestServer(self).start()
@@ -74,9 +62,28 @@ class Server(ModelServer):
             await grpc_server.stop(DRAIN_SECONDS)
             await self.transformer.predictor.close()
 
+    def _create_grpc_server(self) -> aio.Server:
+        server = aio.server(
+            interceptors=[LimitsInterceptor(self.concurrency_limit, self.metrics)],
+            options=[
+                ("grpc.max_receive_message_length", MAX_BODY_BYTES),
+                ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+            # A message is in memory before the interceptor runs.
+            maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
+        )
+        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
+        add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        try:
+            server.add_insecure_port(f"[::]:{self.grpc_port}")
+        except RuntimeError as error:
+            raise InputError(f"GRPC_PORT: got {self.grpc_port}, expected a free port") from error
+        return server
+
 
 class TransformerRestServer(RESTServer):
-    """KServe's REST routes behind our limits, with our errors."""
+    """KServe's REST server with our routes, limits and errors."""
 
     def __init__(self, server: Server):
         super().__init__(
@@ -86,19 +93,26 @@ class TransformerRestServer(RESTServer):
             server.http_port,
             grace_period=DRAIN_SECONDS,
         )
-        self._of = server
+        self._parent = server
         self.config.http = HeaderLimitProtocol
         self.config.ws = "none"
 
     def create_application(self) -> None:
-        """Put routes, limits and error handlers on the application that uvicorn serves."""
-        app.router.redirect_slashes = False  # its Location would repeat the client's Host
-        add_routes(app, self._of.transformer, self._of.dataplane)
+        """Set up the application that uvicorn is about to serve."""
+        app.router.redirect_slashes = False  # its Location would repeat the client's Host header
+        add_routes(app, self._parent.transformer, self._parent.dataplane)
         super().create_application()
-        describe_routes(app, self._of.transformer.card)
+        describe_routes(app, self._parent.transformer.card)
+        leave_signals_to_uvicorn()
 
     def _add_middlewares(self, app: Any) -> None:
-        app.add_middleware(LimitsMiddleware, settings=self._of.settings, metrics=self._of.metrics, gate=self._of.gate)
+        parent = self._parent
+        app.add_middleware(
+            LimitsMiddleware,
+            settings=parent.settings,
+            metrics=parent.metrics,
+            concurrency_limit=parent.concurrency_limit,
+        )
 
     def _add_exception_handlers(self, app: Any) -> None:
         super()._add_exception_handlers(app)
@@ -108,7 +122,7 @@ class TransformerRestServer(RESTServer):
 
 
 class TransformerDataPlane(DataPlane):
-    """What KServe's routes and the gRPC service call: strict decoding, readiness of the predictor, no header in an answer."""
+    """The functions behind KServe's routes and gRPC methods: strict decoding, the predictor's readiness, no headers echoed."""
 
     def __init__(self, registry: Any, transformer: Transformer):
         super().__init__(registry)
@@ -144,15 +158,15 @@ class TransformerDataPlane(DataPlane):
 
 
 class ReadOnlyRepository(ModelRepositoryExtension):
-    """The pod serves the version it was started with: nobody loads or unloads one over the network."""
+    """A pod serves the version it was started with: no client can load or unload a model."""
 
     async def load(self, model_name: str) -> None:
-        """Refuse."""
+        """Reject the request."""
         raise ModelNotFound(model_name)
 
     unload = load
 
 
 async def _raise_service_error(_: Request, error: Exception) -> None:
-    """Hand every error on to `Limits`, which alone writes and counts them."""
+    """Pass every error to `LimitsMiddleware`, which sends, logs and counts them all."""
     raise as_service_error(error) from None

@@ -1,12 +1,13 @@
-"""What the environment sets of the transformer, and the limits that are part of its contract."""
+"""The transformer's settings, from the environment, and the limits that are part of its API."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from brain_tumor.images import MAX_PIXELS
-from brain_tumor.overlay import COLOUR_MAPS
+from brain_tumor.overlay import ColourMap
+from brain_tumor.settings import Port
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_IMAGES = 32
@@ -14,51 +15,23 @@ BODY_TIMEOUT_SECONDS = 30
 DRAIN_SECONDS = 30
 
 
-class SettingError(ValueError):
-    """A variable of the environment that cannot be used. The message names it, what came and what was wanted."""
+class Settings(BaseSettings):
+    """Each field is read from the environment variable of its name in capitals."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Each field is read from the variable of its name in capitals."""
-
-    model_dir: Path = Path("/mnt/models")
-    """The folder of one version of the model: the transformer reads its model.json."""
-    http_port: int = 8080
-    grpc_port: int = 8081
-    predictor_host: str = "localhost:8090"
-    """Host and REST port of TensorFlow Serving."""
-    predictor_timeout_seconds: float = 5.0
-    max_file_bytes: int = 10_000_000
-    """Of one encoded image."""
-    max_pixels: int = MAX_PIXELS
-    max_in_flight: int = 16
-    """Requests at work at the same time; the surplus gets 429 at once."""
-    pixel_workers: int = 2
-    """Images that are decoded or rendered at the same time."""
-    colour_map: str = "inferno"
-
-    def __post_init__(self) -> None:
-        if self.colour_map not in COLOUR_MAPS:
-            raise SettingError(f"COLOUR_MAP is {self.colour_map!r}, wanted one of {', '.join(COLOUR_MAPS)}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and not value > 0:
-                raise SettingError(f"{field.name.upper()} is {value}, wanted a number above 0")
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read every field that is set.
-
-        Raises:
-            SettingError: a value is not a number, not above 0, or not a colour map.
-        """
-        given = {field: environment[field.name.upper()] for field in fields(cls) if field.name.upper() in environment}
-        return cls(**{field.name: _parse(field.name.upper(), field.type, text) for field, text in given.items()})
-
-
-def _parse(name: str, kind: Any, text: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise SettingError(f"{name} is {text!r}, wanted a number") from error
+    model_config = SettingsConfigDict(frozen=True)
+    model_dir: Path = Field(default=Path("/mnt/models"), description="Folder of one model version, with assets.extra/model.json.")
+    http_port: Port = Field(default=8080, description="Port of the transformer for REST.")
+    grpc_port: Port = Field(default=8081, description="Port of the transformer for gRPC.")
+    predictor_host: str = Field(default="localhost:8090", description="Host and REST port of TensorFlow Serving.")
+    predictor_timeout_seconds: float = Field(
+        default=5.0, gt=0, allow_inf_nan=False, description="Timeout of one call to the predictor."
+    )
+    max_file_bytes: int = Field(default=10_000_000, gt=0, description="Maximum size of one encoded image.")
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0, description="Maximum number of pixels of one image.")
+    max_in_flight: int = Field(
+        default=16, gt=0, description="Maximum number of requests in flight. Excess requests get 429 at once."
+    )
+    pixel_workers: int = Field(default=2, gt=0, description="Number of images that are decoded or rendered at the same time.")
+    colour_map: ColourMap = Field(
+        default="inferno", description="Colour map of the overlay: inferno, viridis, or cividis for colour-vision deficiency."
+    )

@@ -1,4 +1,4 @@
-"""The transformer: images in, an answer of the model for each, with its heatmap and overlay where asked for."""
+"""The transformer: decodes the images of a request, calls the predictor, and renders the overlays if requested."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ from serving.metrics import Metrics
 from serving.predictor_client import PredictorClient
 from serving.settings import Settings
 
-IN_DISTRIBUTION = 0.5
+MIN_IN_DISTRIBUTION = 0.5
 T = TypeVar("T")
 
 
 class Transformer(Model):
-    """KServe's verbs: decode every image, ask the predictor, render. Nothing of a request is kept on the object."""
+    """KServe's model with its verbs. It keeps no state of a request."""
 
     def __init__(self, card: ModelCard, settings: Settings, metrics: Metrics):
         super().__init__(card.name)
@@ -44,21 +44,21 @@ class Transformer(Model):
         headers: dict[str, str] | None = None,
         verb: InferenceVerb = InferenceVerb.PREDICT,
     ) -> tuple[Any, dict[str, str]]:
-        """Answer one request; a V2 request's parameter `explain` chooses the verb.
+        """Handle one request; the parameter `explain` of a V2 request selects the verb.
 
         Raises:
-            ServiceError: the request or an image in it is refused, or the predictor does not answer.
+            ServiceError: The request or one of its images is rejected, or the predictor fails.
         """
         request = v2.read_request(body) if isinstance(body, InferRequest) else body
         if request.explain or verb is InferenceVerb.EXPLAIN:
             request, verb = replace(request, explain=True), InferenceVerb.EXPLAIN
-        # A list holds all of its images in memory until it is answered, so few are at work at a time.
-        several = len(request.encoded) > self._settings.pixel_workers
-        async with self._batch_slots if several else contextlib.nullcontext():
+        # A batch keeps all of its images in memory until its response, so only a few run at a time.
+        is_batch = len(request.encoded) > self._settings.pixel_workers
+        async with self._batch_slots if is_batch else contextlib.nullcontext():
             return await super().__call__(request, headers, verb)
 
     async def is_available(self) -> bool:
-        """Tell whether the predictor has loaded the version that model.json describes."""
+        """Check that the predictor has loaded the version that model.json describes."""
         available = await self.predictor.is_available(self.card.version)
         self._metrics.predictor_available.set(available)
         return available
@@ -67,9 +67,8 @@ class Transformer(Model):
         return [{"name": v2.TENSOR, "datatype": "BYTES", "shape": [-1]}]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        columns = 1 if self.card.threshold is not None else len(self.card.classes)
         return [
-            {"name": "probability", "datatype": "FP32", "shape": [-1, columns]},
+            {"name": "probability", "datatype": "FP32", "shape": [-1, self._probability_columns]},
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "heatmap", "datatype": "FP32", "shape": [-1, -1, -1]},
             {"name": "overlay_png", "datatype": "BYTES", "shape": [-1]},
@@ -81,26 +80,30 @@ class Transformer(Model):
         return replace(payload, images=tuple(images))
 
     async def predict(self, payload: ImageRequest, headers: Mapping[str, str] | None = None) -> ImageRequest:
-        """Ask for the probabilities."""
-        return await self._ask("serving_default", payload, headers or {})
+        """Get the probabilities from the predictor."""
+        return await self._call_predictor("serving_default", payload, headers or {})
 
     async def explain(self, payload: ImageRequest, headers: Mapping[str, str] | None = None) -> ImageRequest:
-        """Ask for the probabilities and heatmaps, and render the overlays."""
-        asked = await self._ask("explain", payload, headers or {})
-        results = await self._run_on_workers(lambda index: self._render(asked, index), len(asked.results))
-        return replace(asked, results=tuple(results))
+        """Get probabilities and heatmaps from the predictor, and render the overlays."""
+        explained = await self._call_predictor("explain", payload, headers or {})
+        results = await self._run_on_workers(lambda index: self._render(explained, index), len(explained.results))
+        return replace(explained, results=tuple(results))
 
     async def postprocess(self, result: ImageRequest, headers: Mapping[str, str] | None = None) -> dict[str, Any] | InferResponse:
-        """Count the answers and put them into the form of the request."""
+        """Record the predictions and return them in the protocol of the request."""
         for image, image_result in zip(result.images, result.results, strict=True):
             self._metrics.record_prediction(image, image_result)
         return v2.response(result, self.card, result.v2_request) if result.v2_request else v1.response(result, self.card)
 
+    @property
+    def _probability_columns(self) -> int:
+        return 1 if self.card.threshold is not None else len(self.card.classes)
+
     def _decode_image(self, request: ImageRequest, index: int) -> PreparedImage:
         data, error_prefix = request.encoded[index], request.error_prefix(index)
-        if len(data) > self._settings.max_file_bytes:
-            limit = self._settings.max_file_bytes
-            raise ServiceError("too_large", f"{error_prefix}the image has {len(data):,} bytes, the limit is {limit:,}")
+        limit = self._settings.max_file_bytes
+        if len(data) > limit:
+            raise ServiceError("too_large", f"{error_prefix}image file: got {len(data):,} bytes, expected at most {limit:,}")
         with self._metrics.stage("decode"):
             try:
                 image = read_image(data, self._settings.max_pixels)
@@ -109,7 +112,7 @@ class Transformer(Model):
             scaled = scale_image(image.image, MAX_OVERLAY_SIDE_PX) if request.explain else None
             return PreparedImage(image.data, scaled, image.brightness, max(image.width_px, image.height_px))
 
-    async def _ask(self, signature: str, request: ImageRequest, headers: Mapping[str, str]) -> ImageRequest:
+    async def _call_predictor(self, signature: str, request: ImageRequest, headers: Mapping[str, str]) -> ImageRequest:
         try:
             with self._metrics.stage("predictor"):
                 rows = await self.predictor.predict(signature, [image.data for image in request.images], headers)
@@ -120,16 +123,15 @@ class Transformer(Model):
         return replace(request, results=tuple(self._parse_row(row) for row in rows))
 
     def _parse_row(self, row: dict[str, Any]) -> ImageResult:
-        columns = 1 if self.card.threshold is not None else len(self.card.classes)
         try:
             label, probability = str(row["label"]), [float(value) for value in row["probability"]]
             in_distribution = float(row.get("in_distribution", 1))
         except (KeyError, TypeError, ValueError):
             label, probability, in_distribution = "", [], 1.0
-        if label not in self.card.classes or len(probability) != columns:
-            raise ServiceError("predictor_failed", "the predictor serves another model than model.json describes")
+        if label not in self.card.classes or len(probability) != self._probability_columns:
+            raise ServiceError("predictor_failed", "the predictor does not serve the model that model.json describes")
         warnings = ["synthetic_model"] if self.card.synthetic else []
-        if in_distribution < IN_DISTRIBUTION:
+        if in_distribution < MIN_IN_DISTRIBUTION:
             warnings.append("unlike_training")
         return ImageResult(label, probability, self.card.probabilities(probability)[label], warnings, row.get("heatmap"))
 
@@ -140,12 +142,12 @@ class Transformer(Model):
         except (TypeError, ValueError):
             heatmap = np.zeros(0, np.float32)
         if heatmap.ndim != 2 or heatmap.size == 0 or scaled is None:
-            raise ServiceError("predictor_failed", "the predictor gave no heatmap")
+            raise ServiceError("predictor_failed", "the predictor returned no heatmap")
         with self._metrics.stage("render"):
             return replace(result, overlay=overlay_png(scaled, heatmap, colour_map=self._settings.colour_map))
 
     async def _run_on_workers(self, work: Callable[[int], T], count: int) -> list[T]:
-        """Run work(0), work(1), ... on the pixel workers; the first error ends it."""
+        """Run work(0), work(1), ... on the pixel workers; the first error cancels the rest."""
         loop = asyncio.get_running_loop()
         futures = [loop.run_in_executor(self._pixel_workers, work, index) for index in range(count)]
         try:

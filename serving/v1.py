@@ -1,4 +1,4 @@
-"""KServe's V1 protocol, and the prediction that it shares with /predict."""
+"""KServe's V1 protocol, and the prediction object that it shares with /predict."""
 
 import binascii
 from typing import Any
@@ -14,37 +14,41 @@ MAX_JSON_VALUES = 10_000
 
 
 def read_body(body: bytes) -> ImageRequest:
-    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; a bare `{"b64": ...}` stands for its image, as in TF Serving.
+    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; an instance may be a bare `{"b64": ...}`, as in TF Serving.
 
     Raises:
-        ServiceError: `bad_request` (not JSON, or not base64), `wrong_shape`.
+        ServiceError: `bad_request` (invalid JSON or base64) or `wrong_shape`.
     """
     document = read_json(body)
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_IMAGES:
-        came = f"{len(instances)} instances" if isinstance(instances, list) else "no list `instances`"
-        raise ServiceError("wrong_shape", f"{came}, wanted a list `instances` of 1 to {MAX_IMAGES}")
+        got = f"{len(instances)} instances" if isinstance(instances, list) else "no list `instances`"
+        raise ServiceError("wrong_shape", f"body: got {got}, expected a list `instances` of 1 to {MAX_IMAGES}")
     return ImageRequest(
         [_image(instance, f"instances[{index}]") for index, instance in enumerate(instances)], list_name="instances"
     )
 
 
 def read_json(body: bytes) -> Any:
-    """Parse JSON as RFC 8259 has it: UTF-8, no NaN, bounded in depth and in the number of its values.
+    """Parse JSON by RFC 8259: UTF-8, no NaN, with limits on its depth and on the number of its values.
 
     Raises:
-        ServiceError: `bad_request`, or `wrong_shape` for too many values: each takes many times its size in memory.
+        ServiceError: `bad_request`, or `wrong_shape` for too many values, since each takes many times its size in memory.
     """
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:  # none of them is part of base64
-        raise ServiceError("wrong_shape", f"the JSON has more than {MAX_JSON_VALUES:,} values")
+        raise ServiceError("wrong_shape", f"body: expected JSON of at most {MAX_JSON_VALUES:,} values")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise ServiceError("bad_request", f"the body is not JSON: {error.msg} at line {error.lineno}") from None
+        raise ServiceError("bad_request", f"body: not valid JSON: {error.msg} at line {error.lineno}") from None
 
 
-def decode_base64(text: str | bytes, error_prefix: str) -> bytes:
-    """Decode base64 of the standard alphabet, padded.
+def decode_base64(text: str | bytes, item: str) -> bytes:
+    """Decode padded base64 of the standard alphabet.
+
+    Args:
+        text: base64 text.
+        item: Position of the text in the request, for the error message, such as `instances[3]`.
 
     Raises:
         ServiceError: `bad_request`.
@@ -52,7 +56,7 @@ def decode_base64(text: str | bytes, error_prefix: str) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error, or a character outside ASCII
-        raise ServiceError("bad_request", f"{error_prefix} is not base64: {error}") from None
+        raise ServiceError("bad_request", f"{item}: not valid base64: {error}") from None
 
 
 def response(request: ImageRequest, card: ModelCard) -> dict[str, list[dict[str, Any]]]:
@@ -60,12 +64,12 @@ def response(request: ImageRequest, card: ModelCard) -> dict[str, list[dict[str,
     return {"predictions": [_prediction(result, card) for result in request.results]}
 
 
-def _image(instance: Any, error_prefix: str) -> bytes:
+def _image(instance: Any, item: str) -> bytes:
     field = instance.get("image_bytes", instance) if isinstance(instance, dict) else None
     text = field.get("b64") if isinstance(field, dict) else None
     if not isinstance(text, str):
-        raise ServiceError("wrong_shape", f'{error_prefix} is not {{"image_bytes": {{"b64": "<base64 of an image file>"}}}}')
-    return decode_base64(text, error_prefix)
+        raise ServiceError("wrong_shape", f'{item}: expected {{"image_bytes": {{"b64": "<base64 of an image file>"}}}}')
+    return decode_base64(text, item)
 
 
 def _prediction(result: ImageResult, card: ModelCard) -> dict[str, Any]:

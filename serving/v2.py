@@ -1,6 +1,6 @@
-"""The Open Inference Protocol (V2), over REST, its binary extension, and gRPC.
+"""The Open Inference Protocol (V2) over REST, its binary extension, and gRPC.
 
-Bytes are base64 text in JSON, in both directions, and raw everywhere else.
+In JSON, BYTES elements are base64 text in requests and responses. Everywhere else they are raw bytes.
 """
 
 import binascii
@@ -15,7 +15,7 @@ from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import ValidationError
 
 from brain_tumor.model_card import ModelCard
-from serving.errors import ServiceError, describe
+from serving.errors import ServiceError, describe_violations
 from serving.inference import WARNINGS, ImageRequest
 from serving.settings import MAX_IMAGES
 from serving.v1 import decode_base64, read_json
@@ -26,27 +26,28 @@ EXPLAIN_OUTPUTS = (*OUTPUTS, "heatmap", "overlay_png")
 
 
 def read_rest(body: bytes, json_length: str | None, model_name: str) -> InferRequest:
-    """Read the body of a REST request, JSON as a whole or, in the binary extension, in its first `json_length` bytes.
+    """Read the body of a REST request.
+
+    Args:
+        body: JSON, in the binary extension followed by the raw tensor.
+        json_length: Header Inference-Header-Content-Length of the binary extension, the length of the JSON in bytes; else None.
+        model_name: Name of the model in the URL.
 
     Raises:
         ServiceError: `bad_request` or `wrong_shape`.
     """
-    end = len(body)
-    if json_length is not None:
-        if not re.fullmatch("[0-9]{1,9}", json_length) or int(json_length) > len(body):
-            raise ServiceError(
-                "bad_request", f"Inference-Header-Content-Length is not a number up to the body's {len(body):,} bytes"
-            )
-        end = int(json_length)
+    end = len(body) if json_length is None else _parse_length(json_length, len(body))
     document, blob = read_json(body[:end]), body[end:]
     if blob and isinstance(document, dict) and isinstance(document.get("inputs"), list):
         document["inputs"] = [tensor | {"data": []} for tensor in document["inputs"] if isinstance(tensor, dict)]
     try:
         parsed = InferRequest.from_inference_request(InferenceRequest.model_validate(document), model_name)
     except ValidationError as error:
-        raise ServiceError("wrong_shape", describe(error.errors())) from None
+        raise ServiceError("wrong_shape", describe_violations(error.errors())) from None
     if blob and (len(parsed.inputs) != 1 or (parsed.inputs[0].parameters or {}).get("binary_data_size") != len(blob)):
-        raise ServiceError("wrong_shape", f"{len(blob)} bytes follow the JSON, wanted one input with this `binary_data_size`")
+        raise ServiceError(
+            "wrong_shape", f"got {len(blob)} bytes after the JSON, expected one input with this `binary_data_size`"
+        )
     return InferRequest(
         model_name,
         parsed.inputs,
@@ -57,20 +58,26 @@ def read_rest(body: bytes, json_length: str | None, model_name: str) -> InferReq
     )
 
 
+def _parse_length(text: str, limit: int) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) > limit:
+        raise ServiceError("bad_request", f"Inference-Header-Content-Length: expected a number up to the body's {limit:,} bytes")
+    return int(text)
+
+
 def read_request(request: InferRequest) -> ImageRequest:
-    """Take the images out of a V2 request.
+    """Extract the images from a V2 request.
 
     Raises:
-        ServiceError: `wrong_shape`, or `bad_request` where an element is not base64.
+        ServiceError: `wrong_shape`, or `bad_request` if an element is not base64.
     """
     if len(request.inputs) != 1 or request.inputs[0].name != TENSOR or request.inputs[0].datatype != "BYTES":
-        raise ServiceError("wrong_shape", f"wanted exactly one input, the BYTES tensor `{TENSOR}`")
+        raise ServiceError("wrong_shape", f"inputs: expected exactly one, the BYTES tensor `{TENSOR}`")
     explain = to_http_parameters(request.parameters or {}).get("explain", False)
     if not isinstance(explain, bool):
-        raise ServiceError("wrong_shape", "the parameter `explain` is true or false")
-    offered = EXPLAIN_OUTPUTS if explain else OUTPUTS
-    if any(output.name not in offered for output in request.request_outputs or ()):
-        raise ServiceError("wrong_shape", f"an output was asked for that is none of {', '.join(offered)}")
+        raise ServiceError("wrong_shape", "parameter `explain`: expected true or false")
+    available = EXPLAIN_OUTPUTS if explain else OUTPUTS
+    if any(output.name not in available for output in request.request_outputs or ()):
+        raise ServiceError("wrong_shape", f"outputs: got an unknown name, expected any of {', '.join(available)}")
     elements = _elements(request.inputs[0])
     encoded = [
         element if isinstance(element, bytes) else decode_base64(element, f"{TENSOR}[{index}]")
@@ -80,7 +87,7 @@ def read_request(request: InferRequest) -> ImageRequest:
 
 
 def response(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -> InferResponse:
-    """Return the answers as tensors."""
+    """Return the results as tensors: those that the request names, or all."""
     tensors: dict[str, np.ndarray] = {
         "probability": np.array([result.probability for result in request.results], np.float32),
         "label": np.array([result.label.encode() for result in request.results], np.object_),
@@ -89,12 +96,12 @@ def response(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -
         tensors["heatmap"] = np.array([result.heatmap for result in request.results], np.float32)
         tensors["overlay_png"] = np.array([result.overlay for result in request.results], np.object_)
     binary = {output.name: output.binary_data for output in v2_request.request_outputs or ()}
-    wanted = list(binary) or list(tensors)
-    raw = {name for name in wanted if v2_request.from_grpc or binary.get(name, v2_request.use_binary_outputs)}
+    names = list(binary) or list(tensors)
+    raw = {name for name in names if v2_request.from_grpc or binary.get(name, v2_request.use_binary_outputs)}
     return InferResponse(
         v2_request.id or str(uuid.uuid4()),
         card.name,
-        [_output(name, tensors[name], raw=name in raw) for name in wanted],
+        [_output(name, tensors[name], raw=name in raw) for name in names],
         model_version=card.version,
         parameters=_parameters(request, card, v2_request),
         use_binary_outputs=v2_request.use_binary_outputs,
@@ -105,20 +112,20 @@ def response(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -
 def _elements(tensor: InferInput) -> list[Any]:
     count, *rest = tensor.shape or [0]
     if rest not in ([], [1]) or not 1 <= count <= MAX_IMAGES:
-        came = list(tensor.shape)
-        raise ServiceError("wrong_shape", f"`{TENSOR}` has the shape {came}, wanted [N] with N from 1 to {MAX_IMAGES}")
+        shape = list(tensor.shape)
+        raise ServiceError("wrong_shape", f"`{TENSOR}`: got shape {shape}, expected [N] with N from 1 to {MAX_IMAGES}")
     if tensor._raw_data is not None:
         return _unpack(tensor._raw_data, count)
     elements = [element for row in tensor.data for element in (row if isinstance(row, list) else [row])]
     if len(elements) != count:
-        raise ServiceError("wrong_shape", f"`{TENSOR}` holds {len(elements)} elements, its shape says {count}")
+        raise ServiceError("wrong_shape", f"`{TENSOR}`: got {len(elements)} elements, expected {count} by its shape")
     if not all(isinstance(element, bytes | str) for element in elements):
-        raise ServiceError("wrong_shape", f"the elements of `{TENSOR}` are not bytes (in JSON: base64 text)")
+        raise ServiceError("wrong_shape", f"`{TENSOR}`: expected elements of bytes (in JSON: base64 text)")
     return elements
 
 
 def _unpack(blob: bytes, count: int) -> list[bytes]:
-    """Split a raw BYTES tensor: before each element stands its length, four bytes, the lowest first."""
+    """Split a raw BYTES tensor, in which each element follows its length, a four-byte little-endian number."""
     elements: list[bytes] = []
     position = 0
     while len(elements) < count and position + 4 <= len(blob):
@@ -126,7 +133,7 @@ def _unpack(blob: bytes, count: int) -> list[bytes]:
         elements.append(blob[position + 4 : position + 4 + length])
         position += 4 + length
     if len(elements) != count or position != len(blob):
-        raise ServiceError("wrong_shape", f"the raw bytes of `{TENSOR}` are not {count} elements, each after its length")
+        raise ServiceError("wrong_shape", f"`{TENSOR}`: expected {count} raw elements, each after its length")
     return elements
 
 

@@ -1,34 +1,72 @@
-"""Real, tiny things that several folders of tests share."""
+"""Fixtures shared by several test folders: real images, a small dataset and a small model."""
 
+import fcntl
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+from components.files import atomic_write
 from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
+from components.registry import connect
 
 ROOT = Path(__file__).parent.parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
 
 
+# A test that uses one of these starts TensorFlow, a browser or a service.
+SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+# Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
+# The longest come first, so that no process is left alone with them at the end.
+GROUPS = ("tests/pipelines/local/", "tests/components/deploy/", "tests/pipelines/tuning/", "tests/serving/test_lifecycle.py")
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @dataclass(frozen=True)
 class DataSet:
-    """What ingest and preprocess leave."""
+    """The outputs of ingest and preprocess."""
 
     images_zip: Path
     manifest_csv: Path
     shards: Path
     splits_csv: Path
 
+    @classmethod
+    def of(cls, folder: Path) -> "DataSet":
+        return cls(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, and put the longest groups first."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    items.sort(key=lambda item: GROUPS.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(GROUPS))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Give the processes of pytest-xdist the tests by group."""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = group_of
+    return scheduler
+
+
+def group_of(nodeid: str) -> str:
+    """Return the group of a test, one of `GROUPS` or its file."""
+    return next((group for group in GROUPS if nodeid.startswith(group)), nodeid.split("::", 1)[0])
+
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
-    """The folder of real images."""
+    """Return the folder of real images."""
     folder = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}: set REALDATA")
@@ -36,20 +74,51 @@ def realdata() -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    """48 phantoms, ingested and split."""
-    folder = tmp_path_factory.mktemp("phantoms")
-    data = DataSet(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
-    ingest("synthetic://?n=48", images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=folder / "ingest.html")
-    preprocess(data.images_zip, data.manifest_csv, shards=data.shards, splits_csv=data.splits_csv)
-    return data
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return a function that makes a folder once for all processes of a test session, and returns it to each of them."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = root / name
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                with atomic_write(folder) as partial:
+                    fill(partial)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def tiny_model(phantoms: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a network that was trained for three short epochs. Read it, do not write into it."""
-    from components.train.train import train
+def phantoms(made_once: MadeOnce) -> DataSet:
+    """Return 48 phantoms, ingested and split."""
 
-    folder = tmp_path_factory.mktemp("model") / "model"
-    train(phantoms.shards, model_dir=folder, config=TINY)
-    return folder
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        data = DataSet.of(folder)
+        report_html = folder / "ingest.html"
+        ingest("synthetic://?n=48", images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=report_html)
+        preprocess(data.images_zip, data.manifest_csv, shards=data.shards, splits_csv=data.splits_csv)
+
+    return DataSet.of(made_once("phantoms", fill))
+
+
+@pytest.fixture(scope="session")
+def empty_registry(made_once: MadeOnce) -> Path:
+    """Return the database of an empty registry. Tests copy it, because MLflow takes seconds to create one."""
+    return made_once("registry", lambda folder: connect(f"sqlite:///{folder}/mlflow.db")) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
+    """Return the folder of a network trained for three short epochs. Tests must not write into it."""
+
+    def fill(folder: Path) -> None:
+        from components.train.train import train
+
+        train(phantoms.shards, model_dir=folder, config=TINY)
+
+    return made_once("tiny_model", fill)

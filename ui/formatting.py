@@ -1,29 +1,28 @@
-"""How numbers and names are written."""
+"""Format class names and probabilities for the web page."""
 
-NOTICE = "Assists a reader and does not replace one. Not for diagnosis."
 DECIMALS = 3
-MOST_DECIMALS = 17
+MAX_DECIMALS = 17
 
 
 def class_display_name(label: str) -> str:
-    """Write a class as a reader does: `no_tumor` becomes `no tumour`."""
+    """Return a class name as displayed: `no_tumor` becomes `no tumour`."""
     return label.replace("_", " ").replace("tumor", "tumour")
 
 
 def format_probability(value: float, distinct_from: float | None = None) -> str:
-    """Write a number of 0-1 with three decimals, never as a certainty that it is not.
+    """Format a probability with three decimals. A value that is not exactly 0 or 1 never reads as 0 or 1.
 
     Args:
-        value: 0-1.
-        distinct_from: a threshold; further decimals are written until the two differ.
+        value: Probability, 0-1.
+        distinct_from: Threshold, 0-1. Decimals are added until the two numbers read differently.
     """
-    least = 10**-DECIMALS
-    if 0 < value < least / 2:
-        return f"< {least}"
-    if 1 - least / 2 <= value < 1:
-        return f"> {1 - least}"
+    smallest = 10**-DECIMALS
+    if 0 < value < smallest / 2:
+        return f"< {smallest}"
+    if 1 - smallest / 2 <= value < 1:
+        return f"> {1 - smallest}"
     decimals = DECIMALS
     if distinct_from is not None and value != distinct_from:
-        while decimals < MOST_DECIMALS and f"{value:.{decimals}f}" == f"{distinct_from:.{decimals}f}":
+        while decimals < MAX_DECIMALS and f"{value:.{decimals}f}" == f"{distinct_from:.{decimals}f}":
             decimals += 1
     return f"{value:.{decimals}f}"

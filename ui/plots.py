@@ -1,5 +1,6 @@
-"""The model page's plots. Each carries a description for those who do not see it."""
+"""Plots of the model tab. Each has a text description for screen readers."""
 
+import importlib
 from typing import Any
 
 import altair as alt
@@ -11,7 +12,11 @@ HEIGHT_PX = 280
 
 
 def roc_plot(curves: dict[str, dict[str, list[float]]]) -> alt.LayerChart:
-    """Draw one ROC curve a class: class -> {fpr, tpr}."""
+    """Plot one ROC curve per class.
+
+    Args:
+        curves: Class to {fpr, tpr}, lists of equal length, 0-1.
+    """
     points = [
         {"class": class_display_name(label), "order": order, "fpr": fpr, "tpr": tpr}
         for label, curve in curves.items()
@@ -27,11 +32,17 @@ def roc_plot(curves: dict[str, dict[str, list[float]]]) -> alt.LayerChart:
             color=_series("class", len(curves)),
         )
     )
-    return _described(_diagonal("fpr", "tpr") + lines, "ROC curve on the held-out slices, beside the diagonal of chance")
+    return _described(_diagonal("fpr", "tpr") + lines, "ROC curve on the held-out slices, with the diagonal of chance")
 
 
 def calibration_plot(bins: list[dict[str, Any]], predicted: str, observed: str) -> alt.LayerChart:
-    """Draw a reliability diagram; `predicted` and `observed` name the axes."""
+    """Plot a reliability diagram.
+
+    Args:
+        bins: Bins with `predicted` and `observed` (0-1) and `count`.
+        predicted: Title of the x axis.
+        observed: Title of the y axis.
+    """
     points = (
         alt.Chart(_data(bins))
         .mark_line(point=True)
@@ -41,11 +52,20 @@ def calibration_plot(bins: list[dict[str, Any]], predicted: str, observed: str) 
             tooltip=["predicted:Q", "observed:Q", "count:Q"],
         )
     )
-    return _described(_diagonal("predicted", "observed") + points, "Calibration on the held-out slices, beside the diagonal")
+    return _described(
+        _diagonal("predicted", "observed") + points,
+        "Calibration on the held-out slices, with the diagonal",
+    )
 
 
 def history_plot(history: dict[str, list[float]], name: str, title: str) -> alt.Chart:
-    """Draw one of the training's logs, epoch by epoch, for training and validation."""
+    """Plot one training log by epoch, for training and validation.
+
+    Args:
+        history: Log name to one value per epoch; a validation log has the prefix `val_`.
+        name: Name of the log.
+        title: Title of the y axis.
+    """
     points = [
         {"epoch": epoch, "part": part, "value": value}
         for key, part in ((name, "training"), (f"val_{name}", "validation"))
@@ -61,7 +81,7 @@ def history_plot(history: dict[str, list[float]], name: str, title: str) -> alt.
             strokeDash=alt.StrokeDash("part:N", legend=None),
         )
     )
-    return _described(lines, f"{title} of training and validation, epoch by epoch")
+    return _described(lines, f"{title} of training and validation by epoch")
 
 
 def _diagonal(x: str, y: str) -> alt.Chart:
@@ -74,6 +94,8 @@ def _series(field: str, count: int) -> alt.Color:
 
 
 def _data(points: list[dict[str, Any]]) -> alt.InlineData:
+    # Streamlit imports pandas lazily, and altair fails while another session's thread is still importing it: wait for the import.
+    importlib.import_module("pandas")
     return alt.InlineData(values=points)
 
 

@@ -1,40 +1,48 @@
-"""One slice's result as a page of A4 to print or to keep: one HTML file without outside references."""
+"""The report of one slice: a single HTML file without external references, on one A4 page."""
 
 from datetime import datetime
-from html import escape
 from pathlib import Path
-from string import Template
 
 import numpy as np
+from markupsafe import Markup
 
 from ui.client import Prediction
+from ui.html import render
 from ui.result import colour_bar, overlay_figure, prediction_html, slice_figure
 
-FOLDER = Path(__file__).parent
+STYLE = Path(__file__).with_name("style.css")
 
 
 def report_html(
-    name: str, answer: Prediction, pixels: np.ndarray, overlay: np.ndarray, *, colour_map: str, opacity: float, made: datetime
+    name: str,
+    prediction: Prediction,
+    pixels: np.ndarray,
+    overlay: np.ndarray,
+    *,
+    colour_map: str,
+    opacity: float,
+    created: datetime,
 ) -> str:
     """Write the report.
 
     Args:
-        name: the file's.
-        answer: the slice's.
-        pixels: the image, uint8 [h, w, 3], 0-255.
-        overlay: as the reader saw it, uint8 [h, w, 3], 0-255.
-        colour_map: the overlay's.
-        opacity: the overlay's, 0-1.
-        made: in UTC.
+        name: File name of the slice.
+        prediction: Prediction for the slice.
+        pixels: Slice, uint8 [h, w, 3], 0-255.
+        overlay: Overlay as shown on the web page, uint8 [h, w, 3], 0-255.
+        colour_map: Colour map of the overlay.
+        opacity: Opacity of the overlay, 0-1.
+        created: Time of the report in UTC.
     """
-    return Template((FOLDER / "report.html").read_text(encoding="utf-8")).substitute(
-        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        name=escape(name),
-        made=made.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        version=escape(answer.version),
+    return render(
+        "report.html",
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        name=name,
+        created=created.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        version=prediction.version,
         opacity=f"{opacity:.0%}",
-        prediction_html=prediction_html(answer),
+        prediction=prediction_html(prediction),
         slice=slice_figure(pixels),
-        overlay=overlay_figure(overlay, answer),
-        colour_bar=colour_bar(colour_map, answer.label),
+        overlay=overlay_figure(overlay, prediction),
+        colour_bar=colour_bar(colour_map, prediction.label),
     )

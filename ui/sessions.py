@@ -1,4 +1,4 @@
-"""The pages that are open: counted, and forgotten with their images once they are closed."""
+"""Count the open browser sessions, and drop closed ones together with their images."""
 
 import asyncio
 import contextlib
@@ -11,17 +11,17 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from ui.metrics import SESSIONS
 
-FORGET_SECONDS = 60  # in which a page that lost its connection finds its images again; slices.py says "about a minute"
-SWEEP_SECONDS = 5
+EXPIRY_SECONDS = 60  # a browser that reconnects within this time finds its images; privacy.html states "about a minute"
+SWEEP_INTERVAL_SECONDS = 5
 logger = logging.getLogger("ui")
 
 
 @contextlib.asynccontextmanager
 async def expire_sessions(_: object) -> AsyncIterator[None]:
-    """Sweep on the server's event loop for as long as it runs.
+    """Drop expired sessions while the server's event loop runs.
 
-    Streamlit keeps a closed session for `FORGET_SECONDS`, but drops it only when another one closes: the last reader's images
-    would stay in memory for as long as nobody comes.
+    Streamlit keeps a closed session for `EXPIRY_SECONDS`, but drops it only when another session closes. Without this, the last
+    user's images would stay in memory until the next user leaves.
     """
     manager = runtime.get_instance()._session_mgr
     assert isinstance(manager, WebsocketSessionManager)
@@ -37,9 +37,9 @@ async def _sweep(manager: WebsocketSessionManager) -> None:
     storage = manager._session_storage
     assert isinstance(storage, MemorySessionStorage)
     while True:
-        await asyncio.sleep(SWEEP_SECONDS)
+        await asyncio.sleep(SWEEP_INTERVAL_SECONDS)
         for _, info in storage._cache.expire():  # type: ignore[attr-defined]
             try:
                 info.session.shutdown()
-            except Exception as error:  # whatever one session does, the others are forgotten in time
-                logger.error("a closed page could not be forgotten: %s", type(error).__name__)
+            except Exception as error:  # one session's failure must not keep the others in memory
+                logger.error("a closed session could not be dropped: %s", type(error).__name__)

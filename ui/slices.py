@@ -1,7 +1,6 @@
-"""Read slices: choose images, ask the service, look at each answer."""
+"""The tab "Read slices": choose images, request predictions, inspect each result."""
 
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -10,10 +9,11 @@ import streamlit as st
 from brain_tumor.images import read_image
 from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
 from ui import table
-from ui.batch import Results, Slice, drop_retryable_errors, explain_all
+from ui.batch import Result, Results, Slice, drop_retryable_errors, explain_all
 from ui.client import Prediction, ServiceClient
 from ui.errors import RequestError
 from ui.formatting import class_display_name
+from ui.html import render
 from ui.report import report_html
 from ui.result import colour_bar, overlay_figure, prediction_html, scale_for_display, slice_figure
 
@@ -25,23 +25,18 @@ PHANTOMS = {
 }
 FOLDER = Path(__file__).parent / "phantoms"
 LIST_HEIGHT_PX, LONG_LIST = 330, 6
-PRIVACY = """<p class="soft">Images stay in the memory of this page while it is open, and are dropped about a minute after you
-close it. None is written to a disk, and no file name is sent or logged.</p>"""
-EMPTY = """<div class="empty"><h2>Choose a slice</h2><p>Upload one image or many, or take a drawn phantom. For each you see what
-the model calls it, how sure it is, and what in the image raised that score.</p><p class="soft">JPEG, PNG, GIF, BMP, TIFF, WebP,
-PPM or JPEG 2000, up to 10 MB and 16 megapixels. DICOM is not read: export the slice as PNG, windowed as you read it.</p></div>"""
 
 
 def show(service: ServiceClient, colour_map: str) -> None:
-    """Show the reader's slices on one side and the chosen one on the other."""
+    """Show the user's slices on one side and the chosen slice on the other."""
     results: Results = st.session_state.setdefault("results", {})
     inputs, viewer = st.columns([3, 7], gap="large")
     with inputs:
         slices = _choose_files()
     with viewer:
-        _ask(service, slices, results)
+        _explain_new(service, slices, results)
     if not slices:
-        viewer.html(EMPTY)
+        viewer.html(render("empty.html"))
         return
     with inputs:
         chosen = _choose_one(slices, results)
@@ -50,34 +45,34 @@ def show(service: ServiceClient, colour_map: str) -> None:
     with viewer:
         result = results[chosen.id]
         if isinstance(result, RequestError):
-            st.html(f'<h2 class="name">{escape(chosen.name)}</h2><p class="banner bad" role="alert">{result}</p>')
+            st.html(render("heading.html", text=chosen.name) + render("error.html", error=result))
         else:
-            _view(chosen, result, colour_map)
+            _show_prediction(chosen, result, colour_map)
     _show_table(slices, results)
 
 
 def _choose_files() -> list[Slice]:
     files = st.file_uploader("MRI slices, one image each", accept_multiple_files=True, key="files")
-    phantom = st.pills("Or a drawn phantom", list(PHANTOMS), format_func=PHANTOMS.__getitem__, key="phantom", wrap=True)
-    st.html(PRIVACY)
+    phantom = st.pills("Or a synthetic phantom", list(PHANTOMS), format_func=PHANTOMS.__getitem__, key="phantom", wrap=True)
+    st.html(render("privacy.html"))
     slices = [Slice(file.file_id, file.name, file.getvalue()) for file in files]
     if phantom:
         slices.append(Slice(f"phantom {phantom}", f"phantom-{phantom}.png", (FOLDER / f"{phantom}.png").read_bytes()))
     return slices
 
 
-def _ask(service: ServiceClient, slices: list[Slice], results: Results) -> None:
-    """Ask for what is new, with a bar that grows, and choose the first of it."""
+def _explain_new(service: ServiceClient, slices: list[Slice], results: Results) -> None:
+    """Request predictions for new slices with a progress bar, and choose the first of them."""
     bar = st.empty()
 
-    def on_progress(done: int, all_: int) -> None:
-        bar.progress(done / all_, f"Asking for slice {done + 1} of {all_}")
+    def on_progress(done: int, total: int) -> None:
+        bar.progress(done / total, f"Analysing slice {done + 1} of {total}")
 
-    asked = explain_all(service, slices, results, on_progress=on_progress)
+    new = explain_all(service, slices, results, on_progress=on_progress)
     bar.empty()
     ids = [each.id for each in slices]
-    if asked:
-        st.session_state["chosen"] = asked[0].id
+    if new:
+        st.session_state["chosen"] = new[0].id
     elif ids and st.session_state.get("chosen") not in ids:
         st.session_state["chosen"] = ids[0]
 
@@ -90,7 +85,7 @@ def _choose_one(slices: list[Slice], results: Results) -> Slice:
         chosen = st.radio(
             f"{len(slices)} slices",
             list(by_id),
-            format_func=lambda id_: _plain(by_id[id_].name),
+            format_func=lambda id_: _escape_markdown(by_id[id_].name),
             captions=[_caption(results[id_]) for id_ in by_id],
             key="chosen",
         )
@@ -98,27 +93,27 @@ def _choose_one(slices: list[Slice], results: Results) -> Slice:
 
 
 @st.fragment
-def _view(chosen: Slice, answer: Prediction, colour_map: str) -> None:
-    """Show one answer; moving the slider runs this part only."""
-    pixels = _pixels(chosen)
-    st.html(f'<h2 class="name">{escape(chosen.name)}</h2>{prediction_html(answer)}')
+def _show_prediction(chosen: Slice, prediction: Prediction, colour_map: str) -> None:
+    """Show the prediction for one slice. A moved slider reruns this fragment alone."""
+    pixels = _display_pixels(chosen)
+    st.html(render("heading.html", text=chosen.name) + prediction_html(prediction))
     image, heat = st.columns(2)
     scale, controls = st.columns([3, 2], gap="large")
     with controls:
         opacity = st.slider("Opacity of the overlay", 0, 100, round(OPACITY * 100), 5, format="%d %%", key="opacity") / 100
-        overlay = render_overlay(pixels, answer.heatmap, colour_map=colour_map, opacity=opacity)
-        _offer_downloads(chosen.name, answer, pixels, overlay, colour_map=colour_map, opacity=opacity)
+        overlay = render_overlay(pixels, prediction.heatmap, colour_map=colour_map, opacity=opacity)
+        _offer_downloads(chosen.name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity)
     image.html(slice_figure(pixels))
-    heat.html(overlay_figure(overlay, answer))
-    scale.html(colour_bar(colour_map, answer.label))
+    heat.html(overlay_figure(overlay, prediction))
+    scale.html(colour_bar(colour_map, prediction.label))
 
 
 def _offer_downloads(
-    name: str, answer: Prediction, pixels: np.ndarray, overlay: np.ndarray, *, colour_map: str, opacity: float
+    name: str, prediction: Prediction, pixels: np.ndarray, overlay: np.ndarray, *, colour_map: str, opacity: float
 ) -> None:
     def report() -> str:
-        made = datetime.now(UTC)
-        return report_html(name, answer, pixels, overlay, colour_map=colour_map, opacity=opacity, made=made)
+        created = datetime.now(UTC)
+        return report_html(name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity, created=created)
 
     stem, png = PurePath(name).stem, encode_rgb_png(overlay)
     with st.container(horizontal=True):
@@ -128,13 +123,13 @@ def _offer_downloads(
 
 
 def _show_table(slices: list[Slice], results: Results) -> None:
-    found = table.rows(slices, results)
-    st.html(f"<h2>All slices</h2>{table.html(found)}")
-    st.download_button("Save as CSV", table.csv_text(found), "slices.csv", "text/csv", icon=":material/table:", on_click="ignore")
+    rows = table.rows(slices, results)
+    st.html(table.html(rows))
+    st.download_button("Save as CSV", table.csv_text(rows), "slices.csv", "text/csv", icon=":material/table:", on_click="ignore")
 
 
-def _pixels(chosen: Slice) -> np.ndarray:
-    """Decode the chosen slice, uint8 [h, w, 3]; only the last one is kept, as a moved slider needs it again at once."""
+def _display_pixels(chosen: Slice) -> np.ndarray:
+    """Decode the chosen slice, uint8 [h, w, 3]. Only the last slice is kept, as a moved slider needs it again at once."""
     kept = st.session_state.get("decoded")
     if kept is None or kept[0] != chosen.id:
         kept = (chosen.id, scale_for_display(read_image(chosen.data).image))
@@ -142,10 +137,10 @@ def _pixels(chosen: Slice) -> np.ndarray:
     return kept[1]
 
 
-def _caption(result: Prediction | RequestError) -> str:
-    return "no answer" if isinstance(result, RequestError) else class_display_name(result.label)
+def _caption(result: Result) -> str:
+    return "failed" if isinstance(result, RequestError) else class_display_name(result.label)
 
 
-def _plain(text: str) -> str:
-    """Escape what Streamlit's labels would take for Markdown (CommonMark: a backslash before punctuation)."""
+def _escape_markdown(text: str) -> str:
+    """Escape characters that Streamlit's labels would interpret as Markdown (CommonMark: a backslash before punctuation)."""
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|~:$^" else sign for sign in text)

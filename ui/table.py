@@ -1,14 +1,16 @@
-"""The batch as a table: to look at, and as CSV with the service's own numbers."""
+"""The results of all slices as an HTML table and as CSV. The CSV has the service's exact numbers."""
 
 import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from ui.batch import Result, Slice
 from ui.errors import RequestError
 from ui.formatting import class_display_name, format_probability
+from ui.html import render
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 REMARKS = ("warnings", "error")
@@ -17,7 +19,7 @@ Row = dict[str, str | float | None]
 
 
 def rows(slices: Sequence[Slice], results: Mapping[str, Result]) -> list[Row]:
-    """Return one row a slice, all with the same columns; what is not known is None."""
+    """Return one row per slice, all with the same columns. An unknown value is None."""
     found = [_row(each, results[each.id]) for each in slices]
     probabilities = sorted({column for row in found for column in row if column.startswith("probability")}) or ["probability"]
     columns = ["file", "label", *probabilities, "threshold", "confidence", "model_version", "warnings", "error"]
@@ -25,23 +27,20 @@ def rows(slices: Sequence[Slice], results: Mapping[str, Result]) -> list[Row]:
 
 
 def csv_text(table: Sequence[Row]) -> str:
-    """Write rows as CSV (RFC 4180); a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Write rows as CSV (RFC 4180). A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows({column: _harmless(cell) for column, cell in row.items()} for row in table)
+    writer.writerows({column: _without_formula(cell) for column, cell in row.items()} for row in table)
     return buffer.getvalue()
 
 
-def html(table: Sequence[Row]) -> str:
-    """Write rows as a table that scrolls within itself: numbers to three decimals, warnings and error as remarks."""
+def html(table: Sequence[Row]) -> Markup:
+    """Write rows as a table that scrolls horizontally: numbers with three decimals, warnings and error as remarks."""
     columns = [column for column in table[0] if column not in REMARKS]
-    head = "".join(f'<th scope="col">{escape(_heading(column))}</th>' for column in [*columns, "remarks"])
-    body = "".join(_html_row(columns, row) for row in table)
-    return (
-        f'<p class="soft">{escape(_summary(table))}</p><div class="scroll" tabindex="0" role="region" aria-label="All slices">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    headings = [*("model" if column == "model_version" else class_display_name(column) for column in columns), "remarks"]
+    cells = [[*(_cell(column, row) for column in columns), _remarks(row)] for row in table]
+    return render("slices_table.html", summary=_summary(table), headings=headings, rows=cells)
 
 
 def _row(each: Slice, result: Result) -> Row:
@@ -61,23 +60,17 @@ def _row(each: Slice, result: Result) -> Row:
     }
 
 
-def _harmless(cell: str | float | None) -> str | float | None:
+def _without_formula(cell: str | float | None) -> str | float | None:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 def _summary(table: Sequence[Row]) -> str:
-    labels = Counter(f"called {class_display_name(str(row['label']))}" if row["label"] else "without an answer" for row in table)
-    return ", ".join(f"{count} {what}" for what, count in sorted(labels.items()))
+    outcomes = Counter(f"predicted {class_display_name(str(row['label']))}" if row["label"] else "failed" for row in table)
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
 
 
-def _heading(column: str) -> str:
-    return {"model_version": "model"}.get(column, class_display_name(column))
-
-
-def _html_row(columns: Sequence[str], row: Row) -> str:
-    cells = "".join(f"<td>{escape(_cell(column, row))}</td>" for column in columns[1:])
-    remarks = "; ".join(str(row[column]) for column in REMARKS if row[column])
-    return f'<tr><th scope="row">{escape(str(row["file"]))}</th>{cells}<td class="remarks">{escape(remarks)}</td></tr>'
+def _remarks(row: Row) -> str:
+    return "; ".join(str(row[column]) for column in REMARKS if row[column])
 
 
 def _cell(column: str, row: Row) -> str:

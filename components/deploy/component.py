@@ -14,15 +14,15 @@ def deploy(
     serving_store: str,
     serving_image: str,
 ) -> None:
-    """Serve the registered version with KServe beside the one that is served, at a share.
+    """Serve the registered version with KServe as the canary of the served one.
 
     Args:
-        registered: what register wrote.
-        namespace: of the InferenceService; empty deploys nothing.
-        canary_percent: share of the version, 1 to 100; the first version gets everything.
-        deployment_mode: of a service that is not there yet, `Standard` or `Knative`.
-        serving_store: the model store as KServe reads it, where that is another address: pvc://claim/path.
-        serving_image: of the transformer, for a service that is not there yet.
+        registered: Name, version and URI of the registered version.
+        namespace: Namespace of the InferenceService; empty deploys nothing.
+        canary_percent: Traffic percentage of the canary, 1 to 100. The first version receives 100 % of traffic.
+        deployment_mode: Deployment mode of a new service, `Standard` or `Knative`.
+        serving_store: URI of the model store as KServe reads it, such as pvc://claim/path; empty if it is the registry's.
+        serving_image: Container image of the transformer of a new service.
     """
     if not namespace:
         print("deploy: no namespace is given, nothing is deployed", flush=True)

@@ -1,4 +1,8 @@
-"""What the deploy step asks of the Kubernetes API: one InferenceService, and the Services in front of its pods."""
+"""Client of the Kubernetes API for one InferenceService and the Services in front of its pods.
+
+It calls `ApiClient`. Kubernetes' dynamic client reports conflicts alike, but it asks for the API's resources first, caches them
+in a file that all users share, and has no Service proxy.
+"""
 
 import json
 import logging
@@ -12,32 +16,34 @@ from kubernetes.client import ApiClient, ApiException, Configuration
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
+from components.deploy.inferenceservice import InferenceService, inference_service
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 FIELD_MANAGER = "brain-tumor-deploy"
 TEMPLATE_MANAGER = "brain-tumor-template"
-REQUEST_SECONDS = 30
+REQUEST_TIMEOUT_SECONDS = 30
+APPLY_PATCH = "application/apply-patch+yaml"
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 FORBIDDEN = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"')
 
 
 class KubernetesError(InputError):
-    """The API server does not do what it is asked. The message says what was asked, and why not."""
+    """The API server rejects a request. The message states the request and the reason."""
 
 
 class NotReadyError(InputError):
-    """What is waited for is not there yet."""
+    """The expected version does not serve yet."""
 
 
 class ApiServerUnreachableError(KubernetesError, NotReadyError):
-    """The API server does not answer."""
+    """The API server is unreachable."""
 
 
 class ConflictError(KubernetesError):
-    """Another field manager owns what is to be changed.
+    """Another field manager owns a field of the request.
 
     Attributes:
-        managers: their names.
+        managers: Names of the other field managers.
     """
 
     def __init__(self, causes: list[dict[str, str]]):
@@ -45,37 +51,36 @@ class ConflictError(KubernetesError):
         self.managers = set(owners.values())
         listed = ", ".join(f"`{manager}` owns {field}" for field, manager in owners.items())
         super().__init__(
-            f"another field manager decides what is served: {listed}. Take them out of "
-            "what it applies, and take them over with --force"
+            f"conflict with another field manager: {listed}; remove these fields from its manifest, then run again with --force"
         )
 
 
 class ServiceProxyError(KubernetesError):
-    """A Service answers with an error.
+    """A Service returns an error.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status code.
     """
 
-    def __init__(self, sentence: str, status: int):
-        super().__init__(sentence)
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
         self.status = status
 
 
 class InferenceServiceClient:
-    """The InferenceService of one namespace.
+    """API client for the InferenceService of one namespace.
 
     Args:
-        namespace: that holds it.
-        force: take fields over from other managers.
+        namespace: Namespace of the InferenceService.
+        force: Whether to take fields over from other field managers.
 
     Raises:
-        KubernetesError: no name of a namespace, or neither a pod's ServiceAccount nor a kubeconfig is there.
+        KubernetesError: The namespace is invalid, or there is neither a pod's ServiceAccount nor a kubeconfig.
     """
 
     def __init__(self, namespace: str, *, force: bool = False):
         if not NAMESPACE.fullmatch(namespace):
-            raise KubernetesError(f"namespace is {namespace!r}, wanted small letters, digits and `-`")
+            raise KubernetesError(f"namespace: got {namespace!r}, expected lower-case letters, digits and `-`")
         settings = Configuration()
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
@@ -83,31 +88,31 @@ class InferenceServiceClient:
             else:
                 config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=settings)
         except config.ConfigException as error:
-            raise KubernetesError(f"no cluster to deploy to: wanted a pod's ServiceAccount, or KUBECONFIG: {error}") from error
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each retry
+            raise KubernetesError(f"no access to a cluster: expected a pod's ServiceAccount or KUBECONFIG: {error}") from error
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs a warning on each retry
         settings.retries = urllib3.Retry(3, backoff_factor=0.5)
         self.namespace, self.force = namespace, force
         self._client = ApiClient(settings)
         self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}/{MODEL_NAME}"
 
-    def get(self) -> dict[str, Any] | None:
-        """Return the InferenceService, or None where there is none."""
+    def get(self) -> InferenceService | None:
+        """Return the InferenceService, or None if there is none."""
         try:
-            return self._call("GET", self._path)
+            return inference_service(self._call("GET", self._path))
         except ApiException as error:
             if error.status == 404 and _status(error).get("details", {}).get("name") == MODEL_NAME:
                 return None
             raise self._explained(error, "read the InferenceService") from error
 
-    def apply(self, fields: dict[str, Any], *, manager: str = FIELD_MANAGER) -> dict[str, Any]:
-        """Apply fields on the server's side and return the whole InferenceService.
+    def apply(self, fields: dict[str, Any], *, manager: str = FIELD_MANAGER) -> InferenceService:
+        """Apply fields server-side and return the InferenceService.
 
-        What the manager applied before and no longer does is removed, unless another owns it too. Fields are taken over from
-        the template's manager, which is ours, and from others with `force` only.
+        Fields that the manager applied before and no longer applies are removed, unless another manager owns them too. Fields
+        are taken over from the template's manager, which is ours; from others only with `force`.
 
         Raises:
-            ConflictError: another field manager owns one of them.
-            KubernetesError: the API server refuses.
+            ConflictError: Another field manager owns one of the fields.
+            KubernetesError: The API server rejects the request.
         """
         try:
             return self._apply(fields, manager, force=self.force)
@@ -117,27 +122,34 @@ class InferenceServiceClient:
             return self._apply(fields, manager, force=True)
 
     def call_service(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask a Service of the namespace through the API server's proxy, which reaches it from outside of the cluster too.
+        """Send a request to a Service through the API server's proxy, which also works from outside the cluster.
+
+        Args:
+            service: Name of a Service in the namespace.
+            path: URL path, such as `/model`.
+            body: JSON body of a POST; None sends a GET.
 
         Raises:
-            ServiceError: it answers with an error, or no pod is behind it.
-            KubernetesError: the API server refuses.
+            ServiceProxyError: The Service returns an error or has no pod.
+            KubernetesError: The API server rejects the request.
         """
-        # Knative's activator tells revisions apart by these; the proxy does not keep the Host.
+        # Knative's activator finds the revision by these headers; the proxy replaces the Host header.
         headers = {"Knative-Serving-Namespace": self.namespace, "Knative-Serving-Revision": service}
         proxy = f"/api/v1/namespaces/{self.namespace}/services/{service}:80/proxy"
         try:
             return self._call("GET" if body is None else "POST", f"{proxy}{path}", body, headers)
         except ApiException as error:
             if error.status in (401, 403) and _status(error):
-                raise self._explained(error, f"ask the Service {service}") from error
-            said = _status(error).get("message") or _sentence(error)
-            raise ServiceProxyError(f"the Service {service} answers {error.status} to {path}: {said}", error.status) from error
+                raise self._explained(error, f"call the Service {service}") from error
+            reason = _status(error).get("message") or _error_message(error)
+            raise ServiceProxyError(
+                f"the Service {service} returned {error.status} for {path}: {reason}", error.status
+            ) from error
 
-    def _apply(self, fields: dict[str, Any], manager: str, *, force: bool) -> dict[str, Any]:
+    def _apply(self, fields: dict[str, Any], manager: str, *, force: bool) -> InferenceService:
         query = {"fieldManager": manager, "force": str(force).lower()}
         try:
-            return self._call("PATCH", self._path, fields, {"Content-Type": "application/apply-patch+yaml"}, query)
+            return inference_service(self._call("PATCH", self._path, fields, {"Content-Type": APPLY_PATCH}, query))
         except ApiException as error:
             causes = [cause for cause in _causes(error) if cause.get("reason") == "FieldManagerConflict"]
             if causes:
@@ -153,7 +165,7 @@ class InferenceServiceClient:
         query: dict[str, str] | None = None,
     ) -> Any:
         try:
-            answer, _, _ = self._client.call_api(
+            response, _, _ = self._client.call_api(
                 path,
                 method,
                 query_params=query or {},
@@ -161,31 +173,33 @@ class InferenceServiceClient:
                 body=body,
                 response_type="object",
                 auth_settings=["BearerToken"],
-                _request_timeout=REQUEST_SECONDS,
+                _request_timeout=REQUEST_TIMEOUT_SECONDS,
             )
         except urllib3.exceptions.HTTPError as error:
-            where = self._client.configuration.host
-            raise ApiServerUnreachableError(f"the API server at {where} does not answer: {type(error).__name__}") from error
-        return answer
+            host = self._client.configuration.host
+            raise ApiServerUnreachableError(f"the API server at {host} is unreachable: {type(error).__name__}") from error
+        return response
 
-    def _explained(self, error: ApiException, what: str) -> KubernetesError:
-        """Turn the API server's refusal into one sentence."""
+    def _explained(self, error: ApiException, action: str) -> KubernetesError:
+        """Return an error of the API server as one sentence."""
         message = _status(error).get("message") or error.reason or "no reason given"
         forbidden = FORBIDDEN.search(message)
         if error.status == 0:
-            return KubernetesError(f"the API server at {self._client.configuration.host} is not trusted: {error.reason}")
+            return KubernetesError(
+                f"the certificate of the API server at {self._client.configuration.host} is not trusted: {error.reason}"
+            )
         if forbidden:
             return KubernetesError(
                 f"{forbidden['user']} may not {forbidden['verb']} {forbidden['resource']} in namespace {self.namespace}: "
                 "bind a Role that has this verb on this resource"
             )
         if error.status == 404 and not _status(error):
-            return KubernetesError(f"the cluster knows no {PLURAL}.{GROUP}/{VERSION}: KServe is not installed")
-        return KubernetesError(f"cannot {what} {MODEL_NAME} in namespace {self.namespace}: {error.status}: {message}")
+            return KubernetesError(f"the cluster has no resource {PLURAL}.{GROUP}/{VERSION}: KServe is not installed")
+        return KubernetesError(f"cannot {action} {MODEL_NAME} in namespace {self.namespace}: {error.status}: {message}")
 
 
 def _status(error: ApiException) -> dict[str, Any]:
-    """Return the Status object that the API server itself answers with; empty where the answer is another's."""
+    """Return the Status object of the API server; empty if another server sent the response."""
     try:
         document = json.loads(error.body)
     except (TypeError, ValueError):
@@ -197,8 +211,8 @@ def _causes(error: ApiException) -> list[dict[str, str]]:
     return list(_status(error).get("details", {}).get("causes", []))
 
 
-def _sentence(error: ApiException) -> str:
-    """Return the sentence in our service's error, and nothing that another may have put into a body."""
+def _error_message(error: ApiException) -> str:
+    """Return the message of our service's error, else the reason phrase: another server's body may contain anything."""
     try:
         return str(json.loads(error.body)["error"])
     except (TypeError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""Which versions are served, and at which share."""
+"""The served versions and their traffic percentages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ SCHEMES = ("s3", "gs", "pvc")
 
 @dataclass(frozen=True)
 class Rollout:
-    """What is served.
+    """The versions that an InferenceService serves.
 
     Attributes:
-        stable: address of the version that gets what the canary does not.
-        canary: address of the version on trial; None for none.
-        canary_percent: share of the canary; at 0 it is there and gets no request.
-        previous: address of the version that was stable before; None where there is none to go back to.
+        stable: URI of the stable version, which receives the traffic that the canary does not.
+        canary: URI of the canary; None if there is none.
+        canary_percent: Traffic percentage of the canary. At 0 it runs without traffic.
+        previous: URI of the version that was stable before; None if there is none to roll back to.
     """
 
     stable: str
@@ -29,7 +29,7 @@ class Rollout:
 
     @property
     def newest(self) -> str:
-        """The address of the canary, or of the stable version where there is none."""
+        """The URI of the canary, or of the stable version if there is no canary."""
         return self.canary or self.stable
 
     def __str__(self) -> str:
@@ -42,33 +42,35 @@ class Rollout:
 
 
 def check_model_uri(uri: str) -> str:
-    """Return the address of one version if KServe can read it.
+    """Return the URI of one version if KServe can read it.
 
     Raises:
-        InputError: another scheme, or the address of a whole store.
+        InputError: The scheme is another, or the URI is that of a whole store.
     """
     scheme, _, _ = uri.partition("://")
     if scheme not in SCHEMES:
         raise InputError(
-            f"KServe cannot read {redact_credentials(uri)}: wanted s3://, gs:// or pvc://CLAIM/PATH; "
-            "where the store is a mounted PVC, serving_store names its claim"
+            f"model URI: got {redact_credentials(uri)}, expected s3://, gs:// or pvc://CLAIM/PATH, which KServe can read; "
+            "if the store is a mounted PVC, set serving_store to its claim"
         )
     if not version_of(uri).isdigit():
-        raise InputError(f"{redact_credentials(uri)} is not one version: wanted an address such as s3://bucket/{MODEL_NAME}/3")
+        raise InputError(
+            f"model URI: got {redact_credentials(uri)}, expected the URI of one version such as s3://bucket/{MODEL_NAME}/3"
+        )
     return uri.rstrip("/")
 
 
 def version_of(uri: str) -> str:
-    """Return the version that an address ends with."""
+    """Return the version, the last part of a URI."""
     return uri.rstrip("/").rpartition("/")[2]
 
 
 def serving_uri(registered: Mapping[str, Any], serving_store: str) -> str:
-    """Return where KServe reads a registered version: the address in the registry, or below the store that it sees.
+    """Return the URI at which KServe reads a registered version.
 
     Args:
-        registered: name, version and uri.
-        serving_store: the store as KServe reads it, such as pvc://claim/models; empty where it reads the same address.
+        registered: Name, version and URI in the registry.
+        serving_store: URI of the store as KServe reads it, such as pvc://claim/models; empty if the registry's URI is the same.
     """
     if serving_store:
         return f"{serving_store.rstrip('/')}/{registered['name']}/{registered['version']}"

@@ -1,4 +1,4 @@
-"""Ask a service whether it serves a version as it should, with a phantom: an image that is nobody's."""
+"""Smoke test: explain a phantom, a synthetic image, with a service and check the response."""
 
 import base64
 from collections.abc import Callable
@@ -9,62 +9,62 @@ from brain_tumor.model_card import MODEL_NAME
 from brain_tumor.phantoms import phantom_pngs
 from components.deploy.kubernetes_api import NotReadyError, ServiceProxyError
 
-# No Service or no pod behind it yet, busy, loading, or slow for the first request.
+# No Service or no pod yet, at capacity, loading the model, or slow on the first request.
 RETRYABLE_STATUSES = (404, 429, 503, 504)
 
 
 class SmokeError(InputError):
-    """A service answers, and not as it should. The message says what came and what was wanted."""
+    """A service failed the smoke test. The message states the value received and the value expected."""
 
 
 def smoke_test(call_service: Callable[..., Any], version: str) -> None:
-    """Ask for the card and for the explanation of a phantom.
+    """Request the model card and the explanation of a phantom, and check both.
 
     Args:
-        call_service: takes a path, and for a POST a body.
-        version: that shall answer.
+        call_service: Function that sends a request. It takes a path and, for a POST, a body.
+        version: Model version that must respond.
 
     Raises:
-        NotReadyError: nothing answers yet, or another version does.
-        ServiceError: the service answers with an error.
-        SmokeError: an answer breaks the contract.
+        NotReadyError: There is no response yet, or another version responds.
+        ServiceProxyError: The service returns an error.
+        SmokeError: The response violates the API.
     """
     encoded = base64.b64encode(phantom_pngs(1)[0]).decode()
     try:
-        card = call_service("/model")
-        answer = call_service(f"/v1/models/{MODEL_NAME}:explain", {"instances": [{"image_bytes": {"b64": encoded}}]})
+        model_card = call_service("/model")
+        response = call_service(f"/v1/models/{MODEL_NAME}:explain", {"instances": [{"image_bytes": {"b64": encoded}}]})
     except ServiceProxyError as error:
         if error.status in RETRYABLE_STATUSES:
             raise NotReadyError(str(error)) from error
         raise
-    check_answer(answer, card, version)
+    check_response(response, model_card, version)
 
 
-def check_answer(answer: Any, card: Any, version: str) -> None:
-    """Check what came for one phantom.
+def check_response(response: Any, model_card: Any, version: str) -> None:
+    """Check the response to one phantom.
 
     Args:
-        answer: of V1's `:explain`.
-        card: model.json of the service that answered.
-        version: that shall have answered.
+        response: Response body of V1's `:explain`.
+        model_card: model.json of the service that responded.
+        version: Expected model version.
 
     Raises:
-        NotReadyError: another version answered.
-        SmokeError: no prediction, a label that is no class, or a probability out of [0, 1].
+        NotReadyError: Another version responded.
+        SmokeError: No prediction, an unknown label, a probability outside [0, 1], or no heatmap.
     """
     try:
-        (prediction,) = answer["predictions"]
-        came, label, classes = prediction["model"]["version"], prediction["label"], card["classes"]
+        (prediction,) = response["predictions"]
+        served, label, classes = prediction["model"]["version"], prediction["label"], model_card["classes"]
         probability = prediction["probability"]
         values = list(probability.values()) if isinstance(probability, dict) else [probability]
-        within = all(0 <= value <= 1 for value in values)
+        in_range = all(0 <= value <= 1 for value in values)
     except (KeyError, TypeError, ValueError) as error:
-        raise SmokeError(f"the answer to a phantom is no prediction: {type(error).__name__}: {error}") from error
-    if str(came) != version:  # pods are replaced one after the other
-        raise NotReadyError(f"version {came} answers, wanted version {version}")
+        raise SmokeError(f"the smoke test got no valid prediction: {type(error).__name__}: {error}") from error
+    if str(served) != version:  # a rollout replaces pods one by one
+        raise NotReadyError(f"model version in the smoke test: got {served}, expected {version}")
     if label not in classes:
-        raise SmokeError(f"a phantom is labelled {label!r}, wanted one of {', '.join(classes)}")
-    if not within:
-        raise SmokeError(f"the probability of a phantom is {probability}, wanted one within 0 to 1")
+        raise SmokeError(f"label in the smoke test: got {label!r}, expected one of {', '.join(classes)}")
+    if not in_range:
+        raise SmokeError(f"probability in the smoke test: got {probability}, expected 0 to 1")
     if not prediction.get("heatmap"):
-        raise SmokeError("a phantom is not explained: the answer holds no heatmap")
+        raise SmokeError("heatmap in the smoke test: got none, expected one")

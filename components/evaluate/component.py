@@ -19,28 +19,29 @@ def evaluate(
     curves: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
 ) -> None:
-    """Score the exported SavedModel on the held-out images and judge it.
+    """Evaluate the exported SavedModel on the held-out test set and decide whether it is promoted.
 
     Args:
-        model: what train exported.
-        images: ingest's images.
-        splits: which of them are held out.
-        min_auc: the ROC-AUC below which the model is refused.
-        min_recall: the recall of a tumour below which the model is refused.
-        tracking_uri: of MLflow, whose champion is scored on the same images; empty takes MLFLOW_TRACKING_URI.
-        seed: of the bootstrap.
-        evaluation: everything measured, and the verdict, as JSON.
-        metrics: the scalars.
-        curves: confusion matrix and ROC.
-        report: a page that stands by itself.
+        model: The exported model.
+        images: The ingested images.
+        splits: The split of each image.
+        min_auc: Minimum ROC-AUC for promotion.
+        min_recall: Minimum recall of any tumour for promotion.
+        tracking_uri: URI of the MLflow server with the champion, which is scored on the same images; empty for
+            MLFLOW_TRACKING_URI.
+        seed: Seed of the bootstrap.
+        evaluation: All metrics and the promotion decision, as JSON.
+        metrics: The scalar metrics.
+        curves: Confusion matrix and ROC curve.
+        report: Self-contained HTML report.
     """
     from pathlib import Path
 
     from components.errors import exit_on_input_error
-    from components.evaluate.evaluate import evaluate as score_and_report
+    from components.evaluate.evaluate import evaluate as measure_and_report
 
     with exit_on_input_error("evaluate"):
-        result = score_and_report(
+        result = measure_and_report(
             Path(model.path),
             Path(images.path),
             Path(splits.path),

@@ -1,4 +1,4 @@
-"""Measure an exported model on the held-out images and write the report."""
+"""Measure an exported model on the held-out test set and write the report."""
 
 import json
 from pathlib import Path
@@ -30,63 +30,65 @@ def evaluate(
     tracking_uri: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score a model on the held-out images, judge it, and write evaluation.json and the report, both whole or not at all.
+    """Measure a model, decide whether it is promoted, and write evaluation.json and the report, both whole or not at all.
 
     Args:
-        model_dir: the SavedModel.
-        images_zip: the images.
-        splits_csv: which of them are held out.
-        report_html: where the report goes.
-        evaluation_json: where the figures go.
-        min_auc: the gate's least ROC-AUC, 0-1.
-        min_recall: the gate's least recall of any tumour, 0-1.
-        tracking_uri: of the registry whose champion is compared; empty takes MLFLOW_TRACKING_URI, None compares with none.
-        seed: of the bootstrap.
+        model_dir: Folder of the SavedModel.
+        images_zip: The images.
+        splits_csv: The split of each image.
+        report_html: The report to write.
+        evaluation_json: The JSON file to write.
+        min_auc: Minimum ROC-AUC for promotion, 0-1.
+        min_recall: Minimum recall of any tumour for promotion, 0-1.
+        tracking_uri: URI of the registry with the champion; empty for MLFLOW_TRACKING_URI, None for no comparison.
+        seed: Seed of the bootstrap.
 
     Returns:
-        What evaluation.json holds.
+        The content of evaluation.json.
 
     Raises:
-        InputError: a file is missing or does not belong to the others, a minimum is outside 0-1, or the registry does not
-            answer.
+        InputError: A file is missing or does not match the others, a minimum is outside 0-1, or the registry does not respond.
     """
     for name, minimum in (("min_auc", min_auc), ("min_recall", min_recall)):
         if not 0 <= minimum <= 1:
-            raise InputError(f"{name} is {minimum}, wanted 0 to 1")
+            raise InputError(f"{name}: got {minimum}, expected 0 to 1")
     card, splits = read_model_card(model_dir), read_splits(splits_csv)
-    held_out = [sample for sample in splits if sample.split == HELD_OUT]
     with ImagesZip(images_zip) as archive:
-        findings = run_inference(SavedModel(model_dir), archive, held_out, card)
-        evaluation = {"classes": list(card.classes), "threshold": card.threshold, **_figures(findings, archive, seed)}
-        if tracking_uri is not None:
-            champion = compare_with_champion(findings, archive, tracking_uri=tracking_uri, seed=seed)
-            evaluation["champion"] = round_floats(champion)
-        reasons = reasons_not_to_promote(
-            evaluation["metrics"], evaluation.get("champion"), min_auc=min_auc, min_recall=min_recall
-        )
+        held_out = [sample for sample in splits if sample.split == HELD_OUT]
+        results = run_inference(SavedModel(model_dir), archive, held_out, card)
+        evaluation = _measure(results, archive, card.threshold, tracking_uri=tracking_uri, seed=seed)
+        minimums = {"min_auc": min_auc, "min_recall": min_recall}
+        reasons = reasons_not_to_promote(evaluation["metrics"], evaluation.get("champion"), **minimums)
         evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
-        wanted = {"ROC-AUC": min_auc, "recall of any tumour": min_recall}
-        page = render_report(evaluation, findings, archive, card=card.document, splits=count_splits(splits), wanted=wanted)
-    with atomic_write(report_html) as page_file, atomic_write(evaluation_json) as figures_file:
-        page_file.write_text(page)
-        figures_file.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+        report = render_report(evaluation, results, archive, card=card.document, splits=count_splits(splits), **minimums)
+    with atomic_write(report_html) as partial_report, atomic_write(evaluation_json) as partial_evaluation:
+        partial_report.write_text(report)
+        partial_evaluation.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
     return evaluation
 
 
-def _figures(findings: InferenceResults, archive: ImagesZip, seed: int) -> dict[str, Any]:
-    predictions = findings.predictions
-    return {
-        "images": len(findings.samples),
-        "groups": len({sample.group for sample in findings.samples}),
+def _measure(
+    results: InferenceResults, archive: ImagesZip, threshold: float | None, *, tracking_uri: str | None, seed: int
+) -> dict[str, Any]:
+    """Return evaluation.json without the promotion decision."""
+    predictions = results.predictions
+    evaluation = {
+        "classes": predictions.classes,
+        "threshold": threshold,
+        "images": len(results.samples),
+        "groups": len({sample.group for sample in results.samples}),
         **compute_metrics(predictions, seed=seed),
-        "reference": round_floats(drift_reference(findings.brightness, findings.side_pixels, predictions.confidences)),
-        "grad_cam": round_floats(_pointing(findings, archive)),
+        "reference": round_floats(drift_reference(results.brightness, results.side_pixels, predictions.confidences)),
+        "grad_cam": round_floats(_score_heatmaps(results, archive)),
     }
+    if tracking_uri is not None:
+        evaluation["champion"] = round_floats(compare_with_champion(results, archive, tracking_uri=tracking_uri, seed=seed))
+    return evaluation
 
 
-def _pointing(findings: InferenceResults, archive: ImagesZip) -> dict[str, float] | None:
-    """Play the pointing game on the lesions that were called a tumour."""
-    called_tumor = findings.predictions.is_tumor(findings.predictions.predicted)
-    answers = zip(findings.samples, findings.heatmaps, called_tumor, strict=True)
-    pairs = ((heatmap, archive.read_mask(sample.sha256)) for sample, heatmap, predicted in answers if predicted)
+def _score_heatmaps(results: InferenceResults, archive: ImagesZip) -> dict[str, float] | None:
+    """Play the pointing game on the images predicted as a tumour, since only their heatmaps explain one."""
+    is_tumor = results.predictions.is_tumor(results.predictions.predicted_labels)
+    cases = zip(results.samples, results.heatmaps, is_tumor, strict=True)
+    pairs = ((heatmap, archive.read_mask(sample.sha256)) for sample, heatmap, predicted in cases if predicted)
     return pointing_game((heatmap, mask) for heatmap, mask in pairs if mask is not None)

@@ -8,14 +8,14 @@ from brain_tumor.overlay import scale_heatmap
 
 
 def pointing_game(cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float] | None:
-    """Return how often a heatmap's peak lies inside its lesion (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x), no margin.
+    """Return how often a heatmap peaks inside its lesion (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x), without margin.
 
     Args:
-        cases: pairs of a heatmap, float [h, w], 0-1, and a lesion's mask, bool [height, width].
+        cases: Pairs of a heatmap, float [h, w], 0-1, and a lesion mask, bool [height, width].
 
     Returns:
-        The number of `images`, the share with `peak_in_lesion`, the share whose lesion covers the image's centre
-        (what a `centred_blob` would score) and the mean `lesion_area`; None without a case.
+        The number of `images`, the fraction with `peak_in_lesion`, the fraction whose lesion covers the image centre
+        (the score of a `centred_blob`) and the mean `lesion_area` as a fraction of the image; None without cases.
     """
     rows = [(peak_in_mask(heatmap, mask), mask[mask.shape[0] // 2, mask.shape[1] // 2], mask.mean()) for heatmap, mask in cases]
     if not rows:
@@ -25,6 +25,9 @@ def pointing_game(cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
 
 
 def peak_in_mask(heatmap: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether a heatmap, float [h, w], scaled to the image peaks inside `mask`, bool [height, width]; an empty one misses."""
+    """Return whether a heatmap, float [h, w], scaled to the image peaks inside `mask`, bool [height, width].
+
+    An empty heatmap has no peak.
+    """
     heat = scale_heatmap(heatmap, mask.shape[1], mask.shape[0])
     return bool(heat.max() > 0 and mask.flat[heat.argmax()])

@@ -1,4 +1,4 @@
-"""Ask an exported SavedModel about the held-out images, from disk, as a server would."""
+"""Run an exported SavedModel on images, with the signature that serves them."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,19 @@ from components.dataset import ImagesZip, Sample
 from components.evaluate.predictions import Predictions
 from components.saved_model import SavedModel
 
-BATCH = 16
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
 class InferenceResults:
-    """What the model answered for `n` images, and what was measured on them.
+    """Outputs of a model for `n` images, and properties of the images.
 
     Attributes:
-        samples: the images.
-        predictions: the model's answers beside the truth.
-        heatmaps: one Grad-CAM map an image, float32 [h, w], 0-1.
-        brightness: mean grey levels, float64 [n], 0-1.
-        side_pixels: longest sides, int [n].
+        samples: The images' rows of splits.csv.
+        predictions: Predicted and true classes.
+        heatmaps: One Grad-CAM map for each image, float32 [h, w], 0-1.
+        brightness: Mean grey levels, float64 [n], 0-1.
+        side_pixels: Longest sides, int [n].
     """
 
     samples: list[Sample]
@@ -36,37 +36,44 @@ class InferenceResults:
 def run_inference(
     model: SavedModel, archive: ImagesZip, samples: list[Sample], card: ModelCard, *, note: str = ""
 ) -> InferenceResults:
-    """Ask about every sample, `BATCH` images at a time; only heatmaps and figures are kept.
+    """Run the `explain` signature on every sample in batches, so that only `BATCH_SIZE` images are in memory.
+
+    Args:
+        model: The model.
+        archive: The images.
+        samples: The images to predict.
+        card: The model's model card.
+        note: End of the progress lines.
 
     Raises:
-        InputError: the archive lacks an image, or the model does not know a label.
+        InputError: The archive lacks an image, or a label is not a class of the model.
     """
     classes = list(card.classes)
     unknown = sorted({sample.label for sample in samples} - set(classes))
     if unknown:
-        raise InputError(f"splits.csv has the labels {unknown}, the model knows {classes}")
-    probabilities, predicted, heatmaps, brightness, sides = [], [], [], [], []
-    for start in range(0, len(samples), BATCH):
-        images = [read_image(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH]]
-        answers = model.run_signature("explain", [image.data for image in images])
-        probabilities += list(_by_class(answers["probability"]))
-        predicted += [classes.index(label) for label in answers["label"]]
-        heatmaps += list(answers["heatmap"])
+        raise InputError(f"splits.csv: got the labels {unknown}, expected the model's classes {classes}")
+    probabilities, predicted_labels, heatmaps, brightness, sides = [], [], [], [], []
+    for start in range(0, len(samples), BATCH_SIZE):
+        images = [read_image(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH_SIZE]]
+        outputs = model.run_signature("explain", [image.data for image in images])
+        probabilities += list(_class_probabilities(outputs["probability"]))
+        predicted_labels += [classes.index(label) for label in outputs["label"]]
+        heatmaps += list(outputs["heatmap"])
         brightness += [image.brightness for image in images]
         sides += [max(image.width_px, image.height_px) for image in images]
-        print(f"evaluate: {len(predicted)} of {len(samples)} held-out images{note}", flush=True)
+        print(f"evaluate: {len(heatmaps)} of {len(samples)} held-out images{note}", flush=True)
     predictions = Predictions(
         classes=classes,
         tumor_classes=list(card.tumor_classes),
         labels=np.array([classes.index(sample.label) for sample in samples], dtype=int),
-        predicted=np.array(predicted, dtype=int),
+        predicted_labels=np.array(predicted_labels, dtype=int),
         probabilities=np.array(probabilities).reshape(-1, len(classes)),
         groups=np.array([sample.group for sample in samples], dtype=int),
     )
     return InferenceResults(samples, predictions, heatmaps, np.array(brightness), np.array(sides, dtype=int))
 
 
-def _by_class(probability: np.ndarray) -> np.ndarray:
-    """Give a single column, float32 [n, 1], its complement: float64 [n, c]."""
+def _class_probabilities(probability: np.ndarray) -> np.ndarray:
+    """Return one column for each class, float64 [n, c]; a single column, float32 [n, 1], gets its complement."""
     columns = probability.astype(np.float64)
     return np.hstack([1 - columns, columns]) if columns.shape[1] == 1 else columns

@@ -1,4 +1,4 @@
-"""What a model answered, beside the truth."""
+"""The true and the predicted classes of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answered for `n` images, and the truth.
+    """A model's predictions for `n` images, with the true classes.
 
     Attributes:
-        classes: the `c` names in class order.
-        tumor_classes: those of them that are a tumour.
-        labels: the true class, int [n], 0 to c - 1.
-        called: the class the model named, int [n], 0 to c - 1.
-        probabilities: float64 [n, c], rows sum to 1.
-        groups: near copies share a number, int [n].
+        classes: The `c` class names, in class order.
+        tumor_classes: The class names that are a tumour.
+        labels: True classes, int [n], 0 to c - 1.
+        predicted_labels: Predicted classes, int [n], 0 to c - 1.
+        probabilities: Class probabilities, float64 [n, c], rows sum to 1.
+        groups: Group numbers, shared by near copies, int [n].
     """
 
     classes: Sequence[str]
     tumor_classes: Sequence[str]
     labels: np.ndarray
-    predicted: np.ndarray
+    predicted_labels: np.ndarray
     probabilities: np.ndarray
     groups: np.ndarray
 
@@ -32,13 +32,13 @@ class Predictions:
 
     @property
     def confidences(self) -> np.ndarray:
-        """The probability of the class that was called, float64 [n]."""
-        return self.probabilities[np.arange(len(self.predicted)), self.predicted]
+        """Probabilities of the predicted classes, float64 [n]."""
+        return self.probabilities[np.arange(len(self.predicted_labels)), self.predicted_labels]
 
     @property
     def is_correct(self) -> np.ndarray:
-        return self.predicted == self.labels
+        return self.predicted_labels == self.labels
 
-    def is_tumor(self, indices: np.ndarray) -> np.ndarray:
-        """Whether each class number, int [n], is that of a tumour: bool [n]."""
-        return np.isin(indices, [i for i, name in enumerate(self.classes) if name in self.tumor_classes])
+    def is_tumor(self, labels: np.ndarray) -> np.ndarray:
+        """Return whether each class number, int [n], is a tumour class: bool [n]."""
+        return np.isin(labels, [i for i, name in enumerate(self.classes) if name in self.tumor_classes])

@@ -1,4 +1,4 @@
-"""The gate, declared to Kubeflow Pipelines: may this model be registered?"""
+"""The steps `gate` and `refuse`, declared to Kubeflow Pipelines: they read the promotion decision that evaluate made."""
 
 from kfp import dsl
 
@@ -7,10 +7,10 @@ from components import COMPONENTS_IMAGE
 
 @dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def gate(evaluation: dsl.Input[dsl.Artifact]) -> bool:
-    """Return whether the evaluation's verdict lets the model pass.
+    """Return whether the model is promoted.
 
     Args:
-        evaluation: what evaluate wrote.
+        evaluation: The result of evaluate.
     """
     import json
     from pathlib import Path
@@ -20,17 +20,17 @@ def gate(evaluation: dsl.Input[dsl.Artifact]) -> bool:
 
 @dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def refuse(evaluation: dsl.Input[dsl.Artifact], refusal: dsl.Output[dsl.Markdown]) -> None:
-    """Say why the model is not registered. The run has succeeded; its verdict is `refused`.
+    """Report why the model is not promoted. The run itself succeeds, with the status `refused`.
 
     Args:
-        evaluation: what evaluate wrote.
-        refusal: the reasons.
+        evaluation: The result of evaluate.
+        refusal: The reasons.
     """
     import json
     from pathlib import Path
 
     reasons = json.loads(Path(evaluation.path).read_text())["verdict"]["reasons"]
-    text = "\n".join(["The model is not registered:", "", *(f"- {reason}" for reason in reasons)])
+    text = "\n".join(["The model is not promoted:", "", *(f"- {reason}" for reason in reasons)])
     Path(refusal.path).write_text(text + "\n")
     for reason in reasons:
         print(f"refuse: {reason}", flush=True)

@@ -8,6 +8,7 @@ from components import COMPONENTS_IMAGE
 @dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def ingest(
     source: str,
+    hyperparameters: dict,
     images: dsl.Output[dsl.Dataset],
     manifest: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
@@ -16,6 +17,7 @@ def ingest(
 
     Args:
         source: Folder, archive or URI (s3, gs, https, kaggle, synthetic).
+        hyperparameters: Overrides of the training's hyper-parameters by name. Invalid ones are rejected first.
         images: images.zip with the kept images.
         manifest: CSV table with one row per file.
         report: HTML report with counts and a contact sheet.
@@ -23,8 +25,11 @@ def ingest(
     from pathlib import Path
 
     from components.errors import exit_on_input_error
-    from components.ingest.ingest import ingest as bring_in
+    from components.hyperparameters import TrainConfig
+    from components.ingest.ingest import ingest as run_ingest
 
     with exit_on_input_error("ingest"):
-        summary = bring_in(source, images_zip=Path(images.path), manifest_csv=Path(manifest.path), report_html=Path(report.path))
+        TrainConfig.from_overrides(hyperparameters)  # here and not only in train, which starts hours later
+        paths = {"images_zip": Path(images.path), "manifest_csv": Path(manifest.path), "report_html": Path(report.path)}
+        summary = run_ingest(source, **paths)
     images.metadata.update({"files": summary.files, "kept": summary.kept, "groups": summary.groups})

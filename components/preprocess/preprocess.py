@@ -154,7 +154,7 @@ def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], 
                     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[classes.index(sample.label)])),
                     "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sample.sha256.encode()])),
                 }
-                writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+                writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
         print(f"preprocess: {split} shard {shard + 1} of {shard_count} written", flush=True)
 
 

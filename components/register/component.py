@@ -1,4 +1,4 @@
-"""The register step, declared to Kubeflow Pipelines."""
+"""Declaration of the register step for Kubeflow Pipelines."""
 
 from kfp import dsl
 
@@ -13,14 +13,14 @@ def register(
     tracking_uri: str,
     registered: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Give the model its version, put it into the store and make it the champion.
+    """Register the model: number the version, copy it to the model store and make it the champion.
 
     Args:
-        model: what train exported.
-        evaluation: what evaluate measured.
-        model_store: a folder or an address (s3, gs); the version is put below brain-tumor/.
-        tracking_uri: of MLflow; empty takes MLFLOW_TRACKING_URI.
-        registered: name, version and address, as JSON.
+        model: The SavedModel that train exported.
+        evaluation: The evaluation.json of evaluate.
+        model_store: A folder or a URI (s3, gs). The version is stored below brain-tumor/.
+        tracking_uri: URI of the MLflow registry; MLFLOW_TRACKING_URI if empty.
+        registered: Name, version and URI of the registered model as JSON.
     """
     import dataclasses
     import json

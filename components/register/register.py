@@ -1,4 +1,4 @@
-"""Give a model its version: MLflow numbers it, the store holds it, the alias `champion` points at it."""
+"""Register a model: MLflow numbers the version, the model store keeps it, the alias `champion` points at it."""
 
 import json
 import os
@@ -23,44 +23,43 @@ SOURCE_TAG = "dataset.source"
 
 
 def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracking_uri: str = "") -> RegisteredVersion:
-    """Number a model, complete its model.json, verify it, put it into the store and make it the champion.
+    """Number a model version, complete its model.json, verify it, copy it to the store and make it the champion.
 
-    The alias moves last: a step that is killed leaves at most a number without a model, never a model half there.
+    The alias moves last: a killed step leaves at most a number without a model, never a partial model.
 
     Args:
-        model_dir: the SavedModel that train exported.
-        evaluation_json: what evaluate measured.
-        model_store: a folder, s3:// or gs://; the version becomes `<model_store>/brain-tumor/<version>`.
-        tracking_uri: of MLflow; empty takes MLFLOW_TRACKING_URI.
+        model_dir: The SavedModel that train exported.
+        evaluation_json: The evaluation.json of evaluate.
+        model_store: A folder or a URI (s3://, gs://). The version becomes `<model_store>/brain-tumor/<version>`.
+        tracking_uri: URI of the MLflow registry; MLFLOW_TRACKING_URI if empty.
 
     Raises:
-        InputError: no tracking address, a registry that cannot be reached, or a model that does not keep the contract.
+        InputError: Registry or store cannot be opened, or the model violates the model contract.
     """
     evaluation = json.loads(evaluation_json.read_text())
     client = open_registry_and_store(model_store, tracking_uri)
     with as_input_error(f"cannot register in {redact_credentials(model_store)}"):
-        base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
         card = read_model_card(model_dir).document
-        run_id = _log_run(client, card, evaluation)
         tags = {f"dataset.{key}": str(card["dataset"][key]) for key in ("source", "synthetic", "fingerprint")}
-        version = _next_version(client, base, run_id, tags)
-        uri = f"{base}/{version}"
+        base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
+        version = _create_version(client, base, _log_run(client, card, evaluation), tags)
+        registered = RegisteredVersion(MODEL_NAME, version, f"{base}/{version}")
         try:
-            _publish(model_dir, uri, completed_card(card, evaluation, version))
+            _publish(model_dir, registered.uri, completed_card(card, evaluation, version))
         except BaseException:
             client.delete_model_version(MODEL_NAME, str(version))
             raise
-        before = get_champion(client)
+        previous = get_champion(client)
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
     print(f"register: {MODEL_NAME} version {version} is the champion, trained on {tags[SOURCE_TAG]}", flush=True)
-    if before:
-        data = client.get_model_version(MODEL_NAME, str(before.version)).tags.get(SOURCE_TAG, "unknown data")
-        print(f"register: before it was version {before.version}, trained on {data}", flush=True)
-    return RegisteredVersion(MODEL_NAME, version, uri)
+    if previous:
+        source = client.get_model_version(MODEL_NAME, str(previous.version)).tags.get(SOURCE_TAG, "unknown data")
+        print(f"register: the previous champion was version {previous.version}, trained on {source}", flush=True)
+    return registered
 
 
 def completed_card(card: dict[str, Any], evaluation: dict[str, Any], version: int) -> dict[str, Any]:
-    """Return model.json with the version and what was measured."""
+    """Return model.json with the version number and the results of the evaluation."""
     metrics = evaluation["metrics"] | {key: evaluation[key] for key in ("images", "groups", "calibration", "roc", "per_class")}
     return card | {
         "version": version,
@@ -71,7 +70,7 @@ def completed_card(card: dict[str, Any], evaluation: dict[str, Any], version: in
 
 
 def _log_run(client: "MlflowClient", card: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """Log data set and metrics to the run that MLFLOW_RUN_ID names, else to one of our own; return its id."""
+    """Log dataset and metrics to the MLflow run MLFLOW_RUN_ID, or to a new run if it is unset; return the run's id."""
     given = os.environ.get("MLFLOW_RUN_ID")
     if not given:
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -87,22 +86,22 @@ def _log_run(client: "MlflowClient", card: dict[str, Any], evaluation: dict[str,
     return str(run_id)
 
 
-def _next_version(client: "MlflowClient", base: str, run_id: str, tags: dict[str, str]) -> int:
-    """Take the next number. A version's address holds its number, so the number is foreseen and then checked."""
+def _create_version(client: "MlflowClient", base: str, run_id: str, tags: dict[str, str]) -> int:
+    """Create a version and return its number. Its URI contains the number, which MLflow assigns: predict it, then check."""
     if not client.search_registered_models(filter_string=f"name='{MODEL_NAME}'"):
         client.create_registered_model(MODEL_NAME)
     versions = client.search_model_versions(f"name='{MODEL_NAME}'")
-    foreseen = 1 + max((int(version.version) for version in versions), default=0)
+    expected = 1 + max((int(version.version) for version in versions), default=0)
     while True:
-        taken = client.create_model_version(MODEL_NAME, source=f"{base}/{foreseen}", run_id=run_id, tags=tags)
-        if int(taken.version) == foreseen:
-            return foreseen
-        client.delete_model_version(MODEL_NAME, taken.version)
-        foreseen = int(taken.version) + 1
+        created = client.create_model_version(MODEL_NAME, source=f"{base}/{expected}", run_id=run_id, tags=tags)
+        if int(created.version) == expected:
+            return expected
+        client.delete_model_version(MODEL_NAME, created.version)
+        expected = int(created.version) + 1
 
 
 def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
-    """Put the completed and verified model at `uri`, whole or not at all."""
+    """Store the completed and verified model at `uri`, entirely or not at all."""
     if is_local_path(uri):
         _reject_existing(uri, Path(uri).exists())
         with atomic_write(Path(uri)) as partial:
@@ -116,22 +115,22 @@ def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
 
 def _reject_existing(uri: str, exists: bool) -> None:
     if exists:
-        raise InputError(f"{uri} is there already and the registry does not know of it: move it away")
+        raise InputError(f"{uri}: exists but is not in the registry; move it away")
 
 
 def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
+    """Copy the model to `target`, with `card` as its model.json, and verify the copy."""
     shutil.copytree(model_dir, target)
     (target / MODEL_CARD_PATH).write_text(json.dumps(card, indent=2) + "\n")
-    # In a process of its own: this one starts without TensorFlow.
-    command = [sys.executable, "-m", "components.verify", str(target)]
-    verify = subprocess.run(command, capture_output=True, text=True)
+    # A separate process, because this one does without TensorFlow.
+    verify = subprocess.run([sys.executable, "-m", "components.verify", str(target)], capture_output=True, text=True)
     if verify.returncode:
-        said = verify.stderr.strip().splitlines() or [f"verify ended with {verify.returncode}"]
-        raise InputError(said[-1])
+        errors = verify.stderr.strip().splitlines() or [f"verify ended with status {verify.returncode}"]
+        raise InputError(errors[-1])
 
 
 def _upload(staged: Path, uri: str) -> None:
-    """Copy to object storage, which cannot rename: model.json comes last and says that all is there."""
+    """Upload to object storage. It cannot rename, so model.json comes last: it marks the version as complete."""
     import fsspec
 
     files, base = fsspec.core.url_to_fs(uri)

@@ -1,4 +1,4 @@
-"""The exit handler, declared to Kubeflow Pipelines."""
+"""Declaration of the exit handler for Kubeflow Pipelines."""
 
 from kfp import dsl
 
@@ -7,12 +7,12 @@ from components import COMPONENTS_IMAGE
 
 @dsl.component(base_image=COMPONENTS_IMAGE, install_kfp_package=False)
 def summary(source: str, status: dsl.PipelineTaskFinalStatus, text: dsl.Output[dsl.Markdown]) -> None:
-    """Sum the run up in one place, whether it failed or not.
+    """Summarise the run, successful or failed.
 
     Args:
-        source: what the run was given.
-        status: how it ended, from Kubeflow Pipelines.
-        text: the summary.
+        source: The source of the dataset.
+        status: The final status from Kubeflow Pipelines.
+        text: The summary as Markdown.
     """
     from pathlib import Path
 

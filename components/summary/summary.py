@@ -1,10 +1,10 @@
-"""Sum a run up."""
+"""Summarise a run of the pipeline."""
 
 from components.uris import redact_credentials
 
 
 def summarize(source: str, *, state: str, run: str, error: str | None) -> str:
-    """Return Markdown that says how a run ended and, where it failed, with what message."""
+    """Return Markdown with the run's final state, its source and, if it failed, the error."""
     lines = [f"**Run {run.rsplit('/', 1)[-1]}: {state.lower()}**", "", f"- data: `{redact_credentials(source)}`"]
     if error:
         lines.append(f"- error: {redact_credentials(error)}")

@@ -1,89 +1,78 @@
-"""The training's command line, for a search of hyper-parameters: Katib's, or `make tune`."""
+"""The command line of a training, for a hyper-parameter search: Katib's, or `make tune`."""
 
 import argparse
-import inspect
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from components.errors import exit_on_input_error
 from components.hyperparameters import TrainConfig
 from components.train.train import train
 from components.values import parse_value
 
-DESCRIPTION = "Train on what the preprocess step wrote. Every hyper-parameter is a flag, dashes or underscores alike."
+DESCRIPTION = "Train on the preprocess output. Every hyper-parameter is a flag, with dashes or underscores."
 EPILOG = """\
-The metrics file gets a line for every epoch and metric, as Katib's File collector reads it:
+The metrics file gets one line per epoch and metric, in the format of Katib's File collector:
   2026-11-24T15:04:05.123456Z val_auc=0.91
-An early stopping that reads along may end the process at any time.
+A search that reads it may stop the process at any time.
 
-exit status: 0 trained; 1 the shards, the folder or a value cannot be used, or the loss was not finite; 2 a flag is wrong.
+exit status: 0 trained; 1 invalid shards, folder or value, or a loss that is not finite; 2 an invalid flag.
 """
 
 
 def parse_flags(command_line: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; every field of TrainConfig is text or None. A wrong flag ends the process with status 2."""
+    """Read the command line; each field of TrainConfig is text or None. An invalid flag ends the process with status 2."""
     parser = argparse.ArgumentParser(
         prog="python -m components.train",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # a search that misspells a flag has to learn of it
+        allow_abbrev=False,  # a search has to learn that it misspelt a flag
     )
-    parser.add_argument("--shards", type=Path, required=True, metavar="FOLDER", help="what preprocess wrote")
-    parser.add_argument("--model-dir", type=Path, metavar="FOLDER", help="the SavedModel to write; default: none is exported")
-    parser.add_argument("--metrics-file", type=Path, metavar="FILE", help="gets a line for every epoch and metric; default: none")
-    parser.add_argument("--checkpoint-dir", type=Path, metavar="FOLDER", help="where a killed training resumes; default: none")
-    meanings = _field_docs()
+    parser.add_argument("--shards", type=Path, required=True, metavar="FOLDER", help="preprocess output")
+    parser.add_argument("--model-dir", type=Path, metavar="FOLDER", help="output folder of the SavedModel; default: no export")
+    parser.add_argument("--metrics-file", type=Path, metavar="FILE", help="one line per epoch and metric; default: none")
+    parser.add_argument("--checkpoint-dir", type=Path, metavar="FOLDER", help="a killed training resumes from it; default: none")
     group = parser.add_argument_group("hyper-parameters")
-    for field in fields(TrainConfig):
-        flag = f"--{field.name.replace('_', '-')}"
-        meaning = f"{meanings[field.name]} default: {str(field.default).lower()}".replace("%", "%%")
-        group.add_argument(flag, metavar=type(field.default).__name__.upper(), help=meaning)
-    return parser.parse_args([_dashed(word) for word in command_line])
+    for name, text in TrainConfig.help_texts().items():
+        kind = type(TrainConfig.model_fields[name].default).__name__.upper()
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=kind, help=text.replace("%", "%%"))
+    return parser.parse_args([_with_dashes(word) for word in command_line])
 
 
 def read_config(flags: argparse.Namespace) -> TrainConfig:
-    """Return the hyper-parameters, by default TrainConfig's.
+    """Return the hyper-parameters of the flags, else TrainConfig's defaults.
 
     Raises:
-        InputError: a value of another type, or out of its range.
+        InputError: A value of a wrong type or out of its bounds.
     """
-    given: dict[str, Any] = {}
-    for field in fields(TrainConfig):
-        if (text := getattr(flags, field.name)) is not None:
-            given[field.name] = parse_value(field.name, text, type(field.default))
-    return TrainConfig(**given)
+    values = {
+        name: parse_value(name, text, field.annotation)
+        for name, field in TrainConfig.model_fields.items()
+        if (text := getattr(flags, name)) is not None
+    }
+    return TrainConfig.from_overrides({}, **values)
 
 
 def main(command_line: Sequence[str]) -> None:
-    """Train as the command line says; what cannot be used ends the process with one line and status 1."""
+    """Train with the flags of the command line. Invalid input ends the process with one line and status 1."""
     flags = parse_flags(command_line)
     with exit_on_input_error("train"):
-        trained = train(
+        result = train(
             flags.shards,
             model_dir=flags.model_dir,
             config=read_config(flags),
             checkpoint_dir=flags.checkpoint_dir,
             metrics_file=flags.metrics_file,
         )
-    best = {name: values[trained.best_epoch] for name, values in trained.history.items()}
-    print(f"train: epoch {trained.best_epoch + 1} is the best, val_auc {best['val_auc']:.4f}, val_loss {best['val_loss']:.4f}")
+    best = {name: values[result.best_epoch] for name, values in result.history.items()}
+    print(f"train: best epoch {result.best_epoch + 1}, val_auc {best['val_auc']:.4f}, val_loss {best['val_loss']:.4f}")
 
 
-def _dashed(word: str) -> str:
-    """Write a flag with dashes: as a pipeline's parameter, the same name has underscores."""
+def _with_dashes(word: str) -> str:
+    """Write a flag with dashes: the same name has underscores as a key of the pipeline's `hyperparameters`."""
     return re.sub(r"^--[a-z0-9_]+", lambda flag: flag[0].replace("_", "-"), word)
-
-
-def _field_docs() -> dict[str, str]:
-    """Return what TrainConfig's docstring says of each field, in one line."""
-    text = inspect.cleandoc(TrainConfig.__doc__ or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
-    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: a line a person can read, one a search can, and a state from which training resumes."""
+"""Callbacks at the end of an epoch: print progress, write metrics for a search, save a state from which training resumes."""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ BEST_WEIGHTS = "best.weights.h5"
 
 
 class Progress(keras.callbacks.Callback):
-    """Print one line an epoch: losses, accuracy and AUC on the validation part, time taken and at most left."""
+    """Print one line per epoch: losses, validation accuracy and AUC, seconds taken and maximum seconds left."""
 
     def __init__(self, epochs: int):
         super().__init__()
@@ -36,13 +36,13 @@ class Progress(keras.callbacks.Callback):
 
 
 class MetricsFile(keras.callbacks.Callback):
-    """Write every metric of the validation part to a file as soon as it is known, a line each: `<time> val_auc=0.91`.
+    """Append every validation metric to a file at the end of each epoch, one line each: `<time> val_auc=0.91`.
 
-    That is how Katib's File collector reads them; without the time its early stopping does not know an epoch from the next.
+    Katib's File collector reads this format. Its early stopping needs the time to tell one epoch from the next.
 
     Args:
-        path: the file; one that is there is replaced.
-        history: of the epochs before an interruption.
+        path: The file. An existing one is replaced.
+        history: Metrics of the epochs before an interruption.
     """
 
     def __init__(self, path: Path, history: Mapping[str, Sequence[float]]):
@@ -60,18 +60,18 @@ class MetricsFile(keras.callbacks.Callback):
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Keep weights, best weights, optimizer, history and the state of other callbacks after every epoch.
+    """Save weights, best weights, optimizer, history and the state of other callbacks after every epoch.
 
-    Keras' BackupAndRestore forgets the patience counted so far, the best loss seen and where dropout's random draws stand;
-    here they are kept. An epoch's state is a folder `epoch-N`, written whole; it stands for the training named by `identity`
-    and for no other.
+    Keras' BackupAndRestore loses the counted patience, the best loss and the state of dropout's random generators; this class
+    saves them too. An epoch's state is a folder `epoch-N`, written atomically. Only a training of the same `identity` resumes
+    from it.
 
     Attributes:
-        history: one list a logged name, over all epochs, those before an interruption included.
-        finished: whether the training that was found had stopped early.
+        history: One list per metric over all epochs, those before an interruption included.
+        finished: Whether the restored training had stopped early.
     """
 
-    # Plain numbers that hold what each callback has seen so far.
+    # The attributes of Keras' callbacks that change from epoch to epoch; all are numbers.
     STATE = ("best", "wait", "cooldown_counter", "stopped_epoch", "best_epoch")
 
     def __init__(self, folder: Path, callbacks: Sequence[keras.callbacks.Callback], *, best_weights: Path, identity: str):
@@ -82,16 +82,16 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.identity = identity
         self.history: dict[str, list[float]] = {}
         self.finished = False
-        self._seen_before: list[dict[str, float | None]] = []
+        self._restored_callback_state: list[dict[str, float | None]] = []
 
     def restore(self, model: keras.Model) -> int:
-        """Load the last epoch's state into the compiled model and the callbacks; return the epoch to go on with."""
+        """Load the last epoch's state into the compiled model and the callbacks; return the next epoch, from 0."""
         epochs = sorted(self.folder.glob("epoch-*"))
         if not epochs:
             return 0
         state = json.loads((epochs[-1] / "state.json").read_text())
         if state["identity"] != self.identity:
-            print("train: the checkpoint is of another training (images or hyper-parameters differ): starting anew", flush=True)
+            print("train: the checkpoint has other images or hyper-parameters: starting from the first epoch", flush=True)
             self._delete_checkpoints(epochs)
             return 0
         model.optimizer.build(model.trainable_variables)
@@ -101,13 +101,13 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         for variable, value in zip(_dropout_states(model), state["dropout"], strict=True):
             variable.assign(value)
         self.history, self.finished = state["history"], state["finished"]
-        self._seen_before = state["callbacks"]
+        self._restored_callback_state = state["callbacks"]
         print(f"train: resuming after epoch {state['epoch'] + 1}", flush=True)
         return int(state["epoch"]) + 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        for callback, seen in zip(self.callbacks, self._seen_before, strict=False):  # empty in a new training
-            vars(callback).update(seen)
+        for callback, state in zip(self.callbacks, self._restored_callback_state, strict=False):  # empty in a new training
+            vars(callback).update(state)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for name, value in (logs or {}).items():
@@ -116,7 +116,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         with atomic_write(self.folder / f"epoch-{epoch:05d}") as partial:
             partial.mkdir()
             self.model.save_weights(partial / "model.weights.h5")
-            if self.best_weights.exists():  # not yet where every loss was NaN
+            if self.best_weights.exists():  # none yet if every loss was NaN
                 shutil.copy(self.best_weights, partial / BEST_WEIGHTS)
             state = {
                 "identity": self.identity,
@@ -124,12 +124,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                 "finished": bool(self.model.stop_training),
                 "history": self.history,
                 "dropout": [variable.numpy().tolist() for variable in _dropout_states(self.model)],
-                "callbacks": [self._seen(callback) for callback in self.callbacks],
+                "callbacks": [self._callback_state(callback) for callback in self.callbacks],
             }
             (partial / "state.json").write_text(json.dumps(state))
         self._delete_checkpoints(earlier)
 
-    def _seen(self, callback: keras.callbacks.Callback) -> dict[str, float | None]:
+    def _callback_state(self, callback: keras.callbacks.Callback) -> dict[str, float | None]:
         values = {name: getattr(callback, name) for name in self.STATE if hasattr(callback, name)}
         return {name: None if value is None else float(value) for name, value in values.items()}
 
@@ -139,5 +139,5 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
 
 def _dropout_states(model: keras.Model) -> list[keras.Variable]:
-    """The counters of the random draws, which Keras does not save with the weights."""
+    """Return the states of the random generators, which Keras does not save with the weights."""
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]

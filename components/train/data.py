@@ -1,4 +1,4 @@
-"""Batches of images and labels from the shards, augmented, in an order that only seed and epoch decide."""
+"""Batches of augmented images and labels from the shards. Only the seed and the epoch determine their order."""
 
 import json
 import math
@@ -18,7 +18,7 @@ SHUFFLE_BUFFER = 4096
 
 @dataclass(frozen=True)
 class Shards:
-    """The folder that preprocess wrote, with its description."""
+    """The preprocess output: a folder of TFRecord shards and its dataset.json."""
 
     folder: Path
     description: dict[str, Any]
@@ -35,23 +35,23 @@ class Shards:
 
 
 def open_shards(folder: Path) -> Shards:
-    """Open the folder that preprocess wrote.
+    """Open the preprocess output.
 
     Raises:
-        InputError: there is no dataset.json in it, or a split without a shard.
+        InputError: The folder has no dataset.json, or a split has no shard.
     """
     description = folder / "dataset.json"
     if not description.is_file():
-        raise InputError(f"{folder} holds no dataset.json: wanted the folder that preprocess writes")
+        raise InputError(f"{folder}: got no dataset.json, expected the preprocess output")
     shards = Shards(folder, json.loads(description.read_text()))
     for split in ("train", "validation"):
         if not shards.files(split):
-            raise InputError(f"{folder} holds no {split}-*.tfrecord")
+            raise InputError(f"{folder}: got no {split}-*.tfrecord, expected the preprocess output")
     return shards
 
 
 def read_hashes(shards: Shards) -> list[str]:
-    """Return the sha256 of every image that a model may learn from: those of train and validation."""
+    """Return the sorted SHA-256 of every image of the splits train and validation."""
     import tensorflow as tf
 
     records = tf.data.TFRecordDataset(shards.files("train") + shards.files("validation"))
@@ -62,8 +62,8 @@ def read_hashes(shards: Shards) -> list[str]:
 def training_batches(shards: Shards, config: TrainConfig, first_epoch: int = 0) -> "tf.data.Dataset":
     """Return the batches of all epochs from `first_epoch` on, one epoch after the other.
 
-    Order and augmentation of an epoch depend on the seed and the epoch's number alone, so that a training that was
-    interrupted goes on with the very batches it would have seen.
+    Order and augmentation of an epoch depend only on the seed and the epoch's number. A resumed training therefore gets the
+    same batches as an uninterrupted one.
 
     Returns:
         Dataset of (float32 [n, size, size, 3] in 0-1, float32 [n, 1] or one-hot [n, classes]).
@@ -82,39 +82,39 @@ def training_batches(shards: Shards, config: TrainConfig, first_epoch: int = 0) 
 
 
 def validation_batches(shards: Shards, config: TrainConfig) -> "tf.data.Dataset":
-    """Return the validation part once, in the shards' order, as `training_batches` shapes it."""
+    """Return the validation split once, in the order of the shards, with the shapes of `training_batches`."""
     import tensorflow as tf
 
     batches = tf.data.TFRecordDataset(shards.files("validation")).batch(config.batch_size)
-    # Keras warns of data that runs out unless it knows the number beforehand.
+    # Without the number of batches Keras warns that the data runs out.
     batches = batches.apply(tf.data.experimental.assert_cardinality(math.ceil(shards.count("validation") / config.batch_size)))
     return batches.map(lambda batch: _parse(batch, shards, config), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def steps_per_epoch(shards: Shards, config: TrainConfig) -> int:
-    """Return how many batches an epoch has, the last one possibly smaller."""
+    """Return the number of batches per epoch; the last may be smaller."""
     return math.ceil(shards.count("train") / config.batch_size)
 
 
 def augment(pixels: "tf.Tensor", config: TrainConfig, *, seed: "tf.Tensor") -> "tf.Tensor":
-    """Rotate, mirror, zoom and shear each image by its own draw, in one resampling.
+    """Rotate, mirror, zoom and shear each image by its own random values, in one resampling.
 
     Args:
-        pixels: float32 [n, size, size, 3], 0-1.
-        config: the ranges.
-        seed: int64 [2]; the same seed gives the same images.
+        pixels: Images, float32 [n, size, size, 3], 0-1.
+        config: Ranges of the random values.
+        seed: Random seed, int64 [2]; the same seed gives the same images.
 
     Returns:
-        float32 [n, size, size, 3], 0-1; what comes from outside of the image is black.
+        float32 [n, size, size, 3], 0-1; areas from outside the image are black.
     """
     import tensorflow as tf
 
     count = tf.shape(pixels)[0]
-    draws = tf.random.stateless_uniform([5, count], seed, -1.0, 1.0)
-    angle = draws[0] * math.radians(config.rotation_deg)
-    shear = draws[1] * math.radians(config.shear_deg)
-    zoom_x, zoom_y = 1 + draws[2] * config.zoom, 1 + draws[3] * config.zoom
-    mirror = tf.sign(draws[4] + 1e-9) if config.horizontal_flip else tf.ones([count])
+    uniform = tf.random.stateless_uniform([5, count], seed, -1.0, 1.0)
+    angle = uniform[0] * math.radians(config.rotation_deg)
+    shear = uniform[1] * math.radians(config.shear_deg)
+    zoom_x, zoom_y = 1 + uniform[2] * config.zoom, 1 + uniform[3] * config.zoom
+    mirror = tf.sign(uniform[4] + 1e-9) if config.horizontal_flip else tf.ones([count])
 
     # Output to input coordinates about the centre: rotation after shear after zoom after mirror.
     a, b = mirror * zoom_x * tf.cos(angle), -zoom_y * tf.sin(angle + shear)

@@ -1,4 +1,4 @@
-"""How an encoded image becomes the network's input, in training and in the SavedModel."""
+"""Decode encoded images to the network input, in training and in the SavedModel."""
 
 from typing import TYPE_CHECKING
 
@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 
 def decode_batch(image_bytes: "tf.Tensor", image_size_px: int) -> "tf.Tensor":
-    """Turn encoded images into the network's input; training and the SavedModel share this function.
+    """Decode and resize encoded images to the network input. Training and the SavedModel share this function.
 
     Args:
-        image_bytes: string [N]: JPEG, PNG, GIF or BMP.
-        image_size_px: side of the square.
+        image_bytes: Encoded images, string [N]: JPEG, PNG, GIF or BMP.
+        image_size_px: Side of the square in pixels.
 
     Returns:
         float32 [N, image_size_px, image_size_px, 3], 0-1.
@@ -20,7 +20,7 @@ def decode_batch(image_bytes: "tf.Tensor", image_size_px: int) -> "tf.Tensor":
 
     def decode(encoded: "tf.Tensor") -> "tf.Tensor":
         pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        # Antialiased, because images are up to ten times larger than the network's input.
+        # Antialiased, because images are up to ten times larger than the network input.
         return tf.image.resize(pixels, (image_size_px, image_size_px), antialias=True)
 
     resized = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([image_size_px, image_size_px, 3], tf.float32))

@@ -1,4 +1,4 @@
-"""Export a network as the SavedModel that is the system's contract."""
+"""Export a network as a SavedModel that satisfies the model contract."""
 
 import datetime
 import json
@@ -32,11 +32,9 @@ def export(
     """Write the SavedModel with both signatures, model.json, train.sha256 and warm-up requests, and verify it.
 
     Raises:
-        components.verify.VerifyError: what was written does not answer as the live network does.
+        components.verify.VerifyError: The SavedModel differs from the Keras model.
     """
     import tensorflow as tf
-
-    from components.train.export import verify_against_keras_model
 
     served = served_model(model, shards.classes, config)
     with atomic_write(model_dir) as partial:
@@ -53,7 +51,7 @@ def export(
 
 
 def model_card(model: "keras.Model", shards: Shards, config: TrainConfig, history: dict[str, list[float]]) -> dict[str, Any]:
-    """Return model.json as it stands before evaluation and registration."""
+    """Return model.json before evaluation and registration: without version, metrics and reference."""
     return {
         "schema": SCHEMA_VERSION,
         "name": MODEL_NAME,
@@ -73,7 +71,7 @@ def model_card(model: "keras.Model", shards: Shards, config: TrainConfig, histor
 
 
 def write_warmup_requests(path: Path) -> None:
-    """Write requests that TF Serving runs through both signatures before it says it is ready."""
+    """Write the requests that TF Serving sends to both signatures before it reports ready."""
     import tensorflow as tf
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
@@ -85,34 +83,35 @@ def write_warmup_requests(path: Path) -> None:
                     inputs={"image_bytes": tf.make_tensor_proto(phantom_pngs(size))},
                 )
                 log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-                writer.write(log.SerializeToString())
+                writer.write(log.SerializeToString(deterministic=True))
 
 
 def verify_against_keras_model(model_dir: Path, model: "keras.Model", classes: list[str]) -> None:
-    """Compare what the folder answers with the live network, value by value, the heatmap with a second way to it.
+    """Compare the SavedModel's outputs with the Keras model, and its heatmap with a second implementation of Grad-CAM.
 
     Raises:
-        VerifyError: probability, or heatmap, differs by more than `TOLERANCE`.
+        components.verify.VerifyError: The probability differs by more than `TOLERANCE`, the heatmap by more than
+            `HEATMAP_TOLERANCE`.
     """
     import keras
     import tensorflow as tf
 
     images = phantom_pngs(4)
-    answer = SavedModel(model_dir).run_signature("explain", images)
+    served = SavedModel(model_dir).run_signature("explain", images)
     pixels = decode_batch(tf.constant(images), model.input_shape[1])
-    check_close("probability of the live network", model.predict(pixels, verbose=0), answer["probability"])
+    check_close("probability of the Keras model", model.predict(pixels, verbose=0), served["probability"])
 
     outputs = keras.Model(model.input, [model.get_layer(LAST_CONVOLUTION).output, model.get_layer(LOGITS).output])
-    called = [classes.index(label) for label in answer["label"]]
-    for index, label in enumerate(called):
+    predicted = [classes.index(label) for label in served["label"]]
+    for index, label in enumerate(predicted):
         with tf.GradientTape() as tape:
             features, score = outputs(pixels[index : index + 1], training=False)
             target = score[0, label] if len(classes) > 2 else (score[0, 0] if label == 1 else -score[0, 0])
         gradient = tape.gradient(target, features)[0].numpy()
         heat = np.maximum((features[0].numpy() * gradient.mean(axis=(0, 1))).sum(axis=-1), 0)
         check_close(
-            "heatmap of the live network",
+            "heatmap of the Keras model",
             heat / heat.max() if heat.max() > 0 else heat,
-            answer["heatmap"][index],
+            served["heatmap"][index],
             HEATMAP_TOLERANCE,
         )

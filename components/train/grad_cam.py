@@ -1,4 +1,4 @@
-"""The explanation of a prediction by Grad-CAM."""
+"""Explain predictions by Grad-CAM."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def split_network(model: "keras.Model") -> tuple["keras.Model", "keras.Model"]:
-    """Return the network from pixels to the last convolution, and the one from there to the score before the activation."""
+    """Split a network at its last convolution: pixels to features, and features to the score before the activation."""
     import keras
 
     last_convolution = model.get_layer(LAST_CONVOLUTION).output
@@ -24,20 +24,20 @@ def grad_cam(
     pixels: "tf.Tensor",
     target_score: Callable[["tf.Tensor"], "tf.Tensor"],
 ) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """Compute score and Grad-CAM map (Selvaraju et al. 2017) of a batch in one pass.
+    """Compute the score and the Grad-CAM map (Selvaraju et al. 2017) of a batch in one pass.
 
-    The gradient is that of the score before the sigmoid or softmax: the gradient of a sigmoid is exactly 0 in float32 from a
+    The gradient is taken of the score before the sigmoid or softmax: a sigmoid's gradient is exactly 0 in float32 from a
     logit of 17 on.
 
     Args:
-        to_features: the network up to its last convolution.
-        to_score: the network from there to the score.
-        pixels: float32 [N, size, size, 3], 0-1.
-        target_score: picks from the score, float32 [N, 1] or [N, classes], the explained one, float32 [N].
+        to_features: Network from pixels to the last convolution.
+        to_score: Network from the last convolution to the score.
+        pixels: Images, float32 [N, size, size, 3], 0-1.
+        target_score: Function from the score, float32 [N, 1] or [N, classes], to the explained score, float32 [N].
 
     Returns:
-        The score, float32 [N, 1] or [N, classes], and the heatmap, float32 [N, h, w], 0-1, each with its own peak at 1, or all
-        0 if nothing contributes.
+        The score, float32 [N, 1] or [N, classes], and the heatmap, float32 [N, h, w], 0-1. Each map has its peak at 1, or is
+        all 0 if nothing contributes.
     """
     import tensorflow as tf
 
@@ -46,7 +46,7 @@ def grad_cam(
         tape.watch(features)
         score = to_score(features, training=False)
         target = target_score(score)
-    # Items do not interact inside the network, so the gradient of the sum contains each item's own gradient.
+    # Items do not interact in the network, so the gradient of the sum contains each item's own gradient.
     weights = tf.reduce_mean(tape.gradient(target, features), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
     return score, tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))

@@ -1,4 +1,4 @@
-"""The network."""
+"""The architecture of the network."""
 
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,11 @@ LOGITS = "logits"
 def build_model(config: TrainConfig, classes: int) -> "keras.Model":
     """Build three blocks of convolution, batch normalisation and pooling, and a dense head.
 
-    The score is a layer of its own (`logits`), before the sigmoid or softmax: Grad-CAM takes its gradient.
+    The score before the sigmoid or softmax is a layer of its own (`logits`), because Grad-CAM takes its gradient.
 
     Args:
-        config: the hyper-parameters.
-        classes: 2 gives one sigmoid, more give a softmax.
+        config: Hyper-parameters.
+        classes: Number of classes. Two give one sigmoid, more a softmax.
 
     Returns:
         A model from float32 [N, size, size, 3] in 0-1 to the probability, float32 [N, 1] or [N, classes].
@@ -42,7 +42,7 @@ def build_model(config: TrainConfig, classes: int) -> "keras.Model":
     x = layers.Flatten(name="head")(x) if config.head == "flatten" else layers.GlobalMaxPooling2D(name="head")(x)
     x = layers.Dense(config.dense_units, activation="relu", name="dense")(x)
     x = layers.Dropout(config.dropout, name="dropout")(x)
-    # float32 also under mixed precision: a probability in float16 would lose the tails.
+    # float32 under mixed precision too: float16 rounds probabilities near 0 and 1.
     x = layers.Dense(1 if classes == 2 else classes, dtype="float32", name=LOGITS)(x)
     outputs = layers.Activation("sigmoid" if classes == 2 else "softmax", dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name=f"cnn_{config.head}")

@@ -1,4 +1,4 @@
-"""The module with both signatures that is exported as the SavedModel."""
+"""The module that is exported as the SavedModel, with both signatures."""
 
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def served_model(model: "keras.Model", classes: list[str], config: TrainConfig) -> "tf.Module":
-    """Wrap a network so that it takes encoded images, names the class and explains the prediction.
+    """Wrap a network in a module that takes encoded images, returns the label and explains the prediction.
 
     Returns:
-        A module with `serving_default` and `explain`, both from `image_bytes`, string [N], to the outputs of the model contract.
+        A module with `serving_default` and `explain`: from `image_bytes`, string [N], to the outputs of the model contract.
     """
     import tensorflow as tf
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from components.train.callbacks import ResumableCheckpoint
+
 History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained network: float32, the weights of its best epoch, and the log of all epochs."""
+    """A trained network in float32 with the weights of its best epoch (from 0), and the metrics of all epochs."""
 
     model: "keras.Model"
     history: History
@@ -39,34 +42,34 @@ def train(
     metrics_file: Path | None = None,
     gpus: int = 0,
 ) -> TrainingResult:
-    """Train on what preprocess wrote and export the SavedModel.
+    """Train on the preprocess output and export the SavedModel.
 
     Args:
-        shards_dir: the folder of shards.
-        model_dir: the SavedModel to write, whole or not at all; None exports none.
-        config: the hyper-parameters.
-        logs_dir: for TensorBoard.
-        checkpoint_dir: where a training that is killed is taken up again.
-        metrics_file: see `MetricsFile`.
-        gpus: how many were asked for; a training on fewer says so.
+        shards_dir: Folder of the shards.
+        model_dir: Output folder of the SavedModel, written atomically; None exports none.
+        config: Hyper-parameters.
+        logs_dir: Folder of the TensorBoard logs.
+        checkpoint_dir: Checkpoint folder. A killed training resumes from it.
+        metrics_file: See `MetricsFile`.
+        gpus: Number of requested GPUs; a training on fewer prints it.
 
     Raises:
-        InputError: a folder that preprocess did not write, or a hyper-parameter out of its range.
+        InputError: The folder is no preprocess output, an output folder cannot be created, or the loss is not finite.
     """
     shards = open_shards(shards_dir)
     if checkpoint_dir:
         _make_folder("checkpoint_dir", checkpoint_dir)
     if metrics_file:
-        _make_folder("the metrics file's folder", metrics_file.parent)
+        _make_folder("metrics_file", metrics_file.parent)
     import tensorflow as tf
 
     found = len(tf.config.list_logical_devices("GPU"))
     if found < gpus:
-        print(f"train: {gpus} GPU asked for, {found} found", flush=True)
-    trained = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file)
+        print(f"train: requested {gpus} GPU, found {found}", flush=True)
+    result = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file)
     if model_dir:
-        export(trained.model, shards, config, history=trained.history, model_dir=model_dir)
-    return trained
+        export(result.model, shards, config, history=result.history, model_dir=model_dir)
+    return result
 
 
 def fit(
@@ -77,55 +80,40 @@ def fit(
     checkpoint_dir: Path | None = None,
     metrics_file: Path | None = None,
 ) -> TrainingResult:
-    """Train on all local GPUs, in mixed precision where there is one, and return the best epoch in float32.
+    """Train on all local GPUs, in mixed precision if there is one, and return the best epoch in float32.
 
-    Best is the lowest validation loss. With `checkpoint_dir` the state is kept after every epoch, that of the callbacks
-    included, and a training with the same images and hyper-parameters goes on from there.
+    The best epoch has the lowest validation loss. With `checkpoint_dir` every epoch's state is saved, that of the callbacks
+    included, and a training with the same images and hyper-parameters resumes from it.
     """
     import keras
     import tensorflow as tf
 
-    from components.train.callbacks import MetricsFile, Progress, ResumableCheckpoint
+    from components.train.callbacks import BEST_WEIGHTS, MetricsFile, Progress
 
     keras.utils.set_random_seed(config.seed)
     gpus = tf.config.list_logical_devices("GPU")
     print(f"train: {shards.count('train')} images, {shards.count('validation')} for validation, {_devices(gpus)}", flush=True)
     classes = len(shards.classes)
     with tempfile.TemporaryDirectory() as scratch:
-        best_weights = Path(scratch) / "best.weights.h5"
+        best_weights = Path(scratch) / BEST_WEIGHTS
         with _strategy(gpus).scope(), _precision(_policy(gpus)):
             model = build_model(config, classes)
             compile_model(model, config, classes)
-        watchers = [
-            keras.callbacks.ModelCheckpoint(str(best_weights), monitor="val_loss", save_best_only=True, save_weights_only=True),
-            keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
-            keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
-        ]
-        identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config}"
-        resume = ResumableCheckpoint(checkpoint_dir or Path(scratch), watchers, best_weights=best_weights, identity=identity)
-        first_epoch = resume.restore(model)
-        callbacks = [*watchers, resume, Progress(config.epochs)]
+        checkpoint = _checkpoint(checkpoint_dir or Path(scratch), shards, config, best_weights)
+        first_epoch = checkpoint.restore(model)
+        callbacks = [*checkpoint.callbacks, checkpoint, Progress(config.epochs)]
         if metrics_file:
-            callbacks.append(MetricsFile(metrics_file, resume.history))
+            callbacks.append(MetricsFile(metrics_file, checkpoint.history))
         if logs_dir:
             callbacks.append(keras.callbacks.TensorBoard(str(logs_dir), write_graph=False))
-        if not resume.finished and first_epoch < config.epochs:
-            model.fit(
-                training_batches(shards, config, first_epoch),
-                steps_per_epoch=steps_per_epoch(shards, config),
-                epochs=config.epochs,
-                initial_epoch=first_epoch,
-                validation_data=validation_batches(shards, config),
-                callbacks=callbacks,
-                shuffle=False,  # the batches come shuffled
-                verbose=0,
-            )
-        losses = resume.history["val_loss"]
+        if not checkpoint.finished and first_epoch < config.epochs:
+            _run_epochs(model, shards, config, first_epoch, callbacks)
+        losses = checkpoint.history["val_loss"]
         if not all(map(math.isfinite, losses)):
             raise InputError(f"the validation loss is not finite (learning_rate={config.learning_rate}): lower the learning rate")
         best = build_model(config, classes)
         best.load_weights(best_weights)
-    return TrainingResult(best, resume.history, losses.index(min(losses)))
+    return TrainingResult(best, checkpoint.history, losses.index(min(losses)))
 
 
 def compile_model(model: "keras.Model", config: TrainConfig, classes: int) -> None:
@@ -148,15 +136,44 @@ def compile_model(model: "keras.Model", config: TrainConfig, classes: int) -> No
     model.compile(keras.optimizers.Adam(config.learning_rate), loss=loss, metrics=metrics)
 
 
+def _checkpoint(folder: Path, shards: Shards, config: TrainConfig, best_weights: Path) -> "ResumableCheckpoint":
+    """Return the checkpoint of the callbacks that watch the validation loss."""
+    import keras
+
+    from components.train.callbacks import ResumableCheckpoint
+
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(str(best_weights), monitor="val_loss", save_best_only=True, save_weights_only=True),
+        keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
+    ]
+    # repr, as ever, so that checkpoints of earlier versions still resume
+    identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config!r}"
+    return ResumableCheckpoint(folder, callbacks, best_weights=best_weights, identity=identity)
+
+
+def _run_epochs(model: "keras.Model", shards: Shards, config: TrainConfig, first_epoch: int, callbacks: list) -> None:
+    model.fit(
+        training_batches(shards, config, first_epoch),
+        steps_per_epoch=steps_per_epoch(shards, config),
+        epochs=config.epochs,
+        initial_epoch=first_epoch,
+        validation_data=validation_batches(shards, config),
+        callbacks=callbacks,
+        shuffle=False,  # the batches are shuffled already
+        verbose=0,
+    )
+
+
 def _make_folder(name: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{name} {folder} cannot be made: {error.strerror}") from error
+        raise InputError(f"{name}: cannot create folder {folder}: {error.strerror}") from error
 
 
 def _devices(gpus: list) -> str:
-    return f"on {len(gpus)} GPU in mixed precision" if gpus else "on the processor"
+    return f"on {len(gpus)} GPU in mixed precision" if gpus else "on CPU"
 
 
 def _strategy(gpus: list) -> "tf.distribute.Strategy":
@@ -170,7 +187,7 @@ def _policy(gpus: list) -> str:
 
 
 @contextlib.contextmanager
-def _precision(policy: str):  # type: ignore[no-untyped-def]
+def _precision(policy: str) -> Iterator[None]:
     import keras
 
     before = keras.config.dtype_policy()

@@ -1,9 +1,10 @@
-"""Watch what runs on this machine with Prometheus and the chart's rules: `python -m pipelines.local.monitor`."""
+"""Monitor the service and the web page on this machine with Prometheus: `python -m pipelines.local.monitor`."""
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +17,11 @@ SCRAPE_SECONDS = 5
 
 
 def configuration(targets: Mapping[str, str], *, scrape_seconds: int = SCRAPE_SECONDS) -> str:
-    """Return Prometheus's configuration file: the chart's rules, and each target scraped.
+    """Return Prometheus's configuration file with the chart's rules and one scrape job for each target.
 
     Args:
-        targets: job -> host and port that answer `/metrics`.
-        scrape_seconds: between two scrapes, and between two evaluations of the rules.
+        targets: Job name -> host and port that serve `/metrics`.
+        scrape_seconds: Interval of scrapes and of rule evaluations, in seconds.
     """
     interval = f"{scrape_seconds}s"
     jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
@@ -33,14 +34,14 @@ def configuration(targets: Mapping[str, str], *, scrape_seconds: int = SCRAPE_SE
 
 
 def command(folder: Path, *, port: int) -> list[str]:
-    """Return the command that starts Prometheus on the configuration in `folder`, where it also stores what it sees.
+    """Return the command that starts Prometheus with the configuration and the database in `folder`.
 
     Raises:
-        InputError: there is no such program.
+        InputError: Prometheus is not installed.
     """
     program = shutil.which("prometheus")
     if program is None:
-        raise InputError("there is no program `prometheus`: on Debian, as root, `make tools` or `apt-get install prometheus`")
+        raise InputError("no program `prometheus`; install it as root on Debian: `make tools` or `apt-get install prometheus`")
     return [
         program,
         f"--config.file={folder / 'prometheus.yml'}",
@@ -51,7 +52,7 @@ def command(folder: Path, *, port: int) -> list[str]:
 
 
 def main() -> None:
-    """Watch the service and the page until Ctrl-C."""
+    """Monitor the service and the web page until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.monitor", description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     folder = parser.parse_args().runs.resolve() / "prometheus"
@@ -61,15 +62,17 @@ def main() -> None:
         "page": f"localhost:{os.environ.get('METRICS_PORT', 9464)}",
     }
     try:
-        start = command(folder, port=port)
+        prometheus = command(folder, port=port)
     except InputError as error:
         sys.exit(f"error: {error}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(configuration(targets))
-    watched = ", ".join(f"the {job} at {target}" for job, target in targets.items())
-    print(f"monitor: watching {watched}; it keeps what it sees in {folder}")
-    print(f"monitor: http://localhost:{port} takes queries, its page Alerts has the alerts\nmonitor: until Ctrl-C", flush=True)
-    os.execv(start[0], start)
+    jobs = ", ".join(f"the {job} at {target}" for job, target in targets.items())
+    print(f"monitor: scraping {jobs}; data in {folder}")
+    print(f"monitor: queries at http://localhost:{port}, alerts at http://localhost:{port}/alerts")
+    print("monitor: press Ctrl-C to stop", flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell script inherits it as ignored
+    os.execv(prometheus[0], prometheus)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from brain_tumor.errors import InputError
 from components.files import atomic_write
@@ -22,7 +25,7 @@ from pipelines.local.step_log import StepLog
 from pipelines.parameters import add_parameter_options, parse_parameters
 from pipelines.pipeline import brain_tumor
 
-# What a run leaves to look at: name in the run's folder, and the task and output it comes from.
+# Artifacts that a run keeps: name in the run's folder -> task and output.
 RUN_ARTIFACTS = {
     "report.html": "evaluate/report",
     "metrics.json": "evaluate/evaluation",
@@ -34,21 +37,22 @@ RUN_ARTIFACTS = {
 }
 INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
 COLOUR = re.compile(r"\x1b\[\d+m")
+STOP_TIMEOUT_SECONDS = 10
 
 
 def run(runs: Path, arguments: dict[str, Any]) -> Path:
-    """Run the pipeline, keep what a person looks at, and point `runs/latest` at it.
+    """Run the pipeline, keep its artifacts, and point `runs/latest` at them.
 
     Args:
-        runs: the folder of all runs; store and registry are in it.
-        arguments: the pipeline's parameters.
+        runs: The folder of all runs, which also contains model store and registry.
+        arguments: Pipeline parameters by name.
 
     Returns:
-        The run's folder: `runs/<time>`.
+        The run's folder, `runs/<time>`.
 
     Raises:
-        InputError: another run is under way in the same folder.
-        RuntimeError: a step failed; it has said why, and `runs/latest` still points at the run before.
+        InputError: Another run is in progress in the same folder.
+        RuntimeError: A step failed. It has printed why, and `runs/latest` still points at the previous run.
     """
     started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     folder = runs / started
@@ -60,7 +64,7 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
             _run_steps(outputs, partial / "run.log", arguments)
         except Exception as error:
             failed = _keep_failure(partial, runs / f"{started}-failed")
-            raise RuntimeError(f"{error}\nwhat is left of it: {failed}") from error
+            raise RuntimeError(f"{error}\nlog and model kept in {failed}") from error
         for name, output in RUN_ARTIFACTS.items():
             _output(outputs, output).rename(partial / name)
         _keep_model(outputs, partial)
@@ -73,24 +77,24 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
 
 @contextlib.contextmanager
 def _exclusive_lock(runs: Path) -> Iterator[None]:
-    """Hold the folder of runs for one run, and remove what a run that was killed left in it.
+    """Lock the folder of runs for one run, and delete the partial folder of a killed run.
 
     Raises:
-        InputError: another run is under way.
+        InputError: Another run is in progress.
     """
     runs.mkdir(parents=True, exist_ok=True)
     with (runs / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"another run is under way in {runs}: wait for it, or name another folder with --runs") from error
-        for left in runs.glob(".2*.partial"):
-            shutil.rmtree(left)
+            raise InputError(f"{runs}: another run is in progress; wait for it or choose another folder with --runs") from error
+        for partial in runs.glob(".2*.partial"):
+            shutil.rmtree(partial)
         yield
 
 
 def _keep_failure(partial: Path, failed: Path) -> Path:
-    """Keep the log of a run that failed, and its model where it got that far."""
+    """Keep the log of a failed run, and its model if there is one."""
     failed.mkdir()
     (partial / "run.log").rename(failed / "run.log")
     for model in partial.glob("steps/*/train/model"):
@@ -108,7 +112,7 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
         _environment_of_steps(outputs / "scratch"),
         _without_retries(),
     ):
-        # The runner warns that it uses neither the image nor the accelerator.
+        # The runner warns that it ignores image and accelerator.
         warnings.filterwarnings("ignore", module=r"kfp\.local")
         log = StepLog(file)
         try:
@@ -117,11 +121,26 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
         except RuntimeError as error:
             step = INNER_TASK.search(COLOUR.sub("", str(error)))
             raise RuntimeError("\n".join([f"{step[1]} failed" if step else str(error), *log.tail])) from error
+        except KeyboardInterrupt:
+            _stop_steps()
+            raise
+
+
+def _stop_steps() -> None:
+    """Stop the processes of the running step: an interrupt of this process alone does not reach them."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+    _, alive = psutil.wait_procs(children, timeout=STOP_TIMEOUT_SECONDS)
+    for child in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 @contextlib.contextmanager
 def _without_retries() -> Iterator[None]:
-    """Leave the retries out: the local runner would wait minutes before it repeats what fails again."""
+    """Remove the retries: the local runner would wait minutes and then fail again."""
     spec = brain_tumor.pipeline_spec
     before = type(spec).FromString(spec.SerializeToString())
     for component in (spec.root, *spec.components.values()):
@@ -135,7 +154,7 @@ def _without_retries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment_of_steps(scratch: Path) -> Iterator[None]:
-    """Let every step, a process of its own, put its temporary files where they go with the run."""
+    """Set the environment that the steps' processes inherit; their temporary files go into `scratch`."""
     scratch.mkdir()
     before = dict(os.environ)
     os.environ["TMPDIR"] = str(scratch.resolve())
@@ -152,15 +171,15 @@ def _local_defaults(runs: Path) -> dict[str, Any]:
 
 
 def _output(outputs: Path, name: str) -> Path:
-    """Return what a task wrote; the runner puts it into <outputs>/<pipeline run>/<task>/<output>."""
+    """Return the path of a task's output: the runner writes to <outputs>/<pipeline run>/<task>/<output>."""
     found = list(outputs.glob(f"*/{name}"))
     if len(found) != 1:
-        raise RuntimeError(f"the run left {len(found)} outputs named {name}, wanted 1")
+        raise RuntimeError(f"{name}: got {len(found)} outputs, expected 1")
     return found[0]
 
 
 def _keep_model(outputs: Path, folder: Path) -> None:
-    """Note what was registered; a model that was refused is in no store, so it is kept with the run."""
+    """Keep the registered version; keep the model itself if it was not promoted, because then it is in no store."""
     registered = list(outputs.glob("*/register/registered"))
     if registered:
         registered[0].rename(folder / "registered.json")
@@ -176,11 +195,14 @@ def _point_latest(runs: Path, folder: Path) -> None:
 
 
 def main() -> int:
-    """Run the pipeline and print what it came to. A model that the gate refuses is a run that succeeded."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.local.run", description=main.__doc__)
-    add_parameter_options(parser, source_help="a folder, an archive or an address")
+    """Run the pipeline and print its summary. A run whose model is not promoted has succeeded, too."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.local.run", description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_parameter_options(parser, source_help="a folder, an archive or a URI")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell script inherits it as ignored
     try:
         arguments = _local_defaults(options.runs) | {"source": options.source} | parse_parameters(options.set)
         open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])

@@ -1,4 +1,4 @@
-"""What a run came to, in one table."""
+"""The summary of a run: one table."""
 
 import csv
 import json
@@ -9,22 +9,22 @@ from typing import Any
 from brain_tumor.model_card import NOTICE
 from components.dataset import SPLITS, read_splits
 
-FIGURES = {"ROC-AUC": "roc_auc", "recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
+METRICS = {"ROC-AUC": "roc_auc", "recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
 
 
 def run_summary(folder: Path) -> str:
-    """Return what a run came to: data, split, metrics with interval, verdict, and where things are."""
+    """Return a run's summary: data, split, metrics with interval, promotion decision, and paths to report, model and run."""
     result = json.loads((folder / "metrics.json").read_text())
     metrics = result["metrics"]
-    interval = " to ".join(map(_figure, metrics["accuracy_interval"] or [None]))
+    interval = " to ".join(map(_format_metric, metrics["accuracy_interval"] or [None]))
     rows = [
         ("data", _data(folder)),
         ("split", _split(folder)),
-        ("held out", f"{result['images']} images in {result['groups']} groups"),
-        ("accuracy", f"{_figure(metrics['accuracy'])}, 95 % interval {interval}"),
-        *((name, _figure(metrics[key])) for name, key in FIGURES.items()),
+        ("test set", f"{result['images']} images in {result['groups']} groups"),
+        ("accuracy", f"{_format_metric(metrics['accuracy'])}, 95 % interval {interval}"),
+        *((name, _format_metric(metrics[key])) for name, key in METRICS.items()),
         ("champion", _champion(result.get("champion"))),
-        *_verdict(folder, result["verdict"]["reasons"]),
+        *_decision(folder, result["verdict"]["reasons"]),
         ("report", str(folder / "report.html")),
         ("run", str(folder)),
     ]
@@ -32,34 +32,13 @@ def run_summary(folder: Path) -> str:
     return "\n".join([*(f"  {name:<{width}}  {text}" for name, text in rows), "", f"  {NOTICE}"])
 
 
-def _verdict(folder: Path, reasons: list[str]) -> list[tuple[str, str]]:
-    registered = folder / "registered.json"
-    if not registered.exists():
-        return [("verdict", "refused"), *(("", reason) for reason in reasons), ("model", str(folder / "refused-model"))]
-    version = json.loads(registered.read_text())
-    return [("verdict", f"passed: {version['name']} version {version['version']} is the champion"), ("model", version["uri"])]
-
-
-def _champion(champion: dict[str, Any] | None) -> str:
-    if not champion:
-        return "none to compare with"
-    if champion["reason"]:
-        return f"version {champion['version']} not compared: {champion['reason']}"
-    before, now = _figure(champion["champion_accuracy"]), _figure(champion["accuracy"])
-    return f"accuracy {now}, where version {champion['version']} has {before}, on {champion['images']} images new to both"
-
-
-def _figure(value: float | None) -> str:
-    return "undefined on these images" if value is None else f"{value:.3f}"
-
-
 def _data(folder: Path) -> str:
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    verdicts = Counter(row["verdict"].split(":")[0] for row in rows)
+    statuses = Counter(row["verdict"].split(":")[0] for row in rows)
     groups = {row["group"] for row in rows if row["group"]}
-    told = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.most_common())
-    return f"{len(rows)} files: {told}; {len(groups)} groups of near copies"
+    counts = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in statuses.most_common())
+    return f"{len(rows)} files: {counts}; {len(groups)} groups of near copies"
 
 
 def _split(folder: Path) -> str:
@@ -67,3 +46,24 @@ def _split(folder: Path) -> str:
     counts = Counter((sample.split, sample.label) for sample in samples)
     labels = sorted({sample.label for sample in samples})
     return "; ".join(f"{split} " + ", ".join(f"{counts[split, label]} {label}" for label in labels) for split in SPLITS)
+
+
+def _format_metric(value: float | None) -> str:
+    return "undefined on these images" if value is None else f"{value:.3f}"
+
+
+def _champion(champion: dict[str, Any] | None) -> str:
+    if not champion:
+        return "none to compare with"
+    if champion["reason"]:
+        return f"version {champion['version']} not compared: {champion['reason']}"
+    new, old = _format_metric(champion["accuracy"]), _format_metric(champion["champion_accuracy"])
+    return f"accuracy {new} compared with {old} of version {champion['version']}, on {champion['images']} images new to both"
+
+
+def _decision(folder: Path, reasons: list[str]) -> list[tuple[str, str]]:
+    registered = folder / "registered.json"
+    if not registered.exists():
+        return [("decision", "not promoted"), *(("", reason) for reason in reasons), ("model", str(folder / "refused-model"))]
+    version = json.loads(registered.read_text())
+    return [("decision", f"promoted: {version['name']} version {version['version']} is the champion"), ("model", version["uri"])]

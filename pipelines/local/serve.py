@@ -1,4 +1,4 @@
-"""Serve the champion on this machine: predictor, transformer and, on request, the page: `python -m pipelines.local.serve`."""
+"""Serve the champion on this machine: predictor, transformer and optionally the web page: `python -m pipelines.local.serve`."""
 
 import argparse
 import contextlib
@@ -19,24 +19,24 @@ from brain_tumor.model_card import MODEL_NAME, NOTICE, read_model_card
 from components.registry import connect, get_champion, local_copy, registry_uri
 from pipelines.local.examples import classify_held_out
 
-READY_SECONDS = 120
-STOP_SECONDS = 35
+READY_TIMEOUT_SECONDS = 120
+STOP_TIMEOUT_SECONDS = 35
 
 
 @contextlib.contextmanager
 def service(model_dir: Path) -> Iterator[str]:
-    """Start predictor and transformer on a model's folder, wait until they answer, and stop them at the end.
+    """Start predictor and transformer for a model folder, wait until they are ready, and stop them at the end.
 
     Yields:
-        The transformer's address.
+        The URL of the transformer.
 
     Raises:
-        InputError: SERVE_RUNTIME names no program.
-        RuntimeError: a process ended, or the model was not ready in time; what it said is on stdout.
+        InputError: SERVE_RUNTIME is not a program.
+        RuntimeError: A process ended or was not ready in time. Its output is on stdout.
     """
-    http, predictor_http = _port("HTTP_PORT", 8080), _port("PREDICTOR_HTTP_PORT", 8090)
-    address = f"http://localhost:{http}"
-    environment = os.environ | {"MODEL_DIR": str(model_dir), "PREDICTOR_HOST": f"localhost:{predictor_http}"}
+    url = f"http://localhost:{_port('HTTP_PORT', 8080)}"
+    predictor_host = f"localhost:{_port('PREDICTOR_HTTP_PORT', 8090)}"
+    environment = os.environ | {"MODEL_DIR": str(model_dir), "PREDICTOR_HOST": predictor_host}
     with contextlib.ExitStack() as stack:
         commands = {
             "the predictor": stack.enter_context(_predictor(model_dir)),
@@ -44,36 +44,36 @@ def service(model_dir: Path) -> Iterator[str]:
         }
         processes = {name: stack.enter_context(_process(command, environment)) for name, command in commands.items()}
         print("serve: waiting for the model", flush=True)
-        _wait(f"{address}/readyz", processes)
-        yield address
+        _wait(f"{url}/readyz", processes)
+        yield url
 
 
 @contextlib.contextmanager
 def page(api_url: str) -> Iterator[str]:
-    """Start the page before a transformer, wait until it answers, and stop it at the end.
+    """Start the web page for a transformer, wait until it is ready, and stop it at the end.
 
     Yields:
-        The page's address.
+        The URL of the web page.
 
     Raises:
-        RuntimeError: it ended, or did not answer in time; what it said is on stdout.
+        RuntimeError: The process ended or was not ready in time. Its output is on stdout.
     """
-    address = f"http://localhost:{_port('PAGE_PORT', 8501)}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
+    url = f"http://localhost:{_port('PAGE_PORT', 8501)}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
     with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
-        _wait(f"{address}/_stcore/health", {"the page": process})
-        yield address
+        _wait(f"{url}/_stcore/health", {"the web page": process})
+        yield url
 
 
 @contextlib.contextmanager
 def _predictor(model_dir: Path) -> Iterator[list[str]]:
-    """Yield the predictor's command: the stand-in, or TensorFlow Serving where SERVE_RUNTIME names it."""
+    """Yield the predictor's command: TensorFlow Serving if SERVE_RUNTIME names it, otherwise the stand-in."""
     name = os.environ.get("SERVE_RUNTIME")
     if not name:
         yield [sys.executable, "-m", "serving.predictor"]
         return
     program = shutil.which(name)
     if program is None:
-        raise InputError(f"SERVE_RUNTIME is {name!r}, and there is no such program: wanted tensorflow_model_server, or unset")
+        raise InputError(f"SERVE_RUNTIME: got {name!r}, which is no program; expected tensorflow_model_server, or unset")
     version = read_model_card(model_dir).version
     with tempfile.TemporaryDirectory() as base:
         (Path(base) / version).symlink_to(model_dir.resolve())
@@ -94,13 +94,13 @@ def _process(command: Sequence[str], environment: dict[str, str]) -> Iterator[su
     finally:
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
 
 
 def _wait(url: str, processes: Mapping[str, subprocess.Popen]) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         for name, process in processes.items():
             if process.poll() is not None:
@@ -110,41 +110,39 @@ def _wait(url: str, processes: Mapping[str, subprocess.Popen]) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise RuntimeError(f"{url} did not answer 200 within {READY_SECONDS} s")
+    raise RuntimeError(f"{url} did not return 200 within {READY_TIMEOUT_SECONDS} s")
 
 
-def _port(variable: str, otherwise: int) -> int:
-    return int(os.environ.get(variable, otherwise))
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+def _port(variable: str, default: int) -> int:
+    return int(os.environ.get(variable, default))
 
 
 def main() -> int:
-    """Serve the champion until Ctrl-C. Without one there is nothing to serve: exit status 2."""
+    """Serve the champion until Ctrl-C. The exit status is 2 if there is no champion."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.serve", description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     parser.add_argument(
         "--examples", type=int, default=0, metavar="N", help="first classify N held-out images of the last run; default: 0"
     )
-    parser.add_argument("--page", action="store_true", help="also start the page")
+    parser.add_argument("--page", action="store_true", help="also start the web page")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _stop)
+    # Explicitly for SIGINT, too: a background job of a shell script inherits it as ignored, and would pass that on.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
-        registered = get_champion(connect(registry_uri(options.runs)))
-        if registered is None:
+        champion = get_champion(connect(registry_uri(options.runs)))
+        if champion is None:
             print("there is no champion: no model has passed the gate yet")
             return 2
         with contextlib.ExitStack() as stack:
-            model_dir = stack.enter_context(local_copy(registered))
-            address = stack.enter_context(service(model_dir))
-            print(f"serve: {registered.name} version {registered.version} at {address}, its documentation at {address}/docs")
+            model_dir = stack.enter_context(local_copy(champion))
+            url = stack.enter_context(service(model_dir))
+            print(f"serve: {champion.name} version {champion.version} at {url}, API documentation at {url}/docs")
             if options.examples:
-                classify_held_out(options.runs / "latest", options.examples, model_dir=model_dir, address=address)
+                classify_held_out(options.runs / "latest", options.examples, model_dir=model_dir, url=url)
             if options.page:
-                print(f"serve: the page at {stack.enter_context(page(address))}")
-            print(f"\n  {NOTICE}\n\nserve: until Ctrl-C", flush=True)
+                print(f"serve: web page at {stack.enter_context(page(url))}")
+            print(f"\n  {NOTICE}\n\nserve: press Ctrl-C to stop", flush=True)
             signal.pause()
     except (InputError, RuntimeError) as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""Keep all that the local runner says in a file, and show what the steps themselves say."""
+"""Write the local runner's output to a file and show the steps' own lines."""
 
 import io
 import re
@@ -13,10 +13,10 @@ TRACEBACK = "Traceback (most recent call last):"
 
 
 class StepLog(io.TextIOBase):
-    """A stand-in for stdout: every line goes to `file`, a step's own lines also to the real stdout.
+    """A replacement for stdout: every line goes to `file`, a step's own lines also to the real stdout.
 
     Attributes:
-        tail: the last lines of a step that broke with a traceback; empty for one that said what was wrong.
+        tail: The last lines of the last traceback; empty if a step failed with a message instead.
     """
 
     def __init__(self, file: TextIO):
@@ -27,14 +27,14 @@ class StepLog(io.TextIOBase):
         self.tail: deque[str] = deque(maxlen=8)
 
     def write(self, text: str) -> int:
-        """Take text as it comes, part of a line or several."""
+        """Take text: a part of a line, or several lines."""
         *lines, self._rest = (self._rest + text).split("\n")
         for raw in lines:
-            line = redact_credentials(raw)  # the runner repeats the source as it was given
+            line = redact_credentials(raw)  # the runner prints the source as the user gave it
             self._file.write(f"{line}\n")
             self._file.flush()
-            if said := STEP_LINE.match(line):
-                print(said[1], file=self._stdout, flush=True)
+            if match := STEP_LINE.match(line):
+                print(match[1], file=self._stdout, flush=True)
             self._in_traceback = line.strip() == TRACEBACK or (self._in_traceback and bool(line.strip()))
             if self._in_traceback:
                 self.tail.append(line)

@@ -1,4 +1,4 @@
-"""A search as an image: what each trial came to, and which values of the hyper-parameters did well."""
+"""The figure of a search: the result of each trial, and the best values of each hyper-parameter."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -15,11 +15,12 @@ from pipelines.tuning.search import SEARCH_SPACE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Not optuna.visualization.matplotlib: its plots are experimental, omit pruned trials and each opens a figure of its own.
 COLUMNS = 4
 
 
 def draw_search(trials: Sequence[FrozenTrial], path: Path, *, title: str) -> None:
-    """Write a PNG: the trials in their order above, and below each hyper-parameter's values against what they came to."""
+    """Write a PNG: the trials in their order above, the ROC-AUC over the values of each hyper-parameter below."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -29,36 +30,36 @@ def draw_search(trials: Sequence[FrozenTrial], path: Path, *, title: str) -> Non
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.2 + 2.4 * rows), layout="constrained")
         grid = figure.add_gridspec(1 + rows, COLUMNS, height_ratios=[1.7, *[1] * rows])
-        _paint_history(figure.add_subplot(grid[0, :]), trials, title)
+        _plot_history(figure.add_subplot(grid[0, :]), trials, title)
         for index, name in enumerate(names):
             axes = figure.add_subplot(grid[1 + index // COLUMNS, index % COLUMNS])
-            _paint_values(axes, complete, name)
+            _plot_values(axes, complete, name)
             if index % COLUMNS == 0:
                 axes.set_ylabel("ROC-AUC (darker: later)")
         figure.supxlabel(NOTICE, fontsize=9, color=SOFT)
         figure.savefig(path, dpi=110)
 
 
-def _paint_history(axes: "Axes", trials: Sequence[FrozenTrial], title: str) -> None:
+def _plot_history(axes: "Axes", trials: Sequence[FrozenTrial], title: str) -> None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
     numbers, values = [trial.number for trial in complete], _values(complete)
     bests = list(accumulate(values, max))
     axes.step(numbers, bests, where="post", color=SERIES[0], label="best so far")
-    axes.scatter(numbers, values, s=36, color=SERIES[0], label="trained to its end", zorder=3)
+    axes.scatter(numbers, values, s=36, color=SERIES[0], label="completed", zorder=3)
     last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
     if pruned:
-        axes.scatter([trial.number for trial in pruned], last, s=36, marker="x", color=SERIES[1], label="ended early", zorder=3)
+        axes.scatter([trial.number for trial in pruned], last, s=36, marker="x", color=SERIES[1], label="pruned", zorder=3)
     best = values.index(max(values))
-    ring = axes.scatter(numbers[best], values[best], s=150, facecolors="none", edgecolors=INK, label="the best", zorder=4)
+    ring = axes.scatter(numbers[best], values[best], s=150, facecolors="none", edgecolors=INK, label="best", zorder=4)
     ring.set_linewidth(1.4)
-    axes.set(xlabel="trial (0 has the default parameters)", ylabel="ROC-AUC on the validation part")
+    axes.set(xlabel="trial (0 has the default hyper-parameters)", ylabel="ROC-AUC on the validation split")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=28)
     axes.locator_params(axis="x", integer=True)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=4)
 
 
-def _paint_values(axes: "Axes", complete: Sequence[FrozenTrial], name: str) -> None:
+def _plot_values(axes: "Axes", complete: Sequence[FrozenTrial], name: str) -> None:
     values = [trial.params[name] for trial in complete]
     space = SEARCH_SPACE[name]
     if isinstance(space, CategoricalDistribution):

@@ -1,4 +1,4 @@
-"""One trial of a search: the train step's command line as a process, ended early where it falls behind the others."""
+"""One trial of a search: a training as a process of its own, pruned if it is worse than the other trials."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from components.uris import redact_credentials
 
 POLL_SECONDS = 0.3
-# What is searched, and where. Choices that change what the model is, as its head, are a person's.
+# The searched hyper-parameters and their ranges. A choice that changes the architecture, such as the head, is left to a person.
 SEARCH_SPACE: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-4, 3e-3, log=True),
     "dropout": FloatDistribution(0.2, 0.7),
@@ -25,20 +25,20 @@ SEARCH_SPACE: dict[str, BaseDistribution] = {
     "rotation_deg": FloatDistribution(0.0, 30.0),
     "zoom": FloatDistribution(0.0, 0.2),
 }
-EPOCH, ERROR = "epoch", "error"  # what a trial notes of itself
+EPOCH, ERROR = "epoch", "error"  # user attributes of a trial
 
 
 def run_trial(study: optuna.Study, trial: optuna.Trial, *, shards: Path, fixed: Mapping[str, Any], log: Path) -> None:
-    """Train with a trial's parameters and tell the study what it came to.
+    """Train with a trial's hyper-parameters and report the result to the study.
 
-    A trial is worth the ROC-AUC on the validation part at the epoch of the lowest loss, the one whose weights a training keeps.
+    A trial's value is the ROC-AUC on the validation split at the epoch of the lowest loss, whose weights a training keeps.
 
     Args:
-        study: that asked for the trial.
-        trial: its parameters are in `params`.
-        shards: the folder that preprocess wrote.
-        fixed: hyper-parameters that are not searched.
-        log: the file to write what the training says to.
+        study: Study that created the trial.
+        trial: Trial with its hyper-parameters in `params`.
+        shards: Preprocess output.
+        fixed: Hyper-parameters that are not searched, by name.
+        log: Output file of the training's log; the metrics go to a file next to it.
     """
     metrics = log.with_suffix(".metrics")
     flags = [f"--{name}={format_value(value)}" for name, value in (dict(fixed) | trial.params).items()]
@@ -54,8 +54,8 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, *, shards: Path, fixed: 
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return
     if process.returncode:
-        said = log.read_text().strip().splitlines() or ["nothing was said"]
-        trial.set_user_attr(ERROR, redact_credentials(said[-1]))
+        lines = log.read_text().strip().splitlines() or ["the log is empty"]
+        trial.set_user_attr(ERROR, redact_credentials(lines[-1]))
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     history = read_metrics(metrics)
@@ -65,12 +65,12 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, *, shards: Path, fixed: 
 
 
 def _report_epochs(trial: optuna.Trial, process: subprocess.Popen, metrics: Path) -> bool:
-    """Report every epoch, in order, until the process ends; return whether it fell behind the others before."""
+    """Report every epoch, in order, until the process ends; return whether the trial is to be pruned."""
     reported = 0
     running = True
     while running:
         time.sleep(POLL_SECONDS)
-        running = process.poll() is None  # asked before the file is read: nothing is written after it has ended
+        running = process.poll() is None  # before the file is read: an ended process writes no more
         values = read_metrics(metrics).get("val_auc", [])
         for epoch in range(reported, len(values)):
             trial.report(values[epoch], epoch)
@@ -82,7 +82,7 @@ def _report_epochs(trial: optuna.Trial, process: subprocess.Popen, metrics: Path
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
-    """Return each metric's values by epoch, of the epochs that are written whole."""
+    """Return the values of each metric by epoch. An epoch that is not complete in the file is left out."""
     text = path.read_text() if path.exists() else ""
     lines = re.findall(r"^\S+ (\w+)=(\S+)\n", text, re.MULTILINE)
     history: dict[str, list[float]] = {}
@@ -93,5 +93,5 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
 
 def format_value(value: Any) -> str:
-    """Return a hyper-parameter as it stands on a command line: the trial's and the one that a person is told."""
+    """Return a hyper-parameter as text, the same for the trial's command line and for the printed result."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

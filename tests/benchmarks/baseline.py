@@ -1,7 +1,7 @@
-"""The plain way to serve the network, to measure the service against: one FastAPI process, Keras, Pillow.
+"""The naive FastAPI baseline that the service is compared with: one process with Keras and Pillow.
 
-What a careful author of a notebook would write: `model.predict`, then Grad-CAM as on keras.io, with an eager tape. What can be
-made once is made once, and nothing is slower than it has to be.
+It is the code of a careful notebook author: `model.predict`, then Grad-CAM as on keras.io, with an eager tape. The model is
+built once, and nothing is slower than necessary.
 """
 
 import base64
@@ -28,20 +28,20 @@ OPACITY = 0.4
 
 
 def load_network(folder: Path) -> "keras.Model":
-    """Build the default network and give it the weights of a SavedModel."""
+    """Build the default network with the weights of a SavedModel."""
     network = build_model(TrainConfig(), 2)
     saved = SavedModel(folder)
     weights = {variable.name.removesuffix(":0"): variable.numpy() for variable in saved.signatures["serving_default"].variables}
-    wanted = {weight.path: tuple(weight.shape) for weight in network.weights}
-    if wanted != {path: value.shape for path, value in weights.items()}:
-        raise SystemExit(f"{folder}: the plain server takes the default network with {wanted}")
+    expected = {weight.path: tuple(weight.shape) for weight in network.weights}
+    if expected != {path: value.shape for path, value in weights.items()}:
+        raise SystemExit(f"{folder}: expected the default network with the weights {expected}")
     for weight in network.weights:
         weight.assign(weights[weight.path])
     return network
 
 
 def create_app(model_dir: Path) -> FastAPI:
-    """Serve POST /predict, `?explain=true` with the heatmap and an overlay."""
+    """Return an application with POST /predict; `?explain=true` adds heatmap and overlay."""
     import keras
 
     model = load_network(model_dir)
@@ -54,17 +54,17 @@ def create_app(model_dir: Path) -> FastAPI:
         image = Image.open(file.file).convert("RGB")
         x = np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)[np.newaxis] / 255
         probability = float(model.predict(x, verbose=0)[0, 0])
-        answer: dict[str, Any] = {"label": "tumor" if probability >= 0.5 else "no_tumor", "probability": probability}
+        prediction: dict[str, Any] = {"label": "tumor" if probability >= 0.5 else "no_tumor", "probability": probability}
         if explain:
             heatmap = grad_cam(grad_model, x)
-            answer |= {"heatmap": heatmap.tolist(), "overlay_png": base64.b64encode(overlay(image, heatmap)).decode()}
-        return answer
+            prediction |= {"heatmap": heatmap.tolist(), "overlay_png": base64.b64encode(overlay(image, heatmap)).decode()}
+        return prediction
 
     return app
 
 
 def grad_cam(grad_model: "keras.Model", x: np.ndarray) -> np.ndarray:
-    """Return the Grad-CAM of the tumour's probability, float32 [h, w], 0-1."""
+    """Return the Grad-CAM heatmap of the tumour probability, float32 [h, w], 0-1."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:

@@ -1,12 +1,13 @@
-"""What explaining costs beside predicting: `make bench`.
+"""The cost of an explanation compared with a prediction: `make bench`.
 
-Both signatures of one SavedModel on disk are asked about the same phantoms, in turn, so that a busy machine slows both alike.
+Both signatures of one SavedModel run on the same phantoms, in turn, so that a busy machine slows both alike.
 """
 
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -14,30 +15,30 @@ from components.saved_model import SavedModel, import_tensorflow_quietly
 
 CALLS = 60
 BATCHES = (1, 8)
-WANTED = 1.5
+MAX_RATIO = 1.5
 
 
 def measure(model: SavedModel, images: list[bytes]) -> dict[str, float]:
-    """Return the median seconds of a call of each signature over `CALLS` calls, taken in turn."""
+    """Return the median duration in seconds of `CALLS` calls of each signature, in turn."""
     seconds: dict[str, list[float]] = {"serving_default": [], "explain": []}
     for call in range(CALLS + 5):
-        for signature, taken in seconds.items():
+        for signature, durations in seconds.items():
             started = time.perf_counter()
             model.run_signature(signature, images)
             if call >= 5:  # the first calls build the graph
-                taken.append(time.perf_counter() - started)
-    return {signature: statistics.median(taken) for signature, taken in seconds.items()}
+                durations.append(time.perf_counter() - started)
+    return {signature: statistics.median(durations) for signature, durations in seconds.items()}
 
 
 def export_untrained(folder: Path, head: str) -> SavedModel:
-    """Export a network of the default size; what it costs does not depend on its weights."""
+    """Export an untrained network of the default size: its weights have no influence on its duration."""
     import tensorflow as tf
 
     from components.hyperparameters import TrainConfig
     from components.train.network import build_model
     from components.train.served_model import served_model
 
-    config = TrainConfig(head=head)
+    config = TrainConfig.from_overrides({"head": head})
     served = served_model(build_model(config, 2), ["no_tumor", "tumor"], config)
     signatures = {"serving_default": served.serving_default, "explain": served.explain}
     tf.saved_model.save(served, str(folder), signatures=signatures)
@@ -48,21 +49,21 @@ def main() -> None:
     """Print the median of both signatures and their ratio, for each head and batch size."""
     import_tensorflow_quietly()
     from brain_tumor.phantoms import phantom_pngs
-    from components.hyperparameters import HEADS
+    from components.hyperparameters import Head
 
     images = phantom_pngs(max(BATCHES))
     print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in images]) / 1e3:.0f} kB")
     print("head     batch  serving_default   explain   ratio")
     with tempfile.TemporaryDirectory() as scratch:
-        for head in HEADS:
+        for head in get_args(Head):
             model = export_untrained(Path(scratch) / head, head)
             for batch in BATCHES:
                 median = measure(model, images[:batch])
                 ratio = median["explain"] / median["serving_default"]
-                verdict = "" if ratio <= WANTED else f"  above the wanted {WANTED}"
+                note = "" if ratio <= MAX_RATIO else f"  above the limit of {MAX_RATIO}"
                 print(
                     f"{head:<8} {batch:>5}  {median['serving_default'] * 1e3:>12.1f} ms"
-                    f"  {median['explain'] * 1e3:>5.1f} ms  {ratio:>6.2f}{verdict}"
+                    f"  {median['explain'] * 1e3:>5.1f} ms  {ratio:>6.2f}{note}"
                 )
 
 

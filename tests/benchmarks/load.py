@@ -1,6 +1,6 @@
-"""Load an HTTP server: closed loop (each client asks again once it is answered) and open loop (a given rate, answered or not).
+"""Load an HTTP server, in a closed loop (a client sends its next request after the response) or an open loop (a fixed rate).
 
-It runs in a process of its own, with requests built beforehand: what it costs is taken from the server's cores.
+It runs in a process of its own, with requests built beforehand, since it shares the CPU cores with the server.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Self
 
 import uvloop
 
-Answers = list["Answer"]
+Responses = list["Response"]
 CLIENT_TIMEOUT_SECONDS = 60
-NO_ANSWER = 0
+NO_RESPONSE = 0
 HEAD_LIMIT_BYTES = 2**20
 BODY_START_BYTES = 400
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -24,16 +24,16 @@ CONNECTION_CLOSE = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 RETRY_AFTER = re.compile(rb"\r\nretry-after: *\d+\r\n", re.IGNORECASE)
 
 
-class Answer(NamedTuple):
-    """What one request came to.
+class Response(NamedTuple):
+    """The response to one request, or its failure.
 
     Attributes:
-        request: its position in the list of requests.
-        due: when it was to be sent, by `time.monotonic()`, which all processes of a machine share.
-        seconds: from `due` until the last byte of the answer.
-        status: of HTTP; `NO_ANSWER` where the connection broke or the client lost patience.
-        retry_after: whether it carried that header.
-        start: the first bytes of the body.
+        request: index in the list of requests.
+        due: scheduled time of the request, by `time.monotonic()`, which all processes of a machine share.
+        seconds: duration from `due` to the last byte of the response.
+        status: HTTP status; `NO_RESPONSE` if the connection failed or timed out.
+        retry_after: whether the response has a Retry-After header.
+        start: first bytes of the body.
     """
 
     request: int
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
 
 class Load:
-    """A process that asks one server."""
+    """A process that sends requests to one server."""
 
     def __init__(self, port: int):
         self._port = port
@@ -58,16 +58,16 @@ class Load:
     def __exit__(self, *error: object) -> None:
         self._process.shutdown()
 
-    def closed(self, requests: list[bytes], *, clients: int, seconds: float) -> "Future[Answers]":
-        """Let each client ask one request after another, in turn from the list, for so many seconds."""
+    def closed(self, requests: list[bytes], *, clients: int, seconds: float) -> "Future[Responses]":
+        """Let each client send the requests of the list in turn, for a number of seconds."""
         return self._process.submit(_run_closed, self._port, requests, clients, seconds)
 
-    def once(self, requests: list[bytes], *, clients: int) -> "Future[Answers]":
-        """The same, until each request of the list was asked once."""
+    def once(self, requests: list[bytes], *, clients: int) -> "Future[Responses]":
+        """Let the clients send each request of the list once."""
         return self._process.submit(_run_closed, self._port, requests, clients, None)
 
-    def opened(self, requests: list[bytes], *, rate: float, seconds: float) -> "Future[Answers]":
-        """Send so many requests a second, whether or not those before were answered."""
+    def opened(self, requests: list[bytes], *, rate: float, seconds: float) -> "Future[Responses]":
+        """Send requests at a rate per second, independent of the responses."""
         return self._process.submit(_run_open, self._port, requests, rate, seconds)
 
 
@@ -83,14 +83,14 @@ def multipart(path: str, data: bytes) -> bytes:
 
 
 class Connection:
-    """One client's connection, kept alive, opened anew where the server closed it."""
+    """A client's persistent connection; it reconnects if the server closed it."""
 
     def __init__(self, port: int):
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def run_signature(self, position: int, request: bytes, due: float) -> Answer:
-        status, head, body = NO_ANSWER, b"", b""
+    async def send(self, position: int, request: bytes, due: float) -> Response:
+        status, head, body = NO_RESPONSE, b"", b""
         try:
             async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
                 head, body = await self._exchange(request)
@@ -98,7 +98,7 @@ class Connection:
         except (OSError, EOFError, TimeoutError):
             self.close()
         seconds = time.monotonic() - due
-        return Answer(position, due, seconds, status, bool(RETRY_AFTER.search(head)), body[:BODY_START_BYTES])
+        return Response(position, due, seconds, status, bool(RETRY_AFTER.search(head)), body[:BODY_START_BYTES])
 
     async def _exchange(self, request: bytes) -> tuple[bytes, bytes]:
         if self._streams is None:
@@ -108,7 +108,7 @@ class Connection:
         head = await reader.readuntil(b"\r\n\r\n")
         length = CONTENT_LENGTH.search(head)
         if length is None:
-            raise ValueError(f"the answer states no length: {head!r}")
+            raise ValueError(f"expected a response with Content-Length, got {head!r}")
         body = await reader.readexactly(int(length[1]))
         if CONNECTION_CLOSE.search(head):
             self.close()
@@ -120,21 +120,21 @@ class Connection:
         self._streams = None
 
 
-def _run_closed(port: int, requests: list[bytes], clients: int, seconds: float | None) -> Answers:
+def _run_closed(port: int, requests: list[bytes], clients: int, seconds: float | None) -> Responses:
     return _run(_closed(port, requests, clients, seconds))
 
 
-def _run_open(port: int, requests: list[bytes], rate: float, seconds: float) -> Answers:
+def _run_open(port: int, requests: list[bytes], rate: float, seconds: float) -> Responses:
     return _run(_open(port, requests, rate, seconds))
 
 
-def _run(work: Coroutine[Any, Any, Answers]) -> Answers:
+def _run(work: Coroutine[Any, Any, Responses]) -> Responses:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
 
-async def _closed(port: int, requests: list[bytes], clients: int, seconds: float | None) -> Answers:
-    answers: Answers = []
+async def _closed(port: int, requests: list[bytes], clients: int, seconds: float | None) -> Responses:
+    responses: Responses = []
     numbered: Iterable[tuple[int, bytes]] = enumerate(requests)
     turns = iter(numbered if seconds is None else itertools.cycle(numbered))
     end = float("inf") if seconds is None else time.monotonic() + seconds
@@ -142,20 +142,20 @@ async def _closed(port: int, requests: list[bytes], clients: int, seconds: float
     async def client(turns: Iterator[tuple[int, bytes]]) -> None:
         connection = Connection(port)
         while (now := time.monotonic()) < end and (turn := next(turns, None)):
-            answers.append(await connection.run_signature(*turn, due=now))
+            responses.append(await connection.send(*turn, due=now))
         connection.close()
 
     await asyncio.gather(*(client(turns) for _ in range(clients)))
-    return answers
+    return responses
 
 
-async def _open(port: int, requests: list[bytes], rate: float, seconds: float) -> Answers:
-    answers: Answers = []
+async def _open(port: int, requests: list[bytes], rate: float, seconds: float) -> Responses:
+    responses: Responses = []
     idle: list[Connection] = []
 
     async def one(position: int, due: float) -> None:
         connection = idle.pop() if idle else Connection(port)
-        answers.append(await connection.run_signature(position, requests[position], due))
+        responses.append(await connection.send(position, requests[position], due))
         idle.append(connection)
 
     begin = time.monotonic()
@@ -166,4 +166,4 @@ async def _open(port: int, requests: list[bytes], rate: float, seconds: float) -
             tasks.create_task(one(number % len(requests), due))
     for connection in idle:
         connection.close()
-    return answers
+    return responses

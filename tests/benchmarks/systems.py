@@ -1,4 +1,4 @@
-"""What the benchmarks run: the service and what it is measured against, on one model and the same images."""
+"""The systems that the benchmarks compare, on one model and the same images: service, baseline, model in process."""
 
 import argparse
 import base64
@@ -14,16 +14,16 @@ from typing import NamedTuple, Protocol
 
 from brain_tumor.images import read_image
 from brain_tumor.overlay import overlay_png
-from tests.benchmarks.load import Answer, Load, multipart
+from tests.benchmarks.load import Load, Response, multipart
 from tests.serving.processes import ROOT, Service, free_ports, running
 
 VERBS = {"predict": "/predict", "explain": "/predict?explain=true"}
 REAL_IMAGES = ROOT.parent / "shared" / "data" / "navoneel"
-IMAGES = 24  # the slowest contender asks for each of them in every round, so all are measured on the same mix
+IMAGES = 24  # the slowest system sends all of them in every round, so that all systems are measured on the same mix
 
 
 class Ports(NamedTuple):
-    """Where the two processes of the service listen."""
+    """Ports of the two processes of the service."""
 
     http: int
     grpc: int
@@ -39,7 +39,7 @@ def predictor(model: Path, ports: Ports, *, wait: bool = True) -> AbstractContex
 
 
 def transformer(model: Path, ports: Ports, *, path: str = "/readyz") -> AbstractContextManager[Service]:
-    """Run the transformer, and wait until it answers on `path`."""
+    """Run the transformer, and wait until `path` returns 200."""
     env = {
         "MODEL_DIR": model,
         "HTTP_PORT": ports.http,
@@ -51,56 +51,56 @@ def transformer(model: Path, ports: Ports, *, path: str = "/readyz") -> Abstract
 
 @contextmanager
 def running_service(model: Path) -> Iterator[int]:
-    """Run transformer and predictor; give the port of the transformer."""
+    """Run transformer and predictor, and yield the transformer's port."""
     ports = Ports(*free_ports(4))
     with predictor(model, ports), transformer(model, ports):
         yield ports.http
 
 
 @contextmanager
-def running_plain(model: Path) -> Iterator[int]:
-    """Run the plain server; give its port."""
+def running_baseline(model: Path) -> Iterator[int]:
+    """Run the baseline, and yield its port."""
     (port,) = free_ports(1)
     with running("tests.benchmarks.baseline", {"MODEL_DIR": model, "HTTP_PORT": port}, f"http://localhost:{port}/docs"):
         yield port
 
 
-class Taken(NamedTuple):
-    """What a round took: the seconds of each request, and of the whole round until the last answer."""
+class Durations(NamedTuple):
+    """Durations of a round in seconds: of each request, and of the whole round up to the last response."""
 
     requests: list[float]
     seconds: float
 
 
-class Contender(Protocol):
-    """Something that can be asked for predictions."""
+class System(Protocol):
+    """A system that predicts and explains."""
 
-    def closed(self, verb: str, *, clients: int, seconds: float) -> Taken:
-        """Let each client ask for one image after another for so many seconds."""
+    def closed(self, verb: str, *, clients: int, seconds: float) -> Durations:
+        """Let each client send one image after another for a number of seconds."""
 
 
 class Server:
-    """A server, asked over HTTP."""
+    """A server that receives requests over HTTP."""
 
     def __init__(self, load: Load, images: list[bytes]):
         self._load = load
         self._requests = {verb: [multipart(path, image) for image in images] for verb, path in VERBS.items()}
 
-    def closed(self, verb: str, *, clients: int, seconds: float) -> Taken:
-        answers = self._load.closed(self._requests[verb], clients=clients, seconds=seconds).result()
-        refused = [answer for answer in answers if answer.status != 200]
-        if refused:
-            raise SystemExit(f"{verb}: {len(refused)} of {len(answers)} answers are not 200, the first: {refused[0]}")
-        return Taken([answer.seconds for answer in answers], span_seconds(answers))
+    def closed(self, verb: str, *, clients: int, seconds: float) -> Durations:
+        responses = self._load.closed(self._requests[verb], clients=clients, seconds=seconds).result()
+        failed = [response for response in responses if response.status != 200]
+        if failed:
+            raise SystemExit(f"{verb}: {len(failed)} of {len(responses)} responses are not 200, the first: {failed[0]}")
+        return Durations([response.seconds for response in responses], span_seconds(responses))
 
 
-def span_seconds(answers: list[Answer]) -> float:
-    """Return the time from the first request to the last answer."""
-    return max(answer.due + answer.seconds for answer in answers) - min(answer.due for answer in answers)
+def span_seconds(responses: list[Response]) -> float:
+    """Return the time from the first request to the last response."""
+    return max(each.due + each.seconds for each in responses) - min(each.due for each in responses)
 
 
 class InProcess:
-    """The SavedModel in this process: what an answer costs without any service around it."""
+    """The SavedModel in this process: the cost of a prediction without a service."""
 
     def __init__(self, model: Path, images: list[bytes]):
         from components.saved_model import SavedModel
@@ -108,29 +108,29 @@ class InProcess:
         self._model = SavedModel(model)
         self._images = images
 
-    def answer(self, verb: str, data: bytes) -> float:
-        """Do what the service does for one image; return the probability."""
+    def predict(self, verb: str, data: bytes) -> float:
+        """Process one image like the service, and return the probability."""
         image = read_image(data)
-        answer = self._model.run_signature("explain" if verb == "explain" else "serving_default", [image.data])
+        outputs = self._model.run_signature("explain" if verb == "explain" else "serving_default", [image.data])
         if verb == "explain":
-            base64.b64encode(overlay_png(image.pixels, answer["heatmap"][0]))
-        return float(answer["probability"][0, 0])
+            base64.b64encode(overlay_png(image.pixels, outputs["heatmap"][0]))
+        return float(outputs["probability"][0, 0])
 
-    def closed(self, verb: str, *, clients: int, seconds: float) -> Taken:
+    def closed(self, verb: str, *, clients: int, seconds: float) -> Durations:
         turns = itertools.cycle(self._images)
         begin = time.perf_counter()
 
         def client() -> list[float]:
-            taken = []
+            durations = []
             while (now := time.perf_counter()) < begin + seconds:
-                self.answer(verb, next(turns))
-                taken.append(time.perf_counter() - now)
-            return taken
+                self.predict(verb, next(turns))
+                durations.append(time.perf_counter() - now)
+            return durations
 
         with ThreadPoolExecutor(clients) as threads:
             futures = [threads.submit(client) for _ in range(clients)]
             requests = [second for future in futures for second in future.result()]
-        return Taken(requests, time.perf_counter() - begin)
+        return Durations(requests, time.perf_counter() - begin)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -143,19 +143,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def model_folder(given: Path | None) -> Iterator[Path]:
-    """Give the model's folder; where none is given, export an untrained network: what it costs does not depend on its weights."""
+    """Yield the model's folder; without one, export an untrained network: its weights have no influence on its speed."""
     if given:
         yield given
         return
     with tempfile.TemporaryDirectory() as scratch:
-        say("exporting an untrained network")
+        progress("exporting an untrained network")
         with redirect_stdout(sys.stderr):
             export_untrained(Path(scratch))
         yield Path(scratch) / "model"
 
 
 def export_untrained(folder: Path) -> None:
-    """Write `model` into the folder as the pipeline does: from phantoms, with everything that belongs to a model."""
+    """Export a complete model to `model` in the folder, like the pipeline on phantoms."""
     from components.hyperparameters import TrainConfig
     from components.ingest.ingest import ingest
     from components.preprocess.preprocess import preprocess
@@ -178,7 +178,7 @@ def export_untrained(folder: Path) -> None:
 
 
 def sample_images(folder: Path | None) -> tuple[list[bytes], str]:
-    """Return encoded images, evenly over all file sizes, and what they are."""
+    """Return encoded images, evenly distributed over all file sizes, and a description of them."""
     source = folder or (REAL_IMAGES if REAL_IMAGES.is_dir() else None)
     if source is None:
         from brain_tumor.phantoms import phantom_pngs
@@ -186,11 +186,11 @@ def sample_images(folder: Path | None) -> tuple[list[bytes], str]:
         return phantom_pngs(IMAGES), "phantoms"
     files = sorted((file for file in source.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
     if not files:
-        raise SystemExit(f"{source} holds no images")
+        raise SystemExit(f"{source}: found no images")
     step = len(files) / IMAGES
     return [files[int((position + 0.5) * step)].read_bytes() for position in range(IMAGES)], f"images of {source.name}"
 
 
-def say(line: str) -> None:
-    """Report progress on stderr; stdout holds the tables alone."""
+def progress(line: str) -> None:
+    """Report progress on stderr; stdout is for the tables."""
     print(line, file=sys.stderr, flush=True)

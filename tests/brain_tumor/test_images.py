@@ -1,4 +1,4 @@
-"""The rule at the edge: what passes, what becomes a PNG, what is refused, and that TensorFlow's decoder agrees with it."""
+"""Which files pass unchanged, which become PNG and which are rejected, and that TensorFlow's decoder gives the same pixels."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ Decode = Callable[[bytes], np.ndarray]
 
 HEIGHT, WIDTH = 40, 56
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]
-# Smooth, so that JPEG hardly changes it, and without symmetry, so that no turned copy equals it.
+# Smooth, so that JPEG hardly changes it, and without symmetry, so that no rotated or mirrored copy equals it.
 GREY = (40 + 2 * COLUMNS + 2 * ROWS + 15 * np.sin(COLUMNS / 9)).astype(np.uint8)
 RGB = np.dstack([GREY, 255 - GREY, GREY // 2 + 30])
 BLACK_AND_WHITE = ((GREY > 110) * 255).astype(np.uint8)
@@ -33,13 +33,13 @@ def grey_as_rgb(levels: np.ndarray) -> np.ndarray:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
-def stretched(levels: np.ndarray) -> np.ndarray:
+def rescaled(levels: np.ndarray) -> np.ndarray:
     low, high = float(levels.min()), float(levels.max())
     return np.round((levels - low) * 255 / (high - low)).astype(np.uint8)
 
 
 def png(width: int, height: int, *, depth: int, colour: int, rows: bytes) -> bytes:
-    """Build a PNG of given bit depth and colour type by hand, for what Pillow does not write."""
+    """Build a PNG of a bit depth and colour type that Pillow cannot write."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -61,8 +61,8 @@ def bmp_16_bit(pixels: np.ndarray) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + len(body), 0, 0, 54) + header + body
 
 
-def turned(orientation: int) -> np.ndarray:
-    """Return RGB as a camera stores it that marks it with an EXIF orientation (CIPA DC-008, tag 274)."""
+def rotated(orientation: int) -> np.ndarray:
+    """Return RGB as stored by a camera that sets this EXIF orientation (CIPA DC-008, tag 274)."""
     stored = [
         RGB,
         RGB[:, ::-1],
@@ -84,7 +84,7 @@ def exif(orientation: int) -> Image.Exif:
 
 PALETTE = Image.fromarray(GREY).convert("RGB").quantize(256, dither=Image.Dither.NONE)
 FIVE_BITS = ((RGB >> 3).astype(int) * 255 // 31).astype(np.uint8)
-PASSES = {
+PASSTHROUGH = {
     "JPEG grey": (encode(GREY, "JPEG", quality=95), grey_as_rgb(GREY)),
     "JPEG": (encode(RGB, "JPEG", quality=95), RGB),
     "JPEG progressive": (encode(RGB, "JPEG", quality=95, progressive=True), RGB),
@@ -102,13 +102,13 @@ PASSES = {
     "GIF grey": (encode(GREY, "GIF"), grey_as_rgb(GREY)),
     "BMP 24-bit": (encode(RGB, "BMP"), RGB),
 }
-BECOMES_PNG = {
+CONVERTED = {
     "JPEG CMYK": (encode(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=95), RGB),
     "JPEG, bytes between segments": (encode(RGB, "JPEG", quality=95).replace(b"\xff\xdb", b"\0\xff\xdb", 1), RGB),
     "PNG 1-bit": (encode(Image.fromarray(BLACK_AND_WHITE).convert("1"), "PNG"), grey_as_rgb(BLACK_AND_WHITE)),
     "PNG 16 colours": (encode(PALETTE.quantize(16), "PNG", bits=4), np.asarray(PALETTE.quantize(16).convert("RGB"))),
-    "PNG 16-bit": (encode(TWELVE_BITS, "PNG"), grey_as_rgb(stretched(TWELVE_BITS))),
-    "PNG 16-bit colour": (png_16_bit_colour(RGB.astype(np.uint16) << 8), stretched(RGB)),
+    "PNG 16-bit": (encode(TWELVE_BITS, "PNG"), grey_as_rgb(rescaled(TWELVE_BITS))),
+    "PNG 16-bit colour": (png_16_bit_colour(RGB.astype(np.uint16) << 8), rescaled(RGB)),
     "PNG, bytes appended": (encode(RGB, "PNG") + b"more", RGB),
     "GIF transparent": (encode(PALETTE, "GIF", transparency=7), np.asarray(PALETTE.convert("RGB"))),
     "GIF animated": (
@@ -122,16 +122,16 @@ BECOMES_PNG = {
     "BMP, bytes appended": (encode(RGB, "BMP") + b"more", RGB),
     "TIFF": (encode(RGB, "TIFF"), RGB),
     "TIFF grey": (encode(GREY, "TIFF"), grey_as_rgb(GREY)),
-    "TIFF 16-bit": (encode(TWELVE_BITS, "TIFF"), grey_as_rgb(stretched(TWELVE_BITS))),
-    "TIFF float": (encode(GREY.astype(np.float32) / 1000, "TIFF"), grey_as_rgb(stretched(GREY))),
+    "TIFF 16-bit": (encode(TWELVE_BITS, "TIFF"), grey_as_rgb(rescaled(TWELVE_BITS))),
+    "TIFF float": (encode(GREY.astype(np.float32) / 1000, "TIFF"), grey_as_rgb(rescaled(GREY))),
     "WebP": (encode(RGB, "WEBP", lossless=True), RGB),
     "PPM": (encode(RGB, "PPM"), RGB),
     "PGM": (encode(GREY, "PPM"), grey_as_rgb(GREY)),
     "JPEG 2000": (encode(RGB, "JPEG2000"), RGB),
-    **{f"PNG, EXIF {n}": (encode(turned(n), "PNG", exif=exif(n)), RGB) for n in range(2, 9)},
-    **{f"JPEG, EXIF {n}": (encode(turned(n), "JPEG", quality=95, exif=exif(n)), RGB) for n in range(2, 9)},
+    **{f"PNG, EXIF {n}": (encode(rotated(n), "PNG", exif=exif(n)), RGB) for n in range(2, 9)},
+    **{f"JPEG, EXIF {n}": (encode(rotated(n), "JPEG", quality=95, exif=exif(n)), RGB) for n in range(2, 9)},
 }
-EVERY = PASSES | BECOMES_PNG
+EVERY = PASSTHROUGH | CONVERTED
 
 
 @pytest.fixture(scope="module")
@@ -149,41 +149,41 @@ def assert_alike(pixels: np.ndarray, expected: np.ndarray, *, lossy: bool) -> No
     assert difference.mean() <= 2
 
 
-@pytest.mark.parametrize("name", PASSES)
-def test_what_passes_is_byte_identical(name: str) -> None:
-    data, seen = PASSES[name]
+@pytest.mark.parametrize("name", PASSTHROUGH)
+def test_passthrough_formats_keep_their_bytes(name: str) -> None:
+    data, displayed = PASSTHROUGH[name]
     image = read_image(data)
     assert image.data is data
-    assert_alike(image.pixels, seen, lossy="JPEG" in name)
+    assert_alike(image.pixels, displayed, lossy="JPEG" in name)
 
 
-@pytest.mark.parametrize("name", BECOMES_PNG)
-def test_what_does_not_pass_becomes_a_png_of_what_a_person_sees(name: str) -> None:
-    data, seen = BECOMES_PNG[name]
+@pytest.mark.parametrize("name", CONVERTED)
+def test_other_formats_become_a_png_of_the_displayed_image(name: str) -> None:
+    data, displayed = CONVERTED[name]
     image = read_image(data)
     assert image.data.startswith(b"\x89PNG")
-    assert_alike(image.pixels, seen, lossy=name.startswith("JPEG") and name != "JPEG 2000")
+    assert_alike(image.pixels, displayed, lossy=name.startswith("JPEG") and name != "JPEG 2000")
     with Image.open(io.BytesIO(image.data)) as stored:
         np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), image.pixels)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_tensorflow_decodes_the_stored_bytes_to_the_same_pixels(name: str, decode: Decode) -> None:
+def test_tensorflow_decodes_the_bytes_to_the_same_pixels(name: str, decode: Decode) -> None:
     image = read_image(EVERY[name][0])
     assert_alike(decode(image.data), image.pixels, lossy=image.data.startswith(b"\xff\xd8"))
 
 
-def test_describes_what_came() -> None:
-    image = read_image(BECOMES_PNG["PNG 16-bit"][0])
+def test_result_describes_the_input() -> None:
+    image = read_image(CONVERTED["PNG 16-bit"][0])
     assert (image.format, image.mode, image.width_px, image.height_px) == ("PNG", "I;16", WIDTH, HEIGHT)
-    assert image.brightness == pytest.approx(stretched(TWELVE_BITS).mean() / 255)
+    assert image.brightness == pytest.approx(rescaled(TWELVE_BITS).mean() / 255)
 
 
-def test_size_is_that_of_the_upright_image() -> None:
-    assert read_image(encode(turned(6), "JPEG", exif=exif(6))).width_px == WIDTH
+def test_size_is_measured_upright() -> None:
+    assert read_image(encode(rotated(6), "JPEG", exif=exif(6))).width_px == WIDTH
 
 
-def test_a_flat_16_bit_image_becomes_black() -> None:
+def test_uniform_16_bit_image_becomes_black() -> None:
     assert not read_image(encode(np.full((8, 8), 700, np.uint16), "PNG")).pixels.any()
 
 
@@ -195,28 +195,28 @@ def huge_png() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "says"),
+    ("data", "code", "message"),
     [
         (b"", "not_an_image", "empty"),
         (b"no image, only words", "not_an_image", "not an image"),
         *((EVERY[name][0][: len(EVERY[name][0]) * 3 // 4], "corrupt", name[:4]) for name in ("JPEG", "PNG", "GIF", "TIFF")),
-        (PASSES["BMP 24-bit"][0][:900], "corrupt", "BMP"),
+        (PASSTHROUGH["BMP 24-bit"][0][:900], "corrupt", "BMP"),
         (encode(RGB, "ICO"), "unsupported_type", "ICO"),
         (bytes(128) + b"DICM" + bytes(64), "unsupported_type", "DICOM"),
         (encode(np.zeros((4000, 4001), np.uint8), "PNG"), "too_large", "4001 x 4000"),
-        (huge_png(), "too_large", "limit"),
+        (huge_png(), "too_large", "at most"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_refuses_with_a_code_and_a_sentence(data: bytes, code: str, says: str) -> None:
-    with pytest.raises(ImageError, match=says) as caught:
+def test_invalid_image_is_rejected_with_code_and_message(data: bytes, code: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
         read_image(data)
     assert caught.value.code == code
 
 
-def test_the_limit_is_a_setting() -> None:
-    with pytest.raises(ImageError, match="limit is 100"):
-        read_image(PASSES["PNG"][0], max_pixels=100)
+def test_pixel_limit_is_configurable() -> None:
+    with pytest.raises(ImageError, match="at most 100"):
+        read_image(PASSTHROUGH["PNG"][0], max_pixels=100)
 
 
 FUZZED = (
@@ -235,8 +235,8 @@ FUZZED = (
 
 
 @pytest.mark.parametrize("name", FUZZED)
-def test_damaged_bytes_are_refused_or_decode_in_the_graph(name: str, decode: Decode) -> None:
-    """One image that the graph refuses fails all that share its batch."""
+def test_damaged_files_are_rejected_or_decode_in_the_graph(name: str, decode: Decode) -> None:
+    """One image that the graph rejects fails its whole batch."""
     rng = np.random.default_rng(0)
     for _ in range(200):
         image = read_or_none(damaged(EVERY[name][0], rng))
@@ -255,7 +255,7 @@ def read_or_none(data: bytes) -> InputImage | None:
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """Cut the end off, change a few bytes anywhere or in the header, or take some out."""
+    """Truncate a file, change a few of its bytes, anywhere or in the header, or remove some."""
     changed = bytearray(data)
     match rng.integers(4):
         case 0:

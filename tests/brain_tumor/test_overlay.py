@@ -27,35 +27,35 @@ def spot(row: int, column: int, shape: tuple[int, int] = (9, 12)) -> np.ndarray:
 
 
 def changes(overlay: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """How far each pixel moved, int [h, w]; the outline does not count."""
-    moved = np.abs(overlay.astype(int) - image.astype(int)).sum(axis=2)
-    return np.where((overlay == OUTLINE_RGB).all(axis=2), 0, moved)
+    """Return the change of each pixel, int [h, w]; the outline counts as 0."""
+    change = np.abs(overlay.astype(int) - image.astype(int)).sum(axis=2)
+    return np.where((overlay == OUTLINE_RGB).all(axis=2), 0, change)
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
-def test_the_hottest_place_is_coloured_most(level: int) -> None:
+def test_peak_changes_the_image_most(level: int) -> None:
     image = grey(90, 120, level)
 
-    moved = changes(render_overlay(image, spot(2, 9)), image)
+    change = changes(render_overlay(image, spot(2, 9)), image)
 
-    row, column = np.unravel_index(moved.argmax(), moved.shape)
+    row, column = np.unravel_index(change.argmax(), change.shape)
     assert (int(row) // 10, int(column) // 10) == (2, 9)
-    assert moved[60:, :60].max() == 0
+    assert change[60:, :60].max() == 0
 
 
-def test_a_hotter_place_is_brighter() -> None:
+def test_higher_values_are_brighter() -> None:
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))
     brightness = render_overlay(grey(80, 640, 60), ramp)[40].mean(axis=1)
     assert brightness[330] < brightness[450] < brightness[600]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (37, 37)])
-def test_an_empty_heatmap_leaves_the_image_as_it_is(shape: tuple[int, int]) -> None:
+def test_empty_heatmap_leaves_the_image_unchanged(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
     assert np.array_equal(render_overlay(image, np.zeros(shape, np.float32)), image)
 
 
-def test_an_empty_heatmap_only_scales_a_large_image() -> None:
+def test_empty_heatmap_only_scales_a_large_image() -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
     overlay = render_overlay(image, np.zeros((5, 5)), max_side_px=150)
     assert np.array_equal(overlay, scale_image(image, 150))
@@ -63,7 +63,7 @@ def test_an_empty_heatmap_only_scales_a_large_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "limit", "wanted"),
+    ("size", "limit", "expected"),
     [
         ((100, 80), 1024, (100, 80)),
         ((1024, 1024), 1024, (1024, 1024)),
@@ -73,15 +73,15 @@ def test_an_empty_heatmap_only_scales_a_large_image() -> None:
         ((1, 1), 1024, (1, 1)),
     ],
 )
-def test_size_is_the_images_own_up_to_the_limit(size: tuple[int, int], limit: int, wanted: tuple[int, int]) -> None:
+def test_overlay_has_the_images_size_up_to_the_limit(size: tuple[int, int], limit: int, expected: tuple[int, int]) -> None:
     overlay = render_overlay(grey(*size), spot(2, 2, (5, 5)), max_side_px=limit)
-    assert overlay.shape == (*wanted, 3)
+    assert overlay.shape == (*expected, 3)
     assert overlay.dtype == np.uint8
 
 
-def test_the_outline_surrounds_what_is_above_half_of_the_peak() -> None:
+def test_outline_surrounds_values_above_half_of_the_peak() -> None:
     heatmap = np.zeros((10, 10), np.float32)
-    heatmap[3:7, 3:7] = 0.4  # the peak counts, not the number 1
+    heatmap[3:7, 3:7] = 0.4  # half of the peak, not half of 1
 
     line = (render_overlay(grey(200, 200), heatmap) == OUTLINE_RGB).all(axis=2)
 
@@ -91,7 +91,7 @@ def test_the_outline_surrounds_what_is_above_half_of_the_peak() -> None:
     assert not line[80:120, 80:120].any()
 
 
-def test_an_outline_is_a_closed_rim_and_wider_on_a_large_image() -> None:
+def test_outline_is_closed_and_wider_in_a_large_image() -> None:
     inside = np.zeros((20, 30), bool)
     inside[5:10, 5:12] = True
     assert outline(inside).sum() == 5 * 7 - 3 * 5
@@ -101,13 +101,13 @@ def test_an_outline_is_a_closed_rim_and_wider_on_a_large_image() -> None:
     assert outline(large).sum() == 300**2 - 294**2
 
 
-def test_a_region_at_the_border_is_open_there() -> None:
+def test_outline_is_open_at_the_image_border() -> None:
     inside = np.zeros((10, 10), bool)
     inside[:, :5] = True
     assert np.array_equal(np.nonzero(outline(inside).any(axis=0))[0], [4])
 
 
-def test_scaling_keeps_the_peak_in_its_place_and_the_range() -> None:
+def test_scaling_keeps_peak_position_and_range() -> None:
     heat = scale_heatmap(spot(2, 9), 120, 90)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert (row, column) == pytest.approx((24.5, 94.5), abs=1)
@@ -116,7 +116,7 @@ def test_scaling_keeps_the_peak_in_its_place_and_the_range() -> None:
     assert heat.max() <= 1
 
 
-def test_the_peak_of_a_wide_hot_region_stays_in_its_place() -> None:
+def test_scaling_keeps_the_peak_of_a_wide_region() -> None:
     heatmap = np.zeros((9, 12), np.float32)
     heatmap[1:7, 1:9] = 0.97
     heatmap[4, 5] = 1
@@ -127,7 +127,7 @@ def test_the_peak_of_a_wide_hot_region_stays_in_its_place() -> None:
     assert heat.max() <= 1
 
 
-def test_a_uniform_heatmap_stays_uniform() -> None:
+def test_uniform_heatmap_stays_uniform() -> None:
     assert scale_heatmap(np.full((7, 7), 0.3), 50, 40) == pytest.approx(np.full((40, 50), 0.3), abs=1e-5)
 
 
@@ -135,20 +135,20 @@ def test_a_uniform_heatmap_stays_uniform() -> None:
     ("name", "darkest", "brightest"),
     [("inferno", "000004", "fcffa4"), ("viridis", "440154", "fde725"), ("cividis", "00224e", "fee838")],
 )
-def test_the_colours_run_ever_brighter(name: str, darkest: str, brightest: str) -> None:
+def test_colour_maps_increase_in_brightness(name: str, darkest: str, brightest: str) -> None:
     colours = COLOUR_MAPS[name]
     assert [bytes(colours[0].tolist()).hex(), bytes(colours[255].tolist()).hex()] == [darkest, brightest]
     luminance = colours @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > -0.5).all()
 
 
-def test_another_colour_map_colours_otherwise() -> None:
+def test_colour_map_changes_the_overlay() -> None:
     image, heatmap = grey(50, 50), np.linspace(0, 1, 25, dtype=np.float32).reshape(5, 5)
     overlays = {name: render_overlay(image, heatmap, colour_map=name).tobytes() for name in COLOUR_MAPS}
     assert len(set(overlays.values())) == len(COLOUR_MAPS)
 
 
-def test_opacity_is_the_share_of_the_colour_at_the_peak() -> None:
+def test_opacity_is_the_weight_of_the_colour_at_the_peak() -> None:
     image, heatmap = grey(40, 40, 100), np.ones((4, 4), np.float32)
     hottest = COLOUR_MAPS["inferno"][255].astype(int)
     for opacity in (0.25, 0.6, 1.0):
@@ -158,14 +158,14 @@ def test_opacity_is_the_share_of_the_colour_at_the_peak() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (64, 48), (333, 1024)])
-def test_the_png_holds_exactly_the_pixels(size: tuple[int, int]) -> None:
+def test_png_contains_exactly_the_pixels(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     image = Image.open(io.BytesIO(encode_rgb_png(pixels)))
     assert (image.format, image.mode) == ("PNG", "RGB")
     assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_the_overlay_comes_as_a_png() -> None:
+def test_overlay_is_encoded_as_png() -> None:
     image, heatmap = grey(90, 120), spot(2, 9)
     overlay = Image.open(io.BytesIO(overlay_png(image, heatmap)))
     assert np.array_equal(np.asarray(overlay), render_overlay(image, heatmap))

@@ -4,7 +4,7 @@ from components.uris import is_local_path, redact_credentials
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("uri", "shown"),
     [
         ("https://me:pass@host/set.zip?sig=secret", "https://host/set.zip"),
         ("s3://bucket/set.zip", "s3://bucket/set.zip"),
@@ -14,10 +14,10 @@ from components.uris import is_local_path, redact_credentials
         ("a folder/with?marks", "a folder/with?marks"),
     ],
 )
-def test_credentials_are_left_out(address: str, shown: str) -> None:
-    assert redact_credentials(address) == shown
+def test_redacted_uri_has_no_credentials(uri: str, shown: str) -> None:
+    assert redact_credentials(uri) == shown
 
 
-def test_path_and_address_are_told_apart() -> None:
+def test_local_path_has_no_scheme() -> None:
     assert is_local_path("/data/set") is True
     assert is_local_path("s3://bucket") is False

@@ -10,7 +10,6 @@ import pytest
 
 from components.train.export import verify_against_keras_model
 from components.verify import VerifyError, sample_images, verify
-from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -18,9 +17,9 @@ def copy(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
-def test_exported_model_keeps_the_contract(tiny_model: Path) -> None:
+def test_exported_model_passes_every_check(tiny_model: Path) -> None:
     checks = [line.split(":")[0] for line in verify(tiny_model)]
-    assert checks == ["model.json", "train.sha256", "signatures", "warm-up", "answers", "decode table"]
+    assert checks == ["model.json", "train.sha256", "signatures", "warm-up", "outputs", "sample images"]
 
 
 def edit_card(**changes: object) -> Callable[[Path], None]:
@@ -32,49 +31,52 @@ def edit_card(**changes: object) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (lambda folder: (folder / "assets.extra" / "model.json").unlink(), r"model\.json: .* cannot be read: No such file"),
         (lambda folder: (folder / "assets.extra" / "model.json").write_text("{"), r"model\.json: .* is not JSON"),
         (edit_card(threshold=2), r"model\.json: at \$\.threshold: 2"),
-        (edit_card(threshold=None), r"model\.json: threshold is None with 2 classes"),
-        (edit_card(threshold=1e-6), r"answers: label is"),
+        (edit_card(threshold=None), r"model\.json: got threshold None with 2 classes"),
+        (edit_card(threshold=1e-6), r"outputs: got label"),
         (
             lambda folder: (folder / "assets.extra" / "train.sha256").write_text("no hash\n"),
-            r"train\.sha256: wanted one SHA-256 a line",
+            r"train\.sha256: expected at least one line in .*, each a SHA-256",
         ),
         (lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").unlink(), "warm-up: .* is missing"),
-        (lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b""), "warm-up: asks nothing"),
-        (lambda folder: (folder / "saved_model.pb").write_bytes(b"junk"), "holds no SavedModel that loads"),
+        (
+            lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b""),
+            "warm-up: got requests for no signature",
+        ),
+        (lambda folder: (folder / "saved_model.pb").write_bytes(b"junk"), "cannot load a SavedModel"),
     ],
 )
-def test_what_is_spoilt_is_named(copy: Path, spoil: Callable[[Path], None], message: str) -> None:
-    spoil(copy)
+def test_verify_names_the_failed_check(copy: Path, corrupt: Callable[[Path], None], message: str) -> None:
+    corrupt(copy)
     with pytest.raises(VerifyError, match=message):
         verify(copy)
 
 
-def test_signature_that_is_missing_is_named(copy: Path) -> None:
+def test_verify_names_missing_outputs(copy: Path) -> None:
     import tensorflow as tf
 
     module = tf.Module()
     module.f = tf.function(lambda image_bytes: {"probability": image_bytes}, input_signature=[tf.TensorSpec([None], tf.string)])
     tf.saved_model.save(module, str(copy / "other"), signatures={"serving_default": module.f})
     shutil.move(copy / "other" / "saved_model.pb", copy / "saved_model.pb")
-    with pytest.raises(VerifyError, match="signatures: serving_default does not answer in_distribution, label"):
+    with pytest.raises(VerifyError, match="signatures: serving_default lacks outputs in_distribution, label"):
         verify(copy)
 
 
-def test_live_network_that_differs_is_noticed(tiny_model: Path) -> None:
+def test_keras_model_with_other_weights_fails_the_comparison(tiny_model: Path) -> None:
     from components.train.network import build_model
     from tests.conftest import TINY
 
     other = build_model(TINY, 2)
-    with pytest.raises(VerifyError, match="probability of the live network: differs by"):
+    with pytest.raises(VerifyError, match="probability of the Keras model: differs by"):
         verify_against_keras_model(tiny_model, other, ["no_tumor", "tumor"])
 
 
-def test_decode_table_has_every_row() -> None:
+def test_sample_images_cover_every_format_and_mode() -> None:
     from brain_tumor.images import read_image
 
     images = {name: read_image(data) for name, data in sample_images().items()}
@@ -85,8 +87,8 @@ def test_decode_table_has_every_row() -> None:
     assert np.array_equal(images["TIFF"].pixels, upright)
 
 
-def test_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "components.verify", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+def test_command_reports_the_failed_check_without_a_traceback(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "components.verify", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("verify: model.json: ")
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Run the real Helm on the chart of the page."""
+"""Run the real Helm on the web page's chart."""
 
 import subprocess
 from collections.abc import Sequence
@@ -16,26 +16,26 @@ API_URL = "http://brain-tumor-predictor.models.svc.cluster.local"
 
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Helm; its status is the caller's to judge."""
+    """Run Helm and return its status and output."""
     return subprocess.run([tool("helm"), *map(str, arguments)], capture_output=True, text=True)
 
 
 def render(*sets: str, values: Path = DEFAULT, chart: Path = CHART, options: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the objects of release `page` with a file of values and single ones, as in `ingress.enabled=true`."""
+    """Return the objects of release `page` with a values file and single values, such as `ingress.enabled=true`."""
     done = helm("template", "page", chart, "--values", values, *(f"--set={each}" for each in sets), *options)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
-def refusal(*sets: str, options: Sequence[str] = ()) -> str:
-    """Return what Helm says when it refuses single values beside the default ones."""
+def rejection(*sets: str, options: Sequence[str] = ()) -> str:
+    """Return Helm's error for single values added to the default ones."""
     done = helm("template", "page", CHART, "--values", DEFAULT, *(f"--set={each}" for each in sets), *options)
     assert done.returncode != 0, f"rendered with {sets}"
     return done.stderr
 
 
 def notes(*sets: str, values: Path = DEFAULT) -> str:
-    """Return the notes that an installation prints, in one line."""
+    """Return the notes of an installation as one line."""
     done = helm("install", "page", CHART, "--values", values, "--dry-run=client", *(f"--set={each}" for each in sets))
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.partition("NOTES:")[2].split())
@@ -48,5 +48,5 @@ def the(kind: str, objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def pods(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the spec of the Deployment's pod, and of the one that `helm test` runs."""
+    """Return the pod specs of the Deployment and of `helm test`."""
     return {"page": the("Deployment", objects)["spec"]["template"]["spec"], "test": the("Pod", objects)["spec"]}

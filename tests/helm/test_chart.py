@@ -1,4 +1,4 @@
-"""The chart as a whole: Helm takes it, Kubernetes would, and its documents agree with it."""
+"""The whole chart: Helm and the Kubernetes schemas accept it, and its README, values and schema agree."""
 
 import json
 import re
@@ -14,7 +14,7 @@ import yaml
 
 from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
-from tests.helm.charts import API_URL, CHART, CI_VALUES, DEFAULT, helm, refusal, render
+from tests.helm.charts import API_URL, CHART, CI_VALUES, DEFAULT, helm, rejection, render
 
 OLDEST = "1.30"
 NEWEST = kubernetes_validate.latest_version()
@@ -23,7 +23,7 @@ every_values_file = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path
 
 
 @every_values_file
-def test_helm_finds_no_fault(values: Path) -> None:
+def test_helm_lint_passes(values: Path) -> None:
     done = helm("lint", "--strict", CHART, "--values", values)
     assert done.returncode == 0, done.stdout
     assert "[WARNING]" not in done.stdout
@@ -32,7 +32,7 @@ def test_helm_finds_no_fault(values: Path) -> None:
 
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
 @every_values_file
-def test_objects_keep_the_schemas_of_kubernetes(values: Path, kubernetes: str) -> None:
+def test_objects_match_the_kubernetes_schemas(values: Path, kubernetes: str) -> None:
     objects = [each for each in render(values=values, options=["--kube-version", kubernetes]) if each["kind"] not in CUSTOM]
     assert {"Deployment", "Service", "Pod"} <= {each["kind"] for each in objects}
     for each in objects:
@@ -40,19 +40,19 @@ def test_objects_keep_the_schemas_of_kubernetes(values: Path, kubernetes: str) -
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("monitoring", {"ServiceMonitor", "PrometheusRule"}), ("httproute", {"HTTPRoute"})])
-def test_custom_resources_keep_the_schemas_of_their_crds(name: str, kinds: set[str]) -> None:
+def test_custom_resources_match_their_crds(name: str, kinds: set[str]) -> None:
     require_crds()
     objects = [each for each in render(values=CHART / "ci" / f"{name}-values.yaml") if each["kind"] in CUSTOM]
     assert {each["kind"] for each in objects} == kinds
     assert [error for each in objects for error in crd_errors(each)] == []
 
 
-def test_an_older_kubernetes_is_refused() -> None:
-    assert "kubeVersion: >=1.30" in refusal(options=["--kube-version", "1.29.9"])
+def test_older_kubernetes_is_rejected() -> None:
+    assert "kubeVersion: >=1.30" in rejection(options=["--kube-version", "1.29.9"])
     assert render(options=["--kube-version", "v1.30.4-eks-a1b2c3"])
 
 
-def test_the_package_renders_what_the_folder_renders(tmp_path: Path) -> None:
+def test_package_and_folder_render_alike(tmp_path: Path) -> None:
     done = helm("package", CHART, "--destination", tmp_path)
     assert done.returncode == 0, done.stderr
     (package,) = tmp_path.glob("*.tgz")
@@ -64,14 +64,14 @@ def test_the_package_renders_what_the_folder_renders(tmp_path: Path) -> None:
     assert render(values=monitoring, chart=package) == render(values=monitoring)
 
 
-def test_the_versions_are_the_projects() -> None:
+def test_chart_versions_equal_the_project_version() -> None:
     project = tomllib.loads((CHART.parents[1] / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (project, project)
 
 
 @every_values_file
-def test_every_object_carries_the_recommended_labels(values: Path) -> None:
+def test_every_object_has_the_recommended_labels(values: Path) -> None:
     for each in render(values=values):
         labels = each["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "page"
@@ -80,20 +80,20 @@ def test_every_object_carries_the_recommended_labels(values: Path) -> None:
         assert labels["helm.sh/chart"] == f"brain-tumor-ui-{VERSION}"
 
 
-def test_a_template_holds_one_kind_and_is_short() -> None:
+def test_template_has_one_kind_and_is_short() -> None:
     templates = list((CHART / "templates").rglob("*.yaml"))
     assert {path: len(re.findall("^kind:", path.read_text(), re.MULTILINE)) for path in templates} == dict.fromkeys(templates, 1)
     assert statistics.median(len(path.read_text().splitlines()) for path in templates) < 30
 
 
-def test_a_long_release_name_is_cut_to_what_dns_takes() -> None:
+def test_long_release_name_is_cut_to_the_dns_limit() -> None:
     done = helm("template", "r" * 53, CHART, "--values", DEFAULT)
     names = {each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout) if each["kind"] == "Service"}
     assert names == {f"{'r' * 53}-brain-tum"}
 
 
-def test_a_parent_chart_can_hold_this_one(tmp_path: Path) -> None:
-    """Helm gives a subchart the key `global`, which a strict schema must know."""
+def test_parent_chart_can_contain_this_chart(tmp_path: Path) -> None:
+    """Helm passes the key `global` to a subchart, so a strict schema must list it."""
     (tmp_path / "Chart.yaml").write_text(
         "apiVersion: v2\nname: parent\nversion: 1.0.0\n"
         f"dependencies: [{{name: brain-tumor-ui, version: {VERSION}, repository: 'file://{CHART}'}}]\n"
@@ -104,7 +104,7 @@ def test_a_parent_chart_can_hold_this_one(tmp_path: Path) -> None:
     assert "kind: Deployment" in done.stdout
 
 
-def test_readme_values_and_schema_name_the_same_keys() -> None:
+def test_readme_values_and_schema_list_the_same_keys() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     schema["properties"].pop("global")
     values = _flat_values(yaml.safe_load((CHART / "values.yaml").read_text()), schema)
@@ -115,14 +115,14 @@ def test_readme_values_and_schema_name_the_same_keys() -> None:
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(# values.*?)```", (CHART / "README.md").read_text(), re.DOTALL))
-def test_the_readmes_examples_render(block: str, tmp_path: Path) -> None:
+def test_examples_of_the_readme_render(block: str, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(block)
     assert render(f"api.url={API_URL}", values=values)
 
 
 def _readme_table() -> dict[str, Any]:
-    """Return the keys of the README's table with their defaults, read as YAML."""
+    """Return key to default of the README's table, parsed as YAML."""
     rows = re.findall(r"^\| `([^`]+)` \| (.*?) \| .+ \|$", (CHART / "README.md").read_text(), re.MULTILINE)
     return {key: yaml.safe_load(default.strip("`")) for key, default in rows}
 

@@ -1,4 +1,4 @@
-"""What the chart gives Prometheus and Grafana: the plain files of rules and dashboards, unchanged."""
+"""The chart's objects for Prometheus and Grafana: rules and dashboards as plain files, unchanged."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def objects() -> list[dict[str, Any]]:
     return render(values=CHART / "ci" / "monitoring-values.yaml")
 
 
-def test_the_monitor_finds_the_service_and_its_port(objects: list[dict[str, Any]]) -> None:
+def test_service_monitor_selects_the_service_and_its_port(objects: list[dict[str, Any]]) -> None:
     monitor, service = the("ServiceMonitor", objects), the("Service", objects)
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"] == [{"port": "metrics", "interval": "15s"}]
@@ -26,7 +26,7 @@ def test_the_monitor_finds_the_service_and_its_port(objects: list[dict[str, Any]
     assert LABEL.items() <= monitor["metadata"]["labels"].items()
 
 
-def test_the_rule_holds_the_groups_of_the_file(objects: list[dict[str, Any]]) -> None:
+def test_prometheus_rule_has_the_groups_of_the_file(objects: list[dict[str, Any]]) -> None:
     rule = the("PrometheusRule", objects)
     assert rule["spec"] == {"groups": yaml.safe_load(RULES.read_text())["groups"]}
     rules = [each for group in rule["spec"]["groups"] for each in group["rules"]]
@@ -34,7 +34,7 @@ def test_the_rule_holds_the_groups_of_the_file(objects: list[dict[str, Any]]) ->
     assert LABEL.items() <= rule["metadata"]["labels"].items()
 
 
-def test_each_dashboard_is_a_file_of_its_own_name_that_the_sidecar_finds(objects: list[dict[str, Any]]) -> None:
+def test_each_dashboard_is_a_uniquely_named_file_that_the_sidecar_selects(objects: list[dict[str, Any]]) -> None:
     maps = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ConfigMap"}
     assert {path.stem for path in DASHBOARDS} == {"service", "model", "page"}
     assert set(maps) == {f"page-brain-tumor-ui-{path.stem}" for path in DASHBOARDS}
@@ -50,6 +50,6 @@ def test_each_dashboard_is_a_file_of_its_own_name_that_the_sidecar_finds(objects
     ("switch", "kind"),
     [("serviceMonitor", "ServiceMonitor"), ("prometheusRule", "PrometheusRule"), ("dashboards", "ConfigMap")],
 )
-def test_each_is_switched_by_itself(switch: str, kind: str) -> None:
+def test_each_is_enabled_separately(switch: str, kind: str) -> None:
     off, on = render(), render(f"{switch}.enabled=true")
     assert {each["kind"] for each in on} - {each["kind"] for each in off} == {kind}

@@ -1,4 +1,4 @@
-"""Who reaches the page and whom it reaches, with a reader's requests all in one pod."""
+"""Connections to and from the web page, and session affinity."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ def policy(*sets: str) -> dict[str, Any]:
     return the("NetworkPolicy", render("networkPolicy.enabled=true", *sets))["spec"]
 
 
-def test_nothing_leads_in_from_outside_by_default() -> None:
+def test_nothing_is_exposed_outside_the_cluster_by_default() -> None:
     objects = render()
     assert {each["kind"] for each in objects} == {"Deployment", "Service", "ServiceAccount", "PodDisruptionBudget", "Pod"}
     assert the("Service", objects)["spec"]["type"] == "ClusterIP"
 
 
-def test_the_service_leads_to_the_pods_and_keeps_a_client_with_one() -> None:
+def test_service_selects_the_pods_and_keeps_a_client_on_one() -> None:
     objects = render("service.port=8080", "service.annotations.sticky=yes")
     service = the("Service", objects)
     template = the("Deployment", objects)["spec"]["template"]
@@ -34,7 +34,7 @@ def test_the_service_leads_to_the_pods_and_keeps_a_client_with_one() -> None:
     assert service["metadata"]["annotations"] == {"sticky": "yes"}
 
 
-def test_the_ingress_leads_to_the_service_with_a_sticky_cookie() -> None:
+def test_ingress_routes_to_the_service_with_a_sticky_cookie() -> None:
     objects = render(values=CHART / "ci" / "ingress-values.yaml")
     ingress = the("Ingress", objects)
     assert ingress["spec"]["ingressClassName"] == "nginx"
@@ -51,13 +51,13 @@ def test_the_ingress_leads_to_the_service_with_a_sticky_cookie() -> None:
     }
 
 
-def test_authentication_is_added_to_the_sticky_cookie() -> None:
+def test_authentication_annotations_are_added_to_the_sticky_cookie() -> None:
     annotations = the("Ingress", render(values=CHART / "ci" / "authentication-values.yaml"))["metadata"]["annotations"]
     assert annotations["nginx.ingress.kubernetes.io/auth-url"] == "https://$host/oauth2/auth"
     assert annotations["nginx.ingress.kubernetes.io/affinity"] == "cookie"
 
 
-def test_the_route_leads_to_the_service() -> None:
+def test_http_route_routes_to_the_service() -> None:
     objects = render(values=CHART / "ci" / "httproute-values.yaml")
     route = the("HTTPRoute", objects)
     assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
@@ -68,7 +68,7 @@ def test_the_route_leads_to_the_service() -> None:
     }
 
 
-def test_session_persistence_is_all_that_the_standard_channel_refuses() -> None:
+def test_session_persistence_is_all_that_the_standard_channel_rejects() -> None:
     require_crds()
     route = the("HTTPRoute", render("httpRoute.sessionPersistence=true", values=CHART / "ci" / "httproute-values.yaml"))
     assert route["spec"]["rules"][0]["sessionPersistence"] == {"type": "Cookie", "sessionName": "brain-tumor-ui"}
@@ -76,21 +76,21 @@ def test_session_persistence_is_all_that_the_standard_channel_refuses() -> None:
     assert error.startswith("spec.rules[0]: Additional properties are not allowed ('sessionPersistence' was unexpected)")
 
 
-def test_the_policy_lets_everyone_to_the_page_and_monitoring_to_the_metrics() -> None:
+def test_policy_admits_everyone_to_the_page_and_monitoring_to_the_metrics() -> None:
     spec = policy()
     assert spec["podSelector"]["matchLabels"] == SELECTOR
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["ingress"] == [{"ports": [{"port": 8501}]}, {"ports": [{"port": 9464}], "from": [MONITORING]}]
 
 
-def test_the_policy_lets_the_page_to_dns_and_the_api() -> None:
+def test_policy_allows_the_page_dns_and_the_api() -> None:
     dns, api = policy("networkPolicy.apiTo[0].namespaceSelector.matchLabels.team=models", "networkPolicy.apiPort=8443")["egress"]
     assert dns == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
     assert api == {"ports": [{"port": 8443}], "to": [{"namespaceSelector": {"matchLabels": {"team": "models"}}}]}
     assert policy()["egress"][1] == {"ports": [{"port": 8080}], "to": [{"namespaceSelector": {}}]}
 
 
-def test_the_policy_can_admit_the_ingress_controller_alone_and_still_helm_test() -> None:
+def test_policy_can_admit_the_ingress_controller_alone_and_helm_test() -> None:
     objects = render(values=CHART / "ci" / "authentication-values.yaml")
     page, _ = the("NetworkPolicy", objects)["spec"]["ingress"]
     controller, test = page["from"]
@@ -98,7 +98,7 @@ def test_the_policy_can_admit_the_ingress_controller_alone_and_still_helm_test()
     assert test["podSelector"]["matchLabels"].items() <= the("Pod", objects)["metadata"]["labels"].items()
 
 
-def test_nobody_need_read_the_metrics() -> None:
+def test_policy_can_block_the_metrics() -> None:
     options = ["--set-json=networkPolicy.metricsFrom=[]"]
     (page,) = the("NetworkPolicy", render("networkPolicy.enabled=true", options=options))["spec"]["ingress"]
     assert page == {"ports": [{"port": 8501}]}

@@ -1,4 +1,4 @@
-"""The page's pod and the one of `helm test`: what runs, as whom, and what it is told."""
+"""The pods of the web page and of `helm test`: command, user and environment."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def test_pods_meet_pod_security_restricted(values: Path) -> None:
         assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_a_pod_that_is_not_restricted_is_found_out() -> None:
+def test_pod_that_violates_pod_security_is_detected() -> None:
     spec = pods(render())["page"] | {"hostNetwork": True, "volumes": [{"name": "node", "hostPath": {"path": "/"}}]}
     spec["containers"][0]["securityContext"] = {"capabilities": {"add": ["SYS_ADMIN"]}}
     assert [found.split(": ")[1].split(",")[0] for found in violations(spec)] == [
@@ -52,7 +52,7 @@ def test_a_pod_that_is_not_restricted_is_found_out() -> None:
     ]
 
 
-def test_the_container_is_the_page() -> None:
+def test_container_runs_the_page() -> None:
     page = container(render())
     assert (page["image"], page["command"]) == (f"brain-tumor-ui:{VERSION}", ["python", "-m", "ui"])
     assert {port["name"]: port["containerPort"] for port in page["ports"]} == {"http": 8501, "metrics": 9464}
@@ -65,23 +65,23 @@ def test_the_container_is_the_page() -> None:
     }
 
 
-def test_the_page_starts_as_the_container_does_and_answers_its_probes(tmp_path: Path) -> None:
+def test_page_starts_with_the_containers_environment_and_passes_its_probes(tmp_path: Path) -> None:
     page = container(render())
     page_port, metrics_port = free_ports(2)
     env = environment(render()) | {"PAGE_PORT": page_port, "METRICS_PORT": metrics_port, "HOME": tmp_path}
     health = f"http://127.0.0.1:{page_port}{page['livenessProbe']['httpGet']['path']}"
-    with running(page["command"][-1], env, health), urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
-        assert b"brain_tumor_ui_sessions" in answer.read()
+    with running(page["command"][-1], env, health), urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as response:
+        assert b"brain_tumor_ui_sessions" in response.read()
 
 
-def test_what_is_written_stays_in_memory() -> None:
-    """An image that is spooled to a file must not reach the node's disk."""
+def test_written_files_stay_in_memory() -> None:
+    """A spooled image must not reach the node's disk."""
     spec = pods(render())["page"]
     assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}]
     assert spec["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
 
 
-def test_three_probes_ask_for_health_and_a_slow_start_is_no_death() -> None:
+def test_three_probes_check_health_and_allow_a_slow_start() -> None:
     page = container(render())
     for kind in ("startup", "liveness", "readiness"):
         assert page[f"{kind}Probe"]["httpGet"] == {"path": "/_stcore/health", "port": "http"}
@@ -89,13 +89,13 @@ def test_three_probes_ask_for_health_and_a_slow_start_is_no_death() -> None:
     assert page["livenessProbe"]["periodSeconds"] * page["livenessProbe"]["failureThreshold"] == 60
 
 
-def test_a_pod_that_stops_first_waits_for_the_proxies() -> None:
+def test_stopping_pod_first_waits_for_the_proxies() -> None:
     spec = pods(render())["page"]
     assert spec["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
     assert spec["terminationGracePeriodSeconds"] == 30
 
 
-def test_the_token_comes_from_an_existing_secret_and_nothing_else_does() -> None:
+def test_only_the_token_comes_from_an_existing_secret() -> None:
     objects = render(values=TOKEN)
     for pod in ("page", "test"):
         assert environment(objects, pod)["API_TOKEN"] == {"secretKeyRef": {"name": "brain-tumor-api", "key": "bearer"}}
@@ -103,18 +103,18 @@ def test_the_token_comes_from_an_existing_secret_and_nothing_else_does() -> None
     assert "Secret" not in {each["kind"] for each in objects}
 
 
-def test_other_services_do_not_set_the_pages_environment() -> None:
+def test_other_services_do_not_set_environment_variables() -> None:
     assert pods(render())["page"]["enableServiceLinks"] is False
 
 
-def test_a_new_chart_alone_restarts_no_pod() -> None:
+def test_new_chart_alone_restarts_no_pod() -> None:
     assert the("Deployment", render())["spec"]["template"]["metadata"]["labels"] == {
         "app.kubernetes.io/name": "brain-tumor-ui",
         "app.kubernetes.io/instance": "page",
     }
 
 
-def test_image_and_scheduling_reach_both_pods() -> None:
+def test_image_and_scheduling_values_reach_both_pods() -> None:
     objects = render(values=SCHEDULING)
     for name, spec in pods(objects).items():
         assert spec["containers"][0]["image"] == "registry.example/brain-tumor-ui:1.0.0-rc.1"
@@ -130,7 +130,7 @@ def test_image_and_scheduling_reach_both_pods() -> None:
     assert environment(objects)["COLOUR_MAP"] == "cividis"
 
 
-def test_service_account() -> None:
+def test_service_account_is_created_or_named() -> None:
     created = render()
     assert the("ServiceAccount", created)["automountServiceAccountToken"] is False
     assert pods(created)["page"]["serviceAccountName"] == the("ServiceAccount", created)["metadata"]["name"]
@@ -140,7 +140,7 @@ def test_service_account() -> None:
     assert pods(render("serviceAccount.create=false"))["page"]["serviceAccountName"] == "default"
 
 
-def test_the_service_sends_no_reader_to_the_test_pod() -> None:
+def test_service_does_not_select_the_test_pod() -> None:
     objects = render()
     selector = the("Service", objects)["spec"]["selector"].items()
     assert not selector <= the("Pod", objects)["metadata"]["labels"].items()
@@ -148,8 +148,8 @@ def test_the_service_sends_no_reader_to_the_test_pod() -> None:
 
 
 @contextmanager
-def answering(statuses: dict[str, int], token: str | None = None) -> Iterator[str]:
-    """Serve a status a path, 401 where a token is wanted and does not come; yield the URL."""
+def fake_servers(statuses: dict[str, int], token: str | None = None) -> Iterator[str]:
+    """Serve one status per path, 401 if a required token is missing; yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -170,11 +170,11 @@ def answering(statuses: dict[str, int], token: str | None = None) -> Iterator[st
     ("readyz", "sent_token", "passes"),
     [(200, "bearer-1", True), (200, "bearer-1\n", True), (503, "bearer-1", False), (200, "wrong", False)],
 )
-def test_helm_test_asks_the_page_and_the_api(readyz: int, sent_token: str, passes: bool) -> None:
+def test_helm_test_checks_the_page_and_the_api(readyz: int, sent_token: str, passes: bool) -> None:
     objects = render(values=TOKEN)
     assert environment(objects, "test")["PAGE_URL"] == "http://page-brain-tumor-ui:80"
     command = [sys.executable, *container(objects, "test")["command"][1:], *container(objects, "test")["args"]]
-    with answering({"/_stcore/health": 200, "/readyz": readyz}, token="bearer-1") as url:
+    with fake_servers({"/_stcore/health": 200, "/readyz": readyz}, token="bearer-1") as url:
         env = {"PATH": os.environ["PATH"], "PAGE_URL": url, "API_URL": f"{url}/", "API_TOKEN": sent_token}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
     assert (done.returncode == 0) is passes, done.stderr

@@ -1,15 +1,15 @@
-"""Replicas, who sets them, and what may be taken away."""
+"""Replicas, autoscaling and disruptions."""
 
 from tests.helm.charts import CHART, render, the
 
 
-def test_replicas_are_the_values_or_the_autoscalers() -> None:
+def test_replicas_come_from_the_values_or_the_autoscaler() -> None:
     assert the("Deployment", render("replicaCount=3"))["spec"]["replicas"] == 3
     scaled = render("replicaCount=3", values=CHART / "ci" / "autoscaling-values.yaml")
     assert "replicas" not in the("Deployment", scaled)["spec"]
 
 
-def test_the_autoscaler_scales_the_deployment_by_processor_time() -> None:
+def test_autoscaler_scales_the_deployment_by_cpu() -> None:
     objects = render("autoscaling.maxReplicas=6", values=CHART / "ci" / "autoscaling-values.yaml")
     spec = the("HorizontalPodAutoscaler", objects)["spec"]
     deployment = the("Deployment", objects)
@@ -17,11 +17,11 @@ def test_the_autoscaler_scales_the_deployment_by_processor_time() -> None:
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
     (metric,) = spec["metrics"]
     assert metric["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
-    # Utilisation is a share of what is requested: without a request the autoscaler does nothing.
+    # Utilisation is a fraction of the requested CPU: without a request the autoscaler does nothing.
     assert deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] == "100m"
 
 
-def test_a_node_with_the_only_replica_can_be_drained() -> None:
+def test_node_with_the_only_replica_can_be_drained() -> None:
     objects = render("replicaCount=1")
     spec = the("PodDisruptionBudget", objects)["spec"]
     assert "minAvailable" not in spec

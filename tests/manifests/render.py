@@ -1,4 +1,4 @@
-"""Render the overlays with the real Kustomize, and make of them the pods that KServe and Katib would."""
+"""Render the overlays with Kustomize, and build the pods that KServe and Katib create from them."""
 
 import copy
 import subprocess
@@ -18,7 +18,12 @@ Document = dict[str, Any]
 
 def overlay(name: str) -> list[Document]:
     """Return the objects of an overlay."""
-    return copy.deepcopy(_rendered(name))
+    return render(MANIFESTS / "overlays" / name)
+
+
+def render(folder: Path) -> list[Document]:
+    """Return the objects of a folder with a kustomization."""
+    return copy.deepcopy(_rendered(folder))
 
 
 def experiment() -> Document:
@@ -27,13 +32,13 @@ def experiment() -> Document:
 
 
 def the(kind: str, documents: list[Document], name: str | None = None) -> Document:
-    """Return the only object of a kind, or the one of a name."""
+    """Return the only object of a kind, or the object of a kind and name."""
     (found,) = (each for each in documents if each["kind"] == kind and name in (None, each["metadata"]["name"]))
     return found
 
 
 def predictor_pod(documents: list[Document]) -> Document:
-    """Return the pod that KServe makes: the runtime's container merged with the service's `model`, then the transformer."""
+    """Return KServe's pod spec: the runtime's container merged with the service's `model`, then the transformer."""
     runtime = the("ServingRuntime", documents)["spec"]
     predictor = copy.deepcopy(the("InferenceService", documents)["spec"]["predictor"])
     (container,) = runtime["containers"]
@@ -46,7 +51,7 @@ def predictor_pod(documents: list[Document]) -> Document:
 
 
 def pod_labels() -> dict[str, str]:
-    """Return the labels that KServe gives the pod."""
+    """Return the labels that KServe sets on the pod."""
     return {
         "app": "isvc.brain-tumor-predictor",
         "component": "predictor",
@@ -55,20 +60,19 @@ def pod_labels() -> dict[str, str]:
 
 
 def trial_pod() -> Document:
-    """Return the pod that Katib makes, without its sidecar."""
+    """Return the pod spec of a Katib trial, without Katib's sidecar."""
     return experiment()["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]
 
 
 @cache
-def _rendered(name: str) -> list[Document]:
-    folder = MANIFESTS / "overlays" / name
+def _rendered(folder: Path) -> list[Document]:
     done = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def main() -> None:
-    """Write what a policy checker reads, a file an overlay and one for the trials: `python -m tests.manifests.render FOLDER`."""
+    """Write a file for each overlay and one for the trials, for a policy checker: `python -m tests.manifests.render FOLDER`."""
     (folder,) = map(Path, sys.argv[1:])
     folder.mkdir(parents=True, exist_ok=True)
     pods = {name: (predictor_pod(overlay(name)), overlay(name)) for name in OVERLAYS} | {"katib": (trial_pod(), [])}

@@ -1,4 +1,4 @@
-"""Who may do what, who may talk to whom, and that no secret stands in a manifest."""
+"""Permissions, network policies, and that no manifest contains a secret."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ SECRET_NAMES = {"brain-tumor-store", "brain-tumor-mlflow"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_pipeline_may_deploy_and_ask_what_it_deployed_and_nothing_else(name: str) -> None:
+def test_pipeline_may_deploy_and_call_the_service_and_nothing_else(name: str) -> None:
     documents = overlay(name)
     role, binding = the("Role", documents), the("RoleBinding", documents)
     assert role["rules"] == [
@@ -28,14 +28,14 @@ def test_pipeline_may_deploy_and_ask_what_it_deployed_and_nothing_else(name: str
         "kind": "Role",
         "name": role["metadata"]["name"],
     }
-    # An account without a namespace is refused by the API server.
+    # The API server rejects an account without a namespace.
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
     accounts = {each["metadata"]["name"]: each for each in documents if each["kind"] == "ServiceAccount"}
     assert set(accounts) == {"brain-tumor-serving"}
     assert accounts["brain-tumor-serving"]["automountServiceAccountToken"] is False
 
 
-def test_manifests_name_secrets_and_hold_none() -> None:
+def test_manifests_reference_secrets_and_contain_none() -> None:
     named = set()
     for name in OVERLAYS:
         documents = overlay(name)
@@ -49,17 +49,17 @@ def test_manifests_name_secrets_and_hold_none() -> None:
         assert set(found) <= {"false"}, path
 
 
-def test_network_is_closed_but_for_what_is_named() -> None:
+def test_network_policies_deny_all_but_the_named_traffic() -> None:
     for name in ("standard", "gpu"):
         policies = {each["metadata"]["name"]: each["spec"] for each in overlay(name) if each["kind"] == "NetworkPolicy"}
         assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
         for policy in policies.values():
             assert policy["podSelector"]["matchLabels"].items() <= pod_labels().items()
             assert policy["podSelector"]["matchLabels"]
-        assert opened(policies.values(), "ingress") == {8080, 8081, 8090}
-        assert opened(policies.values(), "egress") == {53, 443}
+        assert opened_ports(policies.values(), "ingress") == {8080, 8081, 8090}
+        assert opened_ports(policies.values(), "egress") == {53, 443}
         for policy in policies.values():
-            assert all(rule["from"] for rule in policy.get("ingress", [])), "a rule without peers lets everyone in"
+            assert all(rule["from"] for rule in policy.get("ingress", [])), "a rule without peers allows every source"
 
 
 def test_only_prometheus_reaches_the_model_past_the_transformer() -> None:
@@ -70,7 +70,7 @@ def test_only_prometheus_reaches_the_model_past_the_transformer() -> None:
     assert not any(8091 in {port["port"] for port in rule["ports"]} for rule in rules)
 
 
-def test_page_and_its_helm_test_may_ask() -> None:
+def test_web_page_and_its_helm_test_may_send_requests() -> None:
     (requests,) = (each["spec"] for each in overlay("standard") if each["metadata"]["name"] == "brain-tumor-requests")
     (rule,) = requests["ingress"]
     page = rule["from"][0]
@@ -84,10 +84,10 @@ def test_page_and_its_helm_test_may_ask() -> None:
 def test_every_port_of_the_network_policies_is_a_port_of_the_pod() -> None:
     documents = overlay("standard")
     listening = {port["containerPort"] for container in predictor_pod(documents)["containers"] for port in container["ports"]}
-    assert opened([each["spec"] for each in documents if each["kind"] == "NetworkPolicy"], "ingress") <= listening
+    assert opened_ports([each["spec"] for each in documents if each["kind"] == "NetworkPolicy"], "ingress") <= listening
 
 
-def opened(policies: Any, direction: str) -> set[int]:
-    """Return the ports that policies open in a direction."""
+def opened_ports(policies: Any, direction: str) -> set[int]:
+    """Return the ports that policies allow in a direction."""
     rules: list[Document] = [rule for policy in policies for rule in policy.get(direction, [])]
     return {port["port"] for rule in rules for port in rule["ports"]}

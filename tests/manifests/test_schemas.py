@@ -1,4 +1,4 @@
-"""Every object against the schema of its kind, as an API server would: an unknown field is an error."""
+"""Validation of every object against the schema of its kind, as by an API server: an unknown field is an error."""
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
@@ -11,7 +11,7 @@ from tests.pod_security import violations
 
 CUSTOM = ("InferenceService", "ServingRuntime", "PodMonitor")
 KUBERNETES = ("1.30", kubernetes_validate.latest_version())
-# Beside the bases of Kubernetes, what each overlay adds.
+# The kinds that each overlay adds to the base.
 KINDS = {
     "dev": {"PersistentVolumeClaim"},
     "gpu": {"NetworkPolicy"},
@@ -21,25 +21,25 @@ KINDS = {
 BASE = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap", "PodDisruptionBudget", *CUSTOM}
 
 
-def test_every_overlay_is_tested() -> None:
+def test_every_overlay_has_its_kinds_listed() -> None:
     assert set(OVERLAYS) == set(KINDS)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_overlay_adds_what_it_is_for(name: str) -> None:
+def test_overlay_adds_its_kinds_to_the_base(name: str) -> None:
     assert {document["kind"] for document in overlay(name)} == BASE | KINDS[name]
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_objects_of_kubernetes_keep_their_schema(name: str, version: str) -> None:
+def test_kubernetes_objects_match_their_schema(name: str, version: str) -> None:
     for document in overlay(name):
         if document["kind"] not in CUSTOM:
             kubernetes_validate.validate(document, version, strict=True)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_custom_resources_keep_their_schema(name: str) -> None:
+def test_custom_resources_match_their_schema(name: str) -> None:
     require_crds()
     for document in overlay(name):
         if document["kind"] in CUSTOM:
@@ -47,7 +47,7 @@ def test_custom_resources_keep_their_schema(name: str) -> None:
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-def test_pods_that_come_of_it_keep_their_schema(version: str) -> None:
+def test_pods_match_their_schema(version: str) -> None:
     for spec in pods().values():
         document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
         kubernetes_validate.validate(document, version, strict=True)
@@ -64,7 +64,7 @@ def test_every_pod_meets_pod_security_restricted_with_a_read_only_root() -> None
             assert (spec.get("securityContext", {}) | container["securityContext"])["runAsUser"] == 65532
 
 
-def test_model_loader_of_the_cluster_test_is_let_in_and_writes_to_the_volume_of_the_dev_overlay() -> None:
+def test_model_loader_of_the_cluster_test_is_admitted_and_mounts_the_volume_of_the_dev_overlay() -> None:
     loader = yaml.safe_load((ROOT / "tests" / "cluster" / "model-loader.yaml").read_text())
     for version in KUBERNETES:
         kubernetes_validate.validate(loader, version, strict=True)
@@ -75,12 +75,12 @@ def test_model_loader_of_the_cluster_test_is_let_in_and_writes_to_the_volume_of_
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_every_object_lies_in_the_namespace_that_the_overlay_makes(name: str) -> None:
+def test_every_object_is_in_the_namespace_of_the_overlay(name: str) -> None:
     documents = overlay(name)
     assert the("Namespace", documents)["metadata"]["name"] == "brain-tumor"
     assert {each["metadata"].get("namespace") for each in documents if each["kind"] != "Namespace"} == {"brain-tumor"}
 
 
 def pods() -> dict[str, Document]:
-    """Return every pod's spec by where it comes from."""
+    """Return the pod spec of each overlay and of the Katib trials, by name."""
     return {name: predictor_pod(overlay(name)) for name in OVERLAYS} | {"katib": trial_pod()}

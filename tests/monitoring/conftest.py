@@ -1,4 +1,4 @@
-"""A real Prometheus that has watched the real service and page through load, refusals and an outage."""
+"""A real Prometheus that has scraped the real service and web page during load, rejections and an outage."""
 
 import contextlib
 import json
@@ -28,36 +28,36 @@ RESPONSE_TIMEOUT_SECONDS = 30
 IMAGES = phantom_pngs(3)
 ROUND = (5, 4, 3)  # how often each of them is sent in one round of `load`
 HELD_OUT = (np.array([0.04, 0.15, 0.17, 0.45]), np.array([100, 200, 300, 400]), np.array([0.52, 0.58, 0.7, 0.9]))
-"""Brightness, longest side in pixels, and confidence of the images that the model is said to have been measured on."""
+"""Brightness, longest side in pixels, and confidence of a fictitious held-out test set."""
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """Its address, and what can be asked of it."""
+    """A client of Prometheus at `url`."""
 
     url: str
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the series of an instant query; fail with Prometheus's words where it is none."""
+        """Return the series of an instant query. Fail with Prometheus's message if the query is invalid."""
         return self._get("query", query=expression)["result"]
 
     def labels(self, metric: str) -> set[str]:
-        """Return the names of all labels that the series of a metric bear; empty where there are none."""
+        """Return the label names of a metric's series; empty if there are no series."""
         return {label for series in self._get("series", **{"match[]": metric}) for label in series}
 
     def rules(self) -> list[dict[str, Any]]:
         """Return the rules with their state."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
 
-    def _get(self, what: str, **parameters: str) -> Any:
-        answer = httpx.get(f"{self.url}/api/v1/{what}", params=parameters, timeout=30).json()
-        assert answer["status"] == "success", f"{answer['error']}: {parameters}"
-        return answer["data"]
+    def _get(self, path: str, **parameters: str) -> Any:
+        response = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30).json()
+        assert response["status"] == "success", f"{response['error']}: {parameters}"
+        return response["data"]
 
 
 @pytest.fixture(scope="session")
 def measured_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with what evaluate would write into its model.json: here the reference of `HELD_OUT`."""
+    """The tiny model with a drift reference in its model.json, as evaluate writes it: that of `HELD_OUT`."""
     folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("measured") / "model")
     card = folder / "assets.extra" / "model.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"reference": drift_reference(*HELD_OUT)}))
@@ -73,18 +73,18 @@ def prometheus(measured_model: Path, tmp_path_factory: pytest.TempPathFactory) -
         environment = {"API_URL": front.url, "PAGE_PORT": page, "METRICS_PORT": page_metrics}
         stack.enter_context(running("ui", environment, f"http://127.0.0.1:{page_metrics}/metrics"))
         targets = {"transformer": front.url.removeprefix("http://"), "page": f"127.0.0.1:{page_metrics}"}
-        watcher = stack.enter_context(watching(targets, tmp_path_factory.mktemp("prometheus")))
+        started = stack.enter_context(scraping(targets, tmp_path_factory.mktemp("prometheus")))
         with predictor(measured_model, http, grpc):
-            read_slice(f"http://127.0.0.1:{page}", f"http://127.0.0.1:{page_metrics}/metrics")
+            upload_slice(f"http://127.0.0.1:{page}", f"http://127.0.0.1:{page_metrics}/metrics")
             load(front, LOAD_SECONDS)
         load(front, LOAD_SECONDS)
-        time.sleep(2.5)  # until both the last scrape and the rules that follow it are there
-        yield watcher
+        time.sleep(2.5)  # for the last scrape and the evaluation of the rules after it
+        yield started
 
 
 @contextlib.contextmanager
-def watching(targets: dict[str, str], folder: Path) -> Iterator[Prometheus]:
-    """Start Prometheus on the chart's rules and scrape the targets every second."""
+def scraping(targets: dict[str, str], folder: Path) -> Iterator[Prometheus]:
+    """Start Prometheus with the chart's rules, scraping the targets every second."""
     (port,) = free_ports(1)
     (folder / "prometheus.yml").write_text(configuration(targets, scrape_seconds=1))
     output = folder / "output.txt"
@@ -98,8 +98,8 @@ def watching(targets: dict[str, str], folder: Path) -> Iterator[Prometheus]:
         process.wait(timeout=20)
 
 
-def read_slice(page_url: str, metrics_url: str) -> None:
-    """Upload an image to the page, as a reader does, and wait until the page has counted its answer."""
+def upload_slice(page_url: str, metrics_url: str) -> None:
+    """Upload an image in a browser, and wait until the web page has counted its prediction."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
@@ -107,13 +107,13 @@ def read_slice(page_url: str, metrics_url: str) -> None:
         page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": IMAGES[0]})
         deadline = time.monotonic() + RESPONSE_TIMEOUT_SECONDS
         while 'brain_tumor_ui_uploads_total{outcome="answered"} 1.0' not in httpx.get(metrics_url).text:
-            assert time.monotonic() < deadline, "the page counted no answer"
+            assert time.monotonic() < deadline, "the page counted no prediction"
             time.sleep(0.2)
         browser.close()
 
 
 def load(front: Transformer, seconds: float) -> None:
-    """Ask in every protocol, with and without explanation, and also what is refused; the answers do not matter here."""
+    """Send requests in every protocol, with and without explanation, valid and invalid; ignore the responses."""
     request = clients.infer_request(IMAGES[:1], explain=True)
     deadline = time.monotonic() + seconds
     with httpx.Client(base_url=front.url, timeout=30) as client:

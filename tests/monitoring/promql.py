@@ -1,4 +1,4 @@
-"""The PromQL of the chart: what stands in dashboards and rules, and which metrics, labels and values each expression names."""
+"""The PromQL of the chart: expressions of dashboards and rules, and their metrics, labels and values."""
 
 import json
 import re
@@ -25,11 +25,11 @@ WORDS = LABEL_LISTS | {"and", "or", "unless", "bool", "offset"}
 
 @dataclass
 class Expression:
-    """What an expression names.
+    """The names in an expression.
 
     Attributes:
-        metrics: metric -> label -> the values that it is compared with; a regular expression's alternatives each.
-        grouping: the labels of `by`, `on` and their like.
+        metrics: metric -> label -> values that it is compared with, each alternative of a regular expression.
+        grouping: labels of `by`, `on` and similar clauses.
     """
 
     metrics: dict[str, dict[str, set[str]]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Expression:
 
 
 def parse(text: str) -> Expression:
-    """Read an expression. Every selector must name its metric before the braces."""
+    """Parse an expression. Every selector must name its metric before the braces."""
     tokens = [*TOKEN.findall(text), ""]
     found = Expression()
     position = 0
@@ -71,12 +71,12 @@ def dashboard(path: Path) -> dict[str, Any]:
 
 
 def panels(path: Path) -> list[dict[str, Any]]:
-    """Return a dashboard's panels without the headings of its rows."""
+    """Return a dashboard's panels without its rows."""
     return [panel for panel in dashboard(path)["panels"] if panel["type"] != "row"]
 
 
 def dashboard_queries() -> dict[str, str]:
-    """Return `dashboard: panel: letter` -> expression, with the variables filled in."""
+    """Return `dashboard: panel: letter` -> expression, with the variables substituted."""
     return {
         f"{path.stem}: {panel['title']} {target['refId']}": fill_in(target["expr"])
         for path in DASHBOARDS
@@ -104,5 +104,5 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def unit_tests() -> list[dict[str, Any]]:
-    """Return the tests of every file that promtool runs."""
+    """Return the tests of all promtool files."""
     return [test for path in UNIT_TESTS for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]]

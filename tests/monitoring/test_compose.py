@@ -1,4 +1,4 @@
-"""compose.yaml: what it mounts and names exists, and it lets only this machine in."""
+"""compose.yaml: its files exist, and only this machine can connect."""
 
 import subprocess
 import tomllib
@@ -19,12 +19,12 @@ OURS = {"transformer": "brain-tumor-serving", "page": "brain-tumor-ui"}
 
 
 def inline(name: str) -> Any:
-    """Return a configuration file that stands in compose.yaml."""
+    """Return an inline configuration file of compose.yaml."""
     return yaml.safe_load(COMPOSE["configs"][name]["content"])
 
 
 def mounts(service: str) -> dict[str, str]:
-    """Return source -> target, all read-only but the named volumes."""
+    """Return source -> target. All but the named volumes must be read-only."""
     found = {}
     for volume in SERVICES[service].get("volumes", []):
         if isinstance(volume, str):
@@ -38,7 +38,7 @@ def mounts(service: str) -> dict[str, str]:
     return found
 
 
-def test_every_image_has_a_pinned_version_and_ours_the_project_s() -> None:
+def test_every_container_image_has_a_pinned_version_and_ours_the_projects() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for name, service in SERVICES.items():
         image, _, tag = service["image"].rpartition(":")
@@ -48,7 +48,7 @@ def test_every_image_has_a_pinned_version_and_ours_the_project_s() -> None:
             assert (image, tag) == (OURS[name], version)
 
 
-def test_only_this_machine_is_let_in_and_there_is_no_password() -> None:
+def test_only_this_machine_can_connect_and_there_is_no_password() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert len(ports) == 5  # REST, gRPC, page, Prometheus, Grafana
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -58,25 +58,25 @@ def test_only_this_machine_is_let_in_and_there_is_no_password() -> None:
     assert grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
 
 
-def test_predictor_and_transformer_are_given_the_same_version() -> None:
+def test_predictor_and_transformer_mount_the_same_version() -> None:
     assert mounts("transformer") == {MODEL: "/mnt/models"}
     assert mounts("predictor") == {MODEL: "/models/brain-tumor/${MODEL_VERSION:-1}"}
     assert "--model_base_path=/models/brain-tumor" in SERVICES["predictor"]["command"]
 
 
 @pytest.mark.parametrize("service", ["prometheus", "grafana"])
-def test_what_is_mounted_from_the_chart_is_there(service: str) -> None:
+def test_mounted_folders_of_the_chart_exist(service: str) -> None:
     folders = [ROOT / source for source in mounts(service) if source.startswith("./")]
     assert folders
     assert all(any(folder.iterdir()) for folder in folders)
 
 
-def test_what_takes_a_file_of_this_one_has_a_file_system_that_can_be_written() -> None:
-    """Compose copies such a file into the container, which a read-only one refuses."""
-    taking = {name for name, service in SERVICES.items() if "configs" in service}
-    assert taking == {"predictor", "prometheus", "grafana"}
-    assert not any(SERVICES[name].get("read_only") for name in taking)
-    named = {config["source"] for name in taking for config in SERVICES[name]["configs"]}
+def test_services_with_inline_files_have_a_writable_file_system() -> None:
+    """Compose copies such a file into the container, which fails on a read-only file system."""
+    with_files = {name for name, service in SERVICES.items() if "configs" in service}
+    assert with_files == {"predictor", "prometheus", "grafana"}
+    assert not any(SERVICES[name].get("read_only") for name in with_files)
+    named = {config["source"] for name in with_files for config in SERVICES[name]["configs"]}
     assert named == set(COMPOSE["configs"])
 
 
@@ -96,7 +96,7 @@ def test_prometheus_scrapes_every_service_at_its_port(tmp_path: Path) -> None:
         assert ended.returncode == 0, ended.stderr
 
 
-def test_grafana_finds_the_dashboards_and_one_data_source() -> None:
+def test_grafana_loads_the_dashboards_and_one_data_source() -> None:
     (source,) = inline("grafana-datasource")["datasources"]
     assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)
     assert source["jsonData"]["timeInterval"] == inline("prometheus")["global"]["scrape_interval"]

@@ -1,4 +1,4 @@
-"""The dashboards as files: what Grafana needs to show them, and a reader to understand them."""
+"""The dashboards as files: fields that Grafana needs, and texts that a user needs."""
 
 import itertools
 from pathlib import Path
@@ -13,14 +13,14 @@ NOTICE = "Assists a reader, not for diagnosis"
 each_dashboard = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 
 
-def test_there_are_three_dashboards_with_an_address_each() -> None:
+def test_there_are_three_dashboards_with_a_uid_each() -> None:
     assert {path.stem: dashboard(path)["uid"] for path in DASHBOARDS} == {
         name: f"brain-tumor-{name}" for name in ("model", "page", "service")
     }
 
 
 @each_dashboard
-def test_every_panel_asks_a_question_and_explains_its_answer(path: Path) -> None:
+def test_every_panel_has_a_question_as_title_and_a_description(path: Path) -> None:
     for panel in panels(path):
         if panel["type"] == "text":
             continue
@@ -34,7 +34,7 @@ def test_every_panel_asks_a_question_and_explains_its_answer(path: Path) -> None
 
 
 @each_dashboard
-def test_panels_lie_side_by_side_below_their_rows(path: Path) -> None:
+def test_panels_do_not_overlap(path: Path) -> None:
     everything = dashboard(path)["panels"]
     assert len({panel["id"] for panel in everything}) == len(everything)
     assert all(not panel["panels"] for panel in everything if panel["type"] == "row")
@@ -54,7 +54,7 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     return meet("x", "w") and meet("y", "h")
 
 
-def test_overlap_is_told_from_touching() -> None:
+def test_touching_panels_do_not_overlap() -> None:
     place = {"x": 0, "y": 0, "w": 8, "h": 8}
     assert overlap(place, place | {"x": 7, "y": 7})
     assert not overlap(place, place | {"x": 8})
@@ -62,7 +62,7 @@ def test_overlap_is_told_from_touching() -> None:
 
 
 @each_dashboard
-def test_every_query_goes_to_the_chosen_data_source_and_namespace(path: Path) -> None:
+def test_every_query_uses_the_chosen_data_source_and_namespace(path: Path) -> None:
     document = dashboard(path)
     assert document["schemaVersion"] >= 39  # Grafana 11
     source, namespace = document["templating"]["list"]
@@ -81,11 +81,11 @@ def test_every_query_goes_to_the_chosen_data_source_and_namespace(path: Path) ->
 
 
 @each_dashboard
-def test_every_dashboard_says_that_it_is_not_for_diagnosis(path: Path) -> None:
+def test_every_dashboard_states_not_for_diagnosis(path: Path) -> None:
     assert NOTICE in dashboard(path)["description"]
 
 
-def test_the_model_s_dashboard_shows_the_notice_at_its_top() -> None:
+def test_model_dashboard_shows_the_notice_at_its_top() -> None:
     (path,) = [path for path in DASHBOARDS if path.stem == "model"]
     first: dict[str, Any] = dashboard(path)["panels"][0]
     assert (first["type"], first["gridPos"]["y"]) == ("text", 0)

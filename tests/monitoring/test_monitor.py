@@ -13,14 +13,15 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from tests.conftest import ROOT
 from tests.monitoring.conftest import Prometheus
+from tests.pipelines.conftest import IGNORING_SIGINT
 from tests.serving.processes import Service, free_ports, wait_for
 from tests.tools import tool
 
-COMMAND = [sys.executable, "-m", "pipelines.local.monitor", "--runs"]
+COMMAND = [*IGNORING_SIGINT, sys.executable, "-m", "pipelines.local.monitor", "--runs"]
 SCRAPED_SECONDS = 30
 
 
-def test_it_watches_what_runs_here_until_it_is_stopped(tmp_path: Path) -> None:
+def test_monitor_scrapes_this_machine_until_sigint(tmp_path: Path) -> None:
     tool("prometheus")
     registry = CollectorRegistry()
     Gauge("brain_tumor_predictor_available", "1 or 0.", registry=registry).set(1)
@@ -32,7 +33,7 @@ def test_it_watches_what_runs_here_until_it_is_stopped(tmp_path: Path) -> None:
         process = subprocess.Popen([*COMMAND, str(tmp_path)], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
     try:
         wait_for(f"http://127.0.0.1:{port}/-/ready", Service(process, output))
-        assert f"http://localhost:{port} takes queries" in output.read_text()
+        assert f"queries at http://localhost:{port}, " in output.read_text()
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         deadline = time.monotonic() + SCRAPED_SECONDS
         while len(up := {series["metric"]["job"]: series["value"][1] for series in prometheus.query("up")}) < 2:
@@ -53,11 +54,11 @@ def test_it_watches_what_runs_here_until_it_is_stopped(tmp_path: Path) -> None:
         httpx.get(f"http://127.0.0.1:{port}/-/ready")
 
 
-def test_without_prometheus_it_says_where_it_comes_from(tmp_path: Path) -> None:
+def test_without_prometheus_the_error_names_the_package(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": str(tmp_path)}
     ended = subprocess.run([*COMMAND, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr.splitlines() == [
-        "error: there is no program `prometheus`: on Debian, as root, `make tools` or `apt-get install prometheus`"
+        "error: no program `prometheus`; install it as root on Debian: `make tools` or `apt-get install prometheus`"
     ]
     assert not (tmp_path / "prometheus").exists()

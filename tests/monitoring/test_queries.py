@@ -1,4 +1,4 @@
-"""What dashboards and rules ask, before a real Prometheus that has watched the real services."""
+"""The queries of dashboards and rules on a real Prometheus that has scraped the real services."""
 
 import math
 
@@ -17,14 +17,14 @@ CLUSTER = {
     ":tensorflow:serving:request_latency_bucket": {"model_name", "API", "entrypoint", "le"},
     ":tensorflow:serving:runtime_latency_bucket": {"model_name", "API", "runtime", "le"},
 }
-"""What kube-state-metrics and TensorFlow Serving export, which do not run here: their queries have unit tests instead."""
+"""Metrics of kube-state-metrics and TensorFlow Serving, which do not run here: their queries have unit tests instead."""
 
 QUERIES = dashboard_queries()
 EXPRESSIONS = QUERIES | {f"rule: {rule_name(rule)}": rule["expr"] for rule in rules()}
 
 
 def unknown_names(text: str, prometheus: Prometheus) -> set[str]:
-    """Return the metrics and labels in an expression that nobody exports; `namespace` is the cluster's to give."""
+    """Return an expression's metrics and labels that nothing exports; only a cluster adds `namespace`."""
     expression = parse(text)
     exported = {metric: CLUSTER.get(metric) or prometheus.labels(metric) for metric in expression.metrics}
     unknown = {metric for metric, labels in exported.items() if not labels}
@@ -46,7 +46,7 @@ def unknown_names(text: str, prometheus: Prometheus) -> set[str]:
         ("namespace:brain_tumor_errors:ratio_rate10m", {"namespace:brain_tumor_errors:ratio_rate10m"}),
     ],
 )
-def test_a_name_that_nobody_exports_is_found(text: str, unknown: set[str], prometheus: Prometheus) -> None:
+def test_unknown_metric_or_label_is_detected(text: str, unknown: set[str], prometheus: Prometheus) -> None:
     assert unknown_names(text, prometheus) == unknown
 
 
@@ -59,8 +59,8 @@ def test_every_metric_and_label_is_exported(name: str, prometheus: Prometheus) -
 def test_every_query_of_a_dashboard_returns_data(name: str, prometheus: Prometheus) -> None:
     metrics = set(parse(QUERIES[name]).metrics)
     if metrics <= set(CLUSTER):
-        answered = [case["expr"] for test in unit_tests() for case in test.get("promql_expr_test", []) if case["exp_samples"]]
-        assert QUERIES[name] in answered
+        tested = [case["expr"] for test in unit_tests() for case in test.get("promql_expr_test", []) if case["exp_samples"]]
+        assert QUERIES[name] in tested
         return
     assert not metrics & set(CLUSTER)
     values = [float(series["value"][1]) for series in prometheus.query(QUERIES[name])]
@@ -72,7 +72,7 @@ def test_every_rule_is_evaluated(prometheus: Prometheus) -> None:
     assert {rule["name"]: rule["health"] for rule in prometheus.rules()} == {rule_name(rule): "ok" for rule in rules()}
 
 
-def test_the_outage_is_seen(prometheus: Prometheus) -> None:
+def test_outage_fires_the_alerts(prometheus: Prometheus) -> None:
     states = {rule["name"]: rule["state"] for rule in prometheus.rules() if rule["type"] == "alerting"}
     assert states["BrainTumorErrorsFastBurn"] == "firing"
     assert states["BrainTumorNoReadyReplica"] in {"pending", "firing"}
@@ -80,7 +80,7 @@ def test_the_outage_is_seen(prometheus: Prometheus) -> None:
 
 
 def test_drift_is_the_largest_distance_between_the_two_distributions(prometheus: Prometheus) -> None:
-    """By hand: Kolmogorov-Smirnov of what was sent and what was held out."""
+    """Compare with the Kolmogorov-Smirnov distance of sent and held-out images, computed here."""
     images = [read_image(data, MAX_PIXELS) for data in IMAGES]
     sent = {
         "brightness": np.repeat([image.brightness for image in images], ROUND),
@@ -89,7 +89,7 @@ def test_drift_is_the_largest_distance_between_the_two_distributions(prometheus:
     for feature, held_out in (("brightness", HELD_OUT[0]), ("side_pixels", HELD_OUT[1])):
         shares = prometheus.query(f'brain_tumor_reference_share{{feature="{feature}"}}')
         bounds = [float(series["metric"]["le"]) for series in shares]
-        by_hand = max(abs((sent[feature] <= bound).mean() - (held_out <= bound).mean()) for bound in bounds)
+        expected = max(abs((sent[feature] <= bound).mean() - (held_out <= bound).mean()) for bound in bounds)
         (recorded,) = prometheus.query(f'namespace_feature:brain_tumor_drift:distance1d{{feature="{feature}"}}')
-        assert by_hand > 0.2
-        assert float(recorded["value"][1]) == pytest.approx(by_hand, abs=0.05)  # the page sent one image more
+        assert expected > 0.2
+        assert float(recorded["value"][1]) == pytest.approx(expected, abs=0.05)  # the web page sent one more image

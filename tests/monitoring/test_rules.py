@@ -1,4 +1,4 @@
-"""The rules: promtool runs the files beside this one on them, and none of them may go untested."""
+"""The rules: promtool runs the unit tests of this folder, and every rule has one."""
 
 import http
 import re
@@ -25,8 +25,8 @@ from tests.monitoring.promql import (
 from tests.tools import tool
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
-ADDRESS = "https://github.com/brain-tumor/brain-tumor/blob/main/docs/runbook.md"
-CLIENTS_FAULT = {"not_an_image", "corrupt", "unsupported_type", "too_large", "wrong_shape", "bad_request"}
+RUNBOOK_URL = "https://github.com/brain-tumor/brain-tumor/blob/main/docs/runbook.md"
+CLIENT_ERRORS = {"not_an_image", "corrupt", "unsupported_type", "too_large", "wrong_shape", "bad_request"}
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -36,7 +36,7 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def headings() -> dict[str, str]:
-    """Return anchor -> the text below it, of the runbook's second-level headings."""
+    """Return anchor -> text of the runbook's second-level headings."""
     sections = re.split(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return {title.lower().replace(" ", "-"): text for title, text in zip(sections[::2], sections[1::2], strict=True)}
 
@@ -46,52 +46,52 @@ def test_prometheus_accepts_the_rules() -> None:
 
 
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
-def test_the_rules_do_what_the_unit_tests_say(path: Path) -> None:
+def test_unit_tests_of_the_rules_pass(path: Path) -> None:
     assert "SUCCESS" in promtool("test", "rules", path)
 
 
-def test_every_alert_is_tested_firing_and_silent() -> None:
+def test_every_alert_is_tested_firing_and_not_firing() -> None:
     states = {(case["alertname"], bool(case["exp_alerts"])) for test in unit_tests() for case in test.get("alert_rule_test", [])}
     assert states == {(alert["alert"], firing) for alert in alerts() for firing in (True, False)}
 
 
-def test_every_recording_rule_is_tested_by_its_value() -> None:
+def test_value_of_every_recording_rule_is_tested() -> None:
     cases = [case for test in unit_tests() for case in test.get("promql_expr_test", []) if case["exp_samples"]]
     tested = {metric for case in cases for metric in parse(case["expr"]).metrics}
     assert {rule["record"] for rule in rules() if "record" in rule} <= tested
 
 
-def test_every_recording_rule_has_a_reader() -> None:
+def test_every_recording_rule_is_used() -> None:
     expressions = [rule["expr"] for rule in rules()] + list(dashboard_queries().values())
-    read = {metric for expression in expressions for metric in parse(expression).metrics}
-    assert {rule["record"] for rule in rules() if "record" in rule} <= read
+    used = {metric for expression in expressions for metric in parse(expression).metrics}
+    assert {rule["record"] for rule in rules() if "record" in rule} <= used
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=rule_name)
-def test_an_alert_says_how_urgent_it_is_what_it_means_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_alert_has_a_severity_a_summary_and_a_runbook_section(alert: dict[str, Any]) -> None:
     assert alert["labels"] == {"severity": alert["labels"]["severity"]}
     assert alert["labels"]["severity"] in {"page", "ticket"}
     assert set(alert["annotations"]) == {"summary", "runbook_url"}
-    address, _, anchor = alert["annotations"]["runbook_url"].partition("#")
-    assert (address, anchor) == (ADDRESS, alert["alert"].lower())
+    url, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert (url, anchor) == (RUNBOOK_URL, alert["alert"].lower())
     section = headings()[anchor]
     assert f"**{alert['labels']['severity'].capitalize()}.**" in section
     for part in ("**Users notice:**", "**Look:**", "**Do:**"):
         assert part in section
 
 
-def test_the_runbook_has_no_section_for_an_alert_that_is_gone() -> None:
+def test_runbook_has_no_section_for_a_removed_alert() -> None:
     assert {anchor for anchor in headings() if anchor.startswith("braintumor")} == {alert["alert"].lower() for alert in alerts()}
 
 
-def test_the_runbook_names_panels_that_are_there() -> None:
+def test_runbook_names_existing_panels() -> None:
     titles = {panel["title"] for path in DASHBOARDS for panel in panels(path)}
     named = {" ".join(title.split()) for title in re.findall(r'"([^"]+\?)"', RUNBOOK.read_text(encoding="utf-8"))}
     assert len(named) > 10
     assert named <= titles
 
 
-def test_failures_are_the_statuses_that_the_service_gives_for_5xx() -> None:
+def test_failures_are_5xx_and_the_services_grpc_equivalents() -> None:
     in_grpc = {rpc.name for status, rpc in CODES.values() if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR}
     compared = [
         parse(rule["expr"]).metrics["brain_tumor_requests_total"]["code"]
@@ -102,7 +102,7 @@ def test_failures_are_the_statuses_that_the_service_gives_for_5xx() -> None:
     assert all(codes == {"5..", "404", "405", *in_grpc} for codes in compared)
 
 
-def test_reasons_are_codes_of_the_service() -> None:
+def test_reasons_are_error_codes_of_the_service() -> None:
     expressions = [rule["expr"] for rule in rules()] + list(dashboard_queries().values())
     named = [
         labels["reason"]
@@ -112,11 +112,11 @@ def test_reasons_are_codes_of_the_service() -> None:
     ]
     assert set().union(*named) <= set(CODES)
     refused = next(alert for alert in alerts() if alert["alert"] == "BrainTumorPicturesRefused")
-    assert parse(refused["expr"]).metrics["brain_tumor_rejected_total"]["reason"] == CLIENTS_FAULT
+    assert parse(refused["expr"]).metrics["brain_tumor_rejected_total"]["reason"] == CLIENT_ERRORS
 
 
 @pytest.mark.parametrize(("kind", "budget"), [("Errors", 1 - 0.995), ("Latency", 1 - 0.95)])
-def test_the_burn_rates_are_those_of_the_objective(kind: str, budget: float) -> None:
+def test_burn_rates_match_the_objective(kind: str, budget: float) -> None:
     """Chapter 5 of the Site Reliability Workbook: rate, long window, short window."""
     for speed, expected in (("Fast", [(14.4, "1h", "5m"), (6, "6h", "30m")]), ("Slow", [(3, "1d", "2h"), (1, "3d", "6h")])):
         (alert,) = [alert for alert in alerts() if alert["alert"] == f"BrainTumor{kind}{speed}Burn"]

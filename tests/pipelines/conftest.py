@@ -1,18 +1,19 @@
-"""A small run of the whole pipeline, shared by what looks at it."""
+"""A small run of the whole pipeline, shared by the tests that look at it."""
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
 TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
+# Start a command as a shell script starts a background job.
+IGNORING_SIGINT = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
 
 
 def command(runs: Path, source: str, *settings: str) -> list[str]:
@@ -23,15 +24,34 @@ def command(runs: Path, source: str, *settings: str) -> list[str]:
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Restore the signal handlers that a command sets, if it runs in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def exit_message(main: Callable[[], int], *arguments: str) -> str:
+    """Run a command in this process and return the message that it exits with, in status 1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command", *arguments])
+        for name in os.environ.keys() - ENVIRONMENT.keys():
+            patch.delenv(name)
+        with pytest.raises(SystemExit) as exited:
+            main()
+    assert isinstance(exited.value.code, str)
+    return exited.value.code
 
 
 def kill_once_training(runs: Path) -> None:
-    """Start a run and kill it, its steps included, as soon as the network trains."""
+    """Start a run and kill it, its steps included, as soon as the training starts."""
     arguments = command(runs, "synthetic://?n=40")
-    with subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
-    ) as started:
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True) as started:
         assert started.stdout is not None
         for line in started.stdout:
             if line.startswith("train: "):
@@ -46,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def passed(runs: Path) -> subprocess.CompletedProcess[str]:
-    """A run that passes the gate, the first of `runs` that ends: the one before it is killed."""
+    """A run whose model is promoted, the first of `runs` that completes: the run before it is killed."""
     kill_once_training(runs)
     assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
     assert list((runs / "models").iterdir()) == []

@@ -1,4 +1,3 @@
-import dataclasses
 import inspect
 import itertools
 import json
@@ -31,30 +30,40 @@ def spec() -> dict:
 
 @pytest.fixture(scope="module")
 def on_kubernetes() -> dict:
-    """What each executor asks of Kubernetes."""
+    """Return the Kubernetes settings of each executor."""
     _, platform = yaml.safe_load_all(COMPILED.read_text())
     return platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
 def tasks(spec: dict) -> Iterator[tuple[str, str, dict]]:
-    """Every task with the name of the DAG that holds it."""
+    """Yield every task with the name of its DAG."""
     for name, component in [*spec["components"].items(), ("root", spec["root"])]:
         for task, declared in component.get("dag", {}).get("tasks", {}).items():
             yield name, task, declared
 
 
-def test_committed_pipeline_is_what_the_code_compiles_to(tmp_path: Path) -> None:
+def test_committed_pipeline_equals_the_compiled_code(tmp_path: Path) -> None:
     compiled = compile_pipeline(tmp_path / "pipeline.yaml")
     assert compiled.read_text() == COMPILED.read_text(), "run `make compile` and commit pipelines/brain_tumor.yaml"
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
-def test_every_hyper_parameter_is_a_parameter_of_the_pipeline_with_the_same_default() -> None:
+def test_hyper_parameters_are_one_parameter_of_the_pipeline_and_seed_another() -> None:
     declared = brain_tumor.component_spec.inputs
-    of_step = inspect.signature(train.python_func).parameters
-    for field in dataclasses.fields(TrainConfig):
-        assert declared[field.name].default == field.default, field.name
-        assert of_step[field.name].annotation is type(field.default), field.name
+    assert (declared["hyperparameters"].type, declared["hyperparameters"].default) == ("Dict", {})
+    assert (declared["seed"].type, declared["seed"].default) == ("Integer", TrainConfig().seed)
+    assert set(declared) & set(TrainConfig.model_fields) == {"seed"}
+    step = inspect.signature(train.python_func).parameters
+    inputs = {name: step[name].annotation for name in step if name not in ("shards", "model", "logs", "metrics")}
+    assert inputs == {"hyperparameters": dict, "seed": int, "checkpoint_dir": str, "gpus": int}
+
+
+def test_first_task_gets_the_hyper_parameters(spec: dict) -> None:
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert [name for name, task in tasks.items() if not task.get("dependentTasks")] == ["ingest"]
+    for step in ("ingest", "train"):
+        given = tasks[step]["inputs"]["parameters"]["hyperparameters"]
+        assert given == {"componentInputParameter": "pipelinechannel--hyperparameters"}
 
 
 def test_steps_run_one_after_the_other(spec: dict) -> None:
@@ -66,7 +75,7 @@ def test_steps_run_one_after_the_other(spec: dict) -> None:
     assert branches["dependentTasks"] == ["evaluate", "gate", "train"]
 
 
-def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> None:
+def test_tasks_with_side_effects_are_not_cached(spec: dict) -> None:
     cached = {
         task: declared["cachingOptions"].get("enableCache", False)
         for _, task, declared in tasks(spec)
@@ -86,7 +95,7 @@ def test_what_acts_on_the_world_is_never_answered_from_a_cache(spec: dict) -> No
     }
 
 
-def test_train_asks_for_gpus_of_a_kind_that_parameters_name(spec: dict, on_kubernetes: dict) -> None:
+def test_train_requests_the_gpus_of_the_parameters(spec: dict, on_kubernetes: dict) -> None:
     executors = spec["deploymentSpec"]["executors"]
     assert executors["exec-train"]["container"]["resources"]["accelerator"] == {
         "resourceCount": "{{$.inputs.parameters['pipelinechannel--gpus']}}",
@@ -112,14 +121,14 @@ def test_every_parameter_that_a_task_refers_to_is_an_input_of_its_dag(spec: dict
     for dag, task, declared in tasks(spec):
         component = spec["root"] if dag == "root" else spec["components"][dag]
         has = set(component["inputDefinitions"]["parameters"])
-        wanted = {
+        referred = {
             value["componentInputParameter"]
             for value in declared.get("inputs", {}).get("parameters", {}).values()
             if "componentInputParameter" in value
         }
         if task == "train":
-            wanted |= {"pipelinechannel--node_selector", "pipelinechannel--tolerations"}
-        assert wanted <= has, (dag, task)
+            referred |= {"pipelinechannel--node_selector", "pipelinechannel--tolerations"}
+        assert referred <= has, (dag, task)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_every_parameter_that_a_task_refers_to_is_an_input_of_its_dag(spec: dict
         ("summary", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
     ],
 )
-def test_each_step_asks_for_what_it_needs(
+def test_each_step_requests_its_resources(
     spec: dict,
     on_kubernetes: dict,
     step: str,
@@ -149,13 +158,13 @@ def test_each_step_asks_for_what_it_needs(
     resources = spec["deploymentSpec"]["executors"][f"exec-{step}"]["container"]["resources"]
     assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == cpu
     assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == memory
-    asked = on_kubernetes[f"exec-{step}"]
-    assert asked["activeDeadlineSeconds"] == str(minutes * 60)
-    assert asked["imagePullPolicy"] == "IfNotPresent"
+    settings = on_kubernetes[f"exec-{step}"]
+    assert settings["activeDeadlineSeconds"] == str(minutes * 60)
+    assert settings["imagePullPolicy"] == "IfNotPresent"
     (policy,) = [declared["retryPolicy"] for _, task, declared in tasks(spec) if task == step]
     waiting = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
     assert policy == {"maxRetryCount": retries} | waiting
-    from_secrets = asked.get("secretAsEnv", [])
+    from_secrets = settings.get("secretAsEnv", [])
     assert all(secret["optional"] for secret in from_secrets)
     assert {secret["secretName"]: [key["envVar"] for key in secret["keyToEnv"]] for secret in from_secrets} == secrets
     assert all(key["secretKey"] == key["envVar"] for secret in from_secrets for key in secret["keyToEnv"])
@@ -165,23 +174,23 @@ def test_exit_handler_runs_last(spec: dict) -> None:
     assert spec["root"]["dag"]["tasks"]["summary"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
-def test_manifest_is_what_the_code_compiles_to_and_holds_the_same_pipeline(tmp_path: Path, spec: dict) -> None:
+def test_committed_manifest_equals_the_compiled_code_and_contains_the_same_pipeline(tmp_path: Path, spec: dict) -> None:
     assert compile_manifest(tmp_path / "manifest.yaml").read_text() == MANIFEST.read_text(), "run `make compile` and commit"
     pipeline, version = yaml.safe_load_all(MANIFEST.read_text())
     assert (pipeline["kind"], pipeline["metadata"]["name"]) == ("Pipeline", "brain-tumor")
     assert (version["kind"], version["spec"]["pipelineName"]) == ("PipelineVersion", "brain-tumor")
     assert version["metadata"]["name"] == version["spec"]["displayName"] == version_name(COMPILED)
     assert [version["spec"]["pipelineSpec"], version["spec"]["platformSpec"]] == list(yaml.safe_load_all(COMPILED.read_text()))
-    assert len(json.dumps(version)) < 256 * 1024, "kubectl apply keeps a copy in an annotation, which holds no more"
+    assert len(json.dumps(version)) < 256 * 1024, "kubectl apply keeps a copy in an annotation, which has no more room"
 
 
-def test_manifest_keeps_the_schemas_of_its_kinds() -> None:
+def test_manifest_satisfies_the_schemas_of_its_kinds() -> None:
     require_crds()
     for document in yaml.safe_load_all(MANIFEST.read_text()):
         assert crd_errors(document) == [], document["kind"]
 
 
-def test_steps_run_in_our_image_and_install_nothing(spec: dict) -> None:
+def test_steps_run_in_our_container_image_and_install_nothing(spec: dict) -> None:
     for executor in spec["deploymentSpec"]["executors"].values():
         assert executor["container"]["image"] == COMPONENTS_IMAGE
         assert "pip install" not in str(executor["container"])

@@ -1,4 +1,4 @@
-"""Ask the service in each of the ways it can be asked, and read the answers alike."""
+"""Call the service over each of its protocols, and parse the responses into one form."""
 
 import base64
 import io
@@ -13,13 +13,16 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferResponse
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from PIL import Image
 
+from brain_tumor.phantoms import phantom_pngs
+
+PNG = phantom_pngs(1)[0]
 V1 = "/v1/models/brain-tumor"
 INFER = "/v2/models/brain-tumor/infer"
 JSON_LENGTH = "Inference-Header-Content-Length"
 
 
-class Answer(NamedTuple):
-    """One image's: probability float [C], label, heatmap float [h, w], overlay uint8 [height, width, 3]."""
+class Prediction(NamedTuple):
+    """Prediction for one image: probability float [C], label, heatmap float [h, w], overlay uint8 [height, width, 3]."""
 
     probability: np.ndarray
     label: str
@@ -51,21 +54,21 @@ def pixels(png: bytes) -> np.ndarray:
         return np.asarray(image)
 
 
-def of_prediction(prediction: dict[str, Any]) -> Answer:
+def from_json(prediction: dict[str, Any]) -> Prediction:
     probability = prediction["probability"]
     columns = np.array(list(probability.values()) if isinstance(probability, dict) else [probability])
     if "heatmap" not in prediction:
-        return Answer(columns, prediction["label"])
+        return Prediction(columns, prediction["label"])
     heatmap = np.reshape(prediction["heatmap"]["values"], prediction["heatmap"]["shape"])
-    return Answer(columns, prediction["label"], heatmap, pixels(base64.b64decode(prediction["overlay_png"])))
+    return Prediction(columns, prediction["label"], heatmap, pixels(base64.b64decode(prediction["overlay_png"])))
 
 
-def of_tensors(response: InferResponse, *, text: bool) -> list[Answer]:
-    """Split a V2 answer; `text` where BYTES come as base64 text."""
+def from_tensors(response: InferResponse, *, text: bool) -> list[Prediction]:
+    """Split a V2 response into its images; with `text`, BYTES elements are base64 text."""
     outputs = {output.name: output.as_numpy() for output in response.outputs}
     raw = base64.b64decode if text else bytes
     return [
-        Answer(
+        Prediction(
             outputs["probability"][index],
             raw(outputs["label"][index]).decode(),
             outputs["heatmap"][index] if "heatmap" in outputs else None,
@@ -75,22 +78,27 @@ def of_tensors(response: InferResponse, *, text: bool) -> list[Answer]:
     ]
 
 
-def ask_predict(url: str, data: bytes) -> Answer:
-    return of_prediction(httpx.post(f"{url}/predict?explain=true", files=form(data)).raise_for_status().json())
+def explain(url: str, **options: Any) -> httpx.Response:
+    """Request an explanation of `PNG`; `options` are those of httpx.post."""
+    return httpx.post(f"{url}/predict?explain=true", files=form(PNG), timeout=20, **options)
 
 
-def ask_v1(url: str, images: list[bytes], verb: str = "explain") -> list[Answer]:
+def call_predict(url: str, data: bytes) -> Prediction:
+    return from_json(httpx.post(f"{url}/predict?explain=true", files=form(data)).raise_for_status().json())
+
+
+def call_v1(url: str, images: list[bytes], verb: str = "explain") -> list[Prediction]:
     response = httpx.post(f"{url}{V1}:{verb}", json=instances(images), timeout=30).raise_for_status()
-    return [of_prediction(prediction) for prediction in response.json()["predictions"]]
+    return [from_json(prediction) for prediction in response.json()["predictions"]]
 
 
-def ask_v2(url: str, images: list[bytes], **more: Any) -> list[Answer]:
+def call_v2(url: str, images: list[bytes], **more: Any) -> list[Prediction]:
     response = httpx.post(f"{url}{INFER}", json=tensors(images, **more), timeout=30).raise_for_status()
-    return of_tensors(InferResponse.from_rest(response.json()), text=True)
+    return from_tensors(InferResponse.from_rest(response.json()), text=True)
 
 
-def ask_v2_binary(url: str, images: list[bytes]) -> list[Answer]:
-    """Use the binary extension in both directions."""
+def call_v2_binary(url: str, images: list[bytes]) -> list[Prediction]:
+    """Use the binary extension for request and response."""
     blob = b"".join(len(data).to_bytes(4, "little") + data for data in images)
     tensor: dict[str, Any] = {"name": "image_bytes", "shape": [len(images)], "datatype": "BYTES"}
     tensor["parameters"] = {"binary_data_size": len(blob)}
@@ -98,15 +106,15 @@ def ask_v2_binary(url: str, images: list[bytes]) -> list[Answer]:
     headers = {JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
     response = httpx.post(f"{url}{INFER}", content=head + blob, headers=headers, timeout=30).raise_for_status()
     length = int(response.headers[JSON_LENGTH])
-    answer = InferResponse("", "brain-tumor", [])
-    # KServe's own reader takes BYTES for UTF-8.
+    result = InferResponse("", "brain-tumor", [])
+    # KServe's own parser reads BYTES as UTF-8.
     for output in json.loads(response.content[:length])["outputs"]:
         size = output["parameters"]["binary_data_size"]
-        answer.outputs.append(InferOutput(output["name"], output["shape"], output["datatype"]))
-        answer.outputs[-1]._raw_data = response.content[length : length + size]
+        result.outputs.append(InferOutput(output["name"], output["shape"], output["datatype"]))
+        result.outputs[-1]._raw_data = response.content[length : length + size]
         length += size
     assert length == len(response.content)
-    return of_tensors(answer, text=False)
+    return from_tensors(result, text=False)
 
 
 def infer(address: str, request: InferRequest, **options: Any) -> ModelInferResponse:
@@ -120,17 +128,17 @@ def infer_request(images: list[bytes], **parameters: Any) -> InferRequest:
     return InferRequest("brain-tumor", [tensor], parameters=parameters)
 
 
-def ask_grpc(address: str, images: list[bytes]) -> list[Answer]:
-    return of_tensors(InferResponse.from_grpc(infer(address, infer_request(images, explain=True))), text=False)
+def call_grpc(address: str, images: list[bytes]) -> list[Prediction]:
+    return from_tensors(InferResponse.from_grpc(infer(address, infer_request(images, explain=True))), text=False)
 
 
-def ask_predictor(url: str, images: list[bytes]) -> list[Answer]:
+def call_predictor(url: str, images: list[bytes]) -> list[Prediction]:
     body = instances(images) | {"signature_name": "explain"}
     rows = httpx.post(f"{url}{V1}:predict", json=body, timeout=30).raise_for_status().json()["predictions"]
-    return [Answer(np.array(row["probability"]), row["label"], np.array(row["heatmap"])) for row in rows]
+    return [Prediction(np.array(row["probability"]), row["label"], np.array(row["heatmap"])) for row in rows]
 
 
-def ask_predictor_grpc(address: str, images: list[bytes]) -> list[Answer]:
+def call_predictor_grpc(address: str, images: list[bytes]) -> list[Prediction]:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -140,4 +148,4 @@ def ask_predictor_grpc(address: str, images: list[bytes]) -> list[Answer]:
         response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
     columns = zip(outputs["probability"], outputs["label"], outputs["heatmap"], strict=True)
-    return [Answer(probability, label.decode(), heatmap) for probability, label, heatmap in columns]
+    return [Prediction(probability, label.decode(), heatmap) for probability, label, heatmap in columns]

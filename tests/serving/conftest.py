@@ -1,4 +1,4 @@
-"""The real service: a predictor and a transformer, each a process of its own."""
+"""The real service: predictor and transformer, each in a process of its own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving.fake_predictor import FakePredictor, running_fake_predictor
 from tests.serving.processes import Service, free_ports, running
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """The process and its addresses."""
+    """The process, its URL, and its gRPC address."""
 
     process: Service
     url: str
@@ -21,7 +22,7 @@ class Transformer:
 
 @dataclass(frozen=True)
 class Pair:
-    """Both processes and their addresses."""
+    """Both processes, their URLs, and their gRPC addresses."""
 
     transformer: Service
     predictor: Service
@@ -33,7 +34,7 @@ class Pair:
 
 @contextmanager
 def transformer(model_dir: Path, predictor_host: str, **settings: object) -> Iterator[Transformer]:
-    """Start a transformer that asks `predictor_host`."""
+    """Start a transformer of the predictor at `predictor_host`."""
     http, grpc = free_ports(2)
     url = f"http://127.0.0.1:{http}"
     ports = {"MODEL_DIR": model_dir, "HTTP_PORT": http, "GRPC_PORT": grpc, "PREDICTOR_HOST": predictor_host}
@@ -51,7 +52,32 @@ def predictor(model_dir: Path, http: int, grpc: int) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def service(tiny_model: Path) -> Iterator[Pair]:
-    """Both on the tiny model, with the settings' defaults."""
+    """Both processes on the tiny model, with the default settings."""
     http, grpc = free_ports(2)
     with predictor(tiny_model, http, grpc) as process, transformer(tiny_model, f"127.0.0.1:{http}") as front:
         yield Pair(front.process, process, front.url, front.grpc, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}")
+
+
+@pytest.fixture(scope="session")
+def shared_fake_predictor() -> Iterator[FakePredictor]:
+    with running_fake_predictor() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def shared_transformer(shared_fake_predictor: FakePredictor, tiny_model: Path) -> Iterator[Transformer]:
+    with transformer(tiny_model, shared_fake_predictor.host, MAX_IN_FLIGHT=2, PREDICTOR_TIMEOUT_SECONDS=2) as served:
+        yield served
+
+
+@pytest.fixture
+def fake_predictor(shared_fake_predictor: FakePredictor) -> Iterator[FakePredictor]:
+    """The fake predictor behind `served`, reset after each test."""
+    yield shared_fake_predictor
+    shared_fake_predictor.reset()
+
+
+@pytest.fixture
+def served(shared_transformer: Transformer, fake_predictor: FakePredictor) -> Transformer:
+    """A transformer of the fake predictor, for 2 requests in flight and calls of up to 2 s."""
+    return shared_transformer

@@ -1,4 +1,4 @@
-"""A predictor that does as it is told: slow, wrong, or gone. The real one does not fail on demand."""
+"""A predictor that fails on demand: slow, wrong or disconnected. The real one does not."""
 
 import json
 import threading
@@ -13,41 +13,56 @@ ROW = {"probability": [0.75], "label": "tumor", "in_distribution": 1.0, "heatmap
 
 @dataclass
 class FakePredictor:
-    """What to answer, and the headers of the requests so far."""
+    """How to respond, and a record of the requests.
+
+    Attributes:
+        host: host and port to send requests to.
+        status: HTTP status of a prediction.
+        body: body of a prediction; None for `rows` as JSON.
+        rows: predictions, one an image.
+        delay_seconds: time before the response.
+        disconnect: close the connection without a response.
+        state: state of the model in the status response.
+        received_headers: headers of each prediction request.
+        probes: number of status requests.
+    """
 
     host: str
     status: int = 200
     body: bytes | None = None
     rows: list[object] = field(default_factory=lambda: [ROW])
-    seconds: float = 0
-    hang_up: bool = False
+    delay_seconds: float = 0
+    disconnect: bool = False
     state: str = "AVAILABLE"
-    asked: list[dict[str, str]] = field(default_factory=list)
-    probed: int = 0
+    received_headers: list[dict[str, str]] = field(default_factory=list)
+    probes: int = 0
+
+    def reset(self) -> None:
+        """Return to the defaults."""
+        self.__init__(self.host)  # type: ignore[misc]
 
 
 @contextmanager
-def scripted() -> Iterator[FakePredictor]:
-    """Serve a script on a free port."""
+def running_fake_predictor() -> Iterator[FakePredictor]:
+    """Serve a fake predictor on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            script.probed += 1
-            self._answer(200, json.dumps({"model_version_status": [{"version": "1", "state": script.state}]}).encode())
+            fake.probes += 1
+            self._respond(200, json.dumps({"model_version_status": [{"version": "1", "state": fake.state}]}).encode())
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            script.asked.append({name.lower(): value for name, value in self.headers.items()})
-            time.sleep(script.seconds)
-            if script.hang_up:
+            fake.received_headers.append({name.lower(): value for name, value in self.headers.items()})
+            time.sleep(fake.delay_seconds)
+            if fake.disconnect:
                 self.close_connection = True
                 return
-            body = json.dumps({"predictions": script.rows}).encode() if script.body is None else script.body
-            self._answer(script.status, body)
+            self._respond(fake.status, json.dumps({"predictions": fake.rows}).encode() if fake.body is None else fake.body)
 
-        def _answer(self, status: int, body: bytes) -> None:
+        def _respond(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -58,7 +73,7 @@ def scripted() -> Iterator[FakePredictor]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        script = FakePredictor(f"127.0.0.1:{server.server_port}")
+        fake = FakePredictor(f"127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield script
+        yield fake
         server.shutdown()

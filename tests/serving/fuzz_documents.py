@@ -1,4 +1,4 @@
-"""JSON bodies that break V1, V2, or JSON itself, and V2's binary extension."""
+"""Invalid JSON bodies for V1 and V2."""
 
 import copy
 import json
@@ -53,12 +53,12 @@ def text(document: Any) -> bytes:
 
 
 def whole(start: str, value: bytes, end: str, megabytes: int) -> bytes:
-    """Return JSON of one value again and again."""
+    """Return JSON with one value repeated up to a size in MiB."""
     return start.encode() + value * (megabytes * 2**20 // len(value)) + value[:-1] + end.encode()
 
 
 def many_values() -> list[tuple[bytes, bytes]]:
-    """Give V1 and V2 bodies of so many small values that their objects would take a gigabyte or more."""
+    """Return V1 and V2 bodies with so many small values that their objects would take a gigabyte or more."""
     tensor = '{"inputs":[{"name":"image_bytes","shape":[1],"datatype":"BYTES","data":['
     parameters = json.dumps({"inputs": [TENSOR], "parameters": {str(number): 1 for number in range(200_000)}}).encode()
     return [
@@ -69,7 +69,7 @@ def many_values() -> list[tuple[bytes, bytes]]:
     ]
 
 
-# The code that every one of them gets from V1 and V2, in the body's place.
+# Bodies that V1 and V2 reject with `bad_request`.
 NOT_JSON = {
     "nothing": b"",
     "blanks": b" \r\n\t" * 1000,
@@ -140,20 +140,20 @@ junk = st.recursive(
 )
 
 
-def places(document: Any) -> list[tuple[Any, Any]]:
-    """Return every container in a document with each of its keys."""
+def positions(document: Any) -> list[tuple[Any, Any]]:
+    """Return every container in a document, with each of its keys."""
     if not isinstance(document, dict | list):
         return []
     here = list(document) if isinstance(document, dict) else range(len(document))
-    return [(document, key) for key in here] + [place for key in here for place in places(document[key])]
+    return [(document, key) for key in here] + [place for key in here for place in positions(document[key])]
 
 
 @st.composite
 def broken(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
-    """Change a document at a place or two, and now and then its text."""
+    """Change a document at one or two positions, and sometimes its text."""
     document = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, 2))):
-        container, key = draw(st.sampled_from(places(document) or [({"": 0}, "")]))
+        container, key = draw(st.sampled_from(positions(document) or [({"": 0}, "")]))
         match draw(st.integers(0, 3)):
             case 0:
                 del container[key]
@@ -162,7 +162,7 @@ def broken(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
             case _:
                 container[key] = draw(junk)
     text = json.dumps(document, ensure_ascii=draw(st.booleans()))
-    if draw(st.integers(0, 5)) == 0:  # a key that stands there twice
+    if draw(st.integers(0, 5)) == 0:  # a duplicate key
         text = "{" + json.dumps({draw(st.sampled_from(KEYS)): draw(junk)})[1:-1] + ", " + text[1:]
     body = text.encode("utf-8", "surrogatepass")
     if draw(st.integers(0, 5)) == 0:
@@ -172,7 +172,7 @@ def broken(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
 
 
 def cases() -> Iterator[Case]:
-    """Give each wrong document to every route of V1 and V2, and right ones as whatever content type."""
+    """Generate each invalid document for every route of V1 and V2, and valid ones with any content type."""
     documents = {name: text(document) for name, document in WRONG_SHAPE.items()}
     for path in (PREDICT, PREDICT.replace("predict", "explain"), INFER):
         for name, body in NOT_JSON.items():
@@ -180,9 +180,9 @@ def cases() -> Iterator[Case]:
         for name, body in documents.items():
             yield Case(name, {"wrong_shape"}, path, body, (JSON,))
     for encoded in NOT_BASE64:
-        refused = {"bad_request", "not_an_image"}
-        yield Case("V1, no base64", refused, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))
-        yield Case("V2, no base64", refused, INFER, text({"inputs": [TENSOR | {"data": [encoded]}]}), (JSON,))
+        codes = {"bad_request", "not_an_image"}
+        yield Case("V1, no base64", codes, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))
+        yield Case("V2, no base64", codes, INFER, text({"inputs": [TENSOR | {"data": [encoded]}]}), (JSON,))
     for path, document in [(PREDICT, V1), (INFER, V2)]:
         for content_type in CONTENT_TYPES:  # KServe's and TensorFlow Serving's clients send any
             headers = (("Content-Type", content_type), ("Ce-Id", MARKER), ("Ce-Source", MARKER))

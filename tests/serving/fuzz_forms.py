@@ -1,4 +1,4 @@
-"""Forms that are wrong as such, of the wrong type, or cut off."""
+"""Forms that are invalid, of the wrong type, or truncated."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from tests.serving.fuzz_client import GOOD, MARKER, Case, form, part
 
 FORM, FORM_TYPE = form([part(GOOD)])
 FILE = 'form-data; name="file"'
-# What the service may answer to it; "" is an answer without error.
+# Parts, and the allowed codes of the response; "" is a response without an error.
 PARTS = {
     "none": ([], {"wrong_shape"}),
     "other field": ([part(GOOD, f'form-data; name="{MARKER}"; filename="x.png"')], {"wrong_shape"}),
@@ -53,7 +53,7 @@ BROKEN_FORMS = {
 
 
 def cases() -> Iterator[Case]:
-    """Give them all."""
+    """Generate all invalid forms."""
     for name, (parts, codes) in PARTS.items():
         body, content_type = form(parts)
         yield Case(name, codes, "/predict", body, (content_type,))

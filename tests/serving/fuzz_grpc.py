@@ -1,4 +1,4 @@
-"""Messages that break the gRPC service."""
+"""Invalid messages for the gRPC service."""
 
 import struct
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Message: TypeAlias = Any  # protobuf makes its classes at run time
 
 
 def infer() -> Message:
-    """Return a message without fault."""
+    """Return a valid message."""
     message = messages.ModelInferRequest(model_name="brain-tumor", id=MARKER)
     tensor = message.inputs.add(name="image_bytes", datatype="BYTES", shape=[1])
     tensor.contents.bytes_contents.append(GOOD)
@@ -30,7 +30,7 @@ def raw(*blobs: bytes) -> Message:
 
 
 def field(number: int, data: bytes) -> bytes:
-    """Return a field as it goes over the wire: its number, its length in groups of seven bits, its bytes."""
+    """Encode a field in the wire format: its number, its length in groups of seven bits, its bytes."""
     length = [len(data) >> 7 * group & 127 | 128 for group in range(4)] + [0]
     return bytes([number << 3 | 2, *length]) + data
 
@@ -58,8 +58,8 @@ def _image(data: bytes) -> Message:
 
 
 LARGE = _image(bytes(31 << 20))
-# Each with the status that it gets.
-WRONG: dict[str, tuple[Message | bytes, str]] = {
+# Invalid messages, and the status of each.
+INVALID: dict[str, tuple[Message | bytes, str]] = {
     "empty": (messages.ModelInferRequest(), "NOT_FOUND"),
     "other model": (changed(lambda message: setattr(message, "model_name", MARKER)), "NOT_FOUND"),
     "no message": (b"\xff" * 20, "INVALID_ARGUMENT"),
@@ -109,7 +109,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
 
 @st.composite
 def broken(draw: st.DrawFn) -> Message | bytes:
-    """Draw a message with some of its fields wrong; now and then its bytes are damaged, too."""
+    """Generate a message with some invalid fields, and sometimes damaged bytes."""
     message = raw(BLOB) if draw(st.booleans()) else infer()
     tensor = message.inputs[0]
     texts = st.sampled_from(["", MARKER, "BYTES", "bytes", "FP32", "UINT8", "image_bytes", "\0"]) | st.text(max_size=5)

@@ -1,4 +1,4 @@
-"""Heads and byte streams that break HTTP, or bend it."""
+"""Unusual headers, and byte streams that violate HTTP."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ from tests.serving.fuzz_client import INFER, JSON, MARKER, Case, Header, head
 from tests.serving.fuzz_documents import V2, text
 from tests.serving.fuzz_forms import FORM, FORM_TYPE
 
-PIECE = b"x" * 65536
+FILLER = b"x" * 65536
 ALLOWED_HEADERS: list[Header] = [
     ("X-Request-Id", MARKER * 100),
     ("X-Request-Id", b"\xff\xfe"),
@@ -51,7 +51,7 @@ WEBSOCKET: tuple[Header, ...] = (
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 )
 METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
-# Everything here is not found, by GET and by POST.
+# These return 404 for GET and for POST.
 PATHS = (
     *("//", "*", f"/{MARKER}", "/%00", "/%ff%fe", "/a" * 10_000, "/redoc", "/predict/", "/v1/models/"),
     *(
@@ -77,7 +77,7 @@ GARBAGE = {
     "TLS": b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(500),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/3.0": b"GET / HTTP/3.0\r\n\r\n",
-    "an answer": b"HTTP/1.1 200 OK\r\n\r\n",
+    "a response": b"HTTP/1.1 200 OK\r\n\r\n",
     "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
     "Redis": b"*1\r\n$4\r\nPING\r\n",
     "no path": f"GET {MARKER} HTTP/1.1\r\n\r\n".encode(),
@@ -94,36 +94,36 @@ BROKEN_CHUNKS = (
 )
 
 
-def chunked(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Frame pieces as the transfer encoding of that name has it."""
-    for piece in pieces:
-        yield b"%x\r\n%s\r\n" % (len(piece), piece)
+def chunked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Frame chunks in the chunked transfer encoding."""
+    for chunk in chunks:
+        yield b"%x\r\n%s\r\n" % (len(chunk), chunk)
     yield b"0\r\n\r\n"
 
 
-def heads_without_end() -> dict[str, Iterator[bytes]]:
-    """Give streams whose head goes on for 30 MB."""
+def endless_headers() -> dict[str, Iterator[bytes]]:
+    """Return streams with 30 MB of headers, or of another part without a limit."""
     start = b"POST /predict HTTP/1.1\r\nHost: fuzz\r\n"
     return {
-        "header": iter([start, b"X: ", *[PIECE] * 480, b"\r\n\r\n"]),
+        "header": iter([start, b"X: ", *[FILLER] * 480, b"\r\n\r\n"]),
         "headers": iter([start, *[b"X: y\r\n" * 10_000] * 500, b"\r\n"]),
-        "path": iter([b"POST /", *[PIECE] * 480, b" HTTP/1.1\r\n\r\n"]),
-        "chunk extension": iter([CHUNKED, b"5;", *[PIECE] * 480, b"\r\nhello\r\n0\r\n\r\n"]),
+        "path": iter([b"POST /", *[FILLER] * 480, b" HTTP/1.1\r\n\r\n"]),
+        "chunk extension": iter([CHUNKED, b"5;", *[FILLER] * 480, b"\r\nhello\r\n0\r\n\r\n"]),
         "trailers": iter([CHUNKED, b"0\r\n", *[b"X: y\r\n" * 10_000] * 500, b"\r\n"]),
     }
 
 
 def large_bodies(path: str, megabytes: int) -> list[list[bytes]]:
-    """Give a request whose body is too large, with its length in the head and without."""
-    pieces = [PIECE] * (megabytes * 16)
+    """Return a request whose body is too large, with and without a Content-Length."""
+    chunks = [FILLER] * (megabytes * 16)
     fields: list[Header] = [("Host", "fuzz"), FORM_TYPE if path == "/predict" else JSON]
     lengths: list[Header] = [("Content-Length", str(megabytes * 2**20)), ("Transfer-Encoding", "chunked")]
     heads = [head("POST", path, [*fields, length]) for length in lengths]
-    return [[heads[0], *pieces], [heads[1], *chunked(pieces)]]
+    return [[heads[0], *chunks], [heads[1], *chunked(chunks)]]
 
 
 def cases() -> Iterator[Case]:
-    """Give headers that change nothing, each twice, and paths and methods that do not exist."""
+    """Generate headers without effect, each twice, and unknown paths and methods."""
     for name, value in ALLOWED_HEADERS:
         yield Case(f"{name!r}: {value[:40]!r}", {""}, "/predict", FORM, (FORM_TYPE, (name, value), (name, value)))
     for accept in ACCEPTS:
@@ -143,8 +143,8 @@ def cases() -> Iterator[Case]:
             yield Case(f"{method} {path}", {"method_not_allowed"}, path, method=method)
 
 
-def no_requests() -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Give streams that are no HTTP, or HTTP without end."""
+def invalid_http() -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Generate streams that are not HTTP, and HTTP with endless headers."""
     for name, value in BROKEN_HEADERS:
         fields: list[Header] = [("Host", "fuzz"), ("Content-Length", str(len(FORM))), FORM_TYPE, (name, value)]
         yield f"{name!r}: {value[:40]!r}", [head("POST", "/predict", fields), FORM]
@@ -152,4 +152,4 @@ def no_requests() -> Iterator[tuple[str, Iterable[bytes]]]:
         yield name, [data]
     for chunks in BROKEN_CHUNKS:
         yield f"chunk {chunks[:20]!r}", [CHUNKED + chunks]
-    yield from heads_without_end().items()
+    yield from endless_headers().items()

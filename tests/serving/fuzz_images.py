@@ -1,4 +1,4 @@
-"""Files that are no image, break an image's format, or promise more than they hold."""
+"""Files that are not images, violate their format, or declare more than they contain."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.brain_tumor.test_images import EVERY, PALETTE, damaged, encode, exif, huge_png
 from tests.serving.fuzz_client import MARKER, Case, form, part
-from tests.serving.fuzz_png import DATA, END, PNGS, SIDE, header, with_right_checksums
+from tests.serving.fuzz_png import DATA, END, PNGS, SIDE, header, with_valid_checksums
 
 LARGE = 4000
 PADDING = 9_000_000
@@ -18,7 +18,7 @@ NAMES = sorted(EVERY)
 
 
 def tiff(width: int, height: int, *more: tuple[int, int, int, int], compression: int = 1) -> bytes:
-    """Build a grey TIFF without its data, with further tags: number, type, count, value."""
+    """Build a grey TIFF without its data, with additional tags: number, type, count, value."""
     tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, compression), (262, 3, 1, 1), (273, 4, 1, 8)]
     tags += [(277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, 99), *more]
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
@@ -35,7 +35,7 @@ def gif(screen: tuple[int, int], frame: tuple[int, int, int, int]) -> bytes:
 
 
 def many_scans(count: int) -> bytes:
-    """Build a progressive JPEG of 16 megapixels whose last scan stands there count times: some 30 bytes, and 8 ms, each."""
+    """Build a progressive JPEG of 16 megapixels with its last scan repeated: each takes 30 bytes, and 8 ms to decode."""
     jpeg = encode(Image.new("L", (LARGE, LARGE), 128), "JPEG", progressive=True)
     start = [found.start() for found in re.finditer(rb"\xff\xda", jpeg)][-1]
     return jpeg[:-2] + jpeg[start:-2] * count + jpeg[-2:]
@@ -46,7 +46,7 @@ def sized(width: int, height: int) -> bytes:
 
 
 def too_large() -> dict[str, bytes]:
-    """Files that declare, or have, more pixels than are accepted."""
+    """Return files that declare, or have, too many pixels."""
     jpeg = encode(Image.new("RGB", (SIDE, SIDE)), "JPEG")
     frame = jpeg.index(b"\xff\xc0") + 5
     return {
@@ -67,7 +67,7 @@ def too_large() -> dict[str, bytes]:
 
 
 def corrupt() -> dict[str, bytes]:
-    """Files that begin like an image, cheap to send and dear to decode."""
+    """Return small files that begin like an image and take long to decode."""
     comments = b"GIF89a" + struct.pack("<HHBBB", SIDE, SIDE, 0, 0, 0) + b"!\xfe" + (b"\xff" + bytes(255)) * 30_000 + b"\0"
     return {
         "JPEG of 1,000 scans": many_scans(1000),
@@ -86,7 +86,7 @@ def corrupt() -> dict[str, bytes]:
 
 
 def no_images() -> dict[str, bytes]:
-    """Files of other kinds, and beginnings of formats that Pillow knows and we do not take."""
+    """Return files of other types, and of formats that Pillow reads and the service rejects."""
     starts = {
         "text": b"",
         "SVG": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><text>',
@@ -106,20 +106,20 @@ def no_images() -> dict[str, bytes]:
 
 
 def largest() -> dict[str, bytes]:
-    """Images that are just accepted and take the most memory."""
+    """Return images at the size limit, in the formats that take the most memory."""
     grey = Image.linear_gradient("L").resize((LARGE, LARGE))
     colour = Image.merge("RGB", [grey] * 3)
     return {
         "JPEG CMYK": encode(colour.convert("CMYK"), "JPEG"),
-        "JPEG progressive, turned": encode(colour, "JPEG", progressive=True, exif=exif(6)),
+        "JPEG progressive, rotated": encode(colour, "JPEG", progressive=True, exif=exif(6)),
         "TIFF float": encode(grey.convert("F"), "TIFF", compression="tiff_adobe_deflate"),
         "JPEG 2000": encode(colour, "JPEG2000", quality_layers=[100]),
         "WebP": encode(colour, "WEBP", method=0),
     }
 
 
-def mutants(count: int) -> Iterator[tuple[str, bytes]]:
-    """Give images of every format of the decode table in turn: damaged, or the end of one after the beginning of another."""
+def damaged_images(count: int) -> Iterator[tuple[str, bytes]]:
+    """Generate images of every format in turn: damaged, or the end of one after the start of another."""
     rng = np.random.default_rng(0)
     for name in itertools.islice(itertools.cycle(NAMES), count):
         data = EVERY[name][0]
@@ -127,12 +127,12 @@ def mutants(count: int) -> Iterator[tuple[str, bytes]]:
             other = EVERY[NAMES[rng.integers(len(NAMES))]][0]
             yield name, data[: rng.integers(len(data))] + other[rng.integers(len(other)) :]
         else:
-            mutant = damaged(data, rng)
-            yield name, with_right_checksums(mutant) if rng.integers(2) else mutant
+            changed = damaged(data, rng)
+            yield name, with_valid_checksums(changed) if rng.integers(2) else changed
 
 
 def cases() -> Iterator[Case]:
-    """Give every file but the mutants, to be explained."""
+    """Generate requests to explain every file except the damaged images."""
     dicom = bytes(128) + b"DICM" + MARKER.encode() * 100
     for images, codes in [
         (PNGS, {"", "corrupt", "not_an_image"}),

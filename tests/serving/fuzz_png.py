@@ -1,4 +1,4 @@
-"""PNGs built by hand: every checksum is right; Pillow forgives some of what is wrong, libpng in the model's graph does not."""
+"""Invalid PNGs with valid checksums: Pillow accepts some of them, and libpng in the model's graph rejects them."""
 
 import io
 import struct
@@ -72,8 +72,8 @@ CHUNKS = {
 PNGS = {name: b"\x89PNG\r\n\x1a\n" + b"".join(chunks) for name, chunks in CHUNKS.items()}
 
 
-def with_right_checksums(png: bytes) -> bytes:
-    """Mend the checksums of a damaged PNG, so that more of it is read; other bytes pass."""
+def with_valid_checksums(png: bytes) -> bytes:
+    """Correct the checksums of a damaged PNG, so that more of it is parsed; return other files unchanged."""
     source, mended = io.BytesIO(png), bytearray(png[:8])
     source.seek(8)
     while png.startswith(b"\x89PNG") and len(head := source.read(8)) == 8:

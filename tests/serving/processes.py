@@ -1,4 +1,4 @@
-"""Start a real service of the project as a process of its own, and end it."""
+"""Run a service of the project in a process of its own."""
 
 import os
 import socket
@@ -17,14 +17,14 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Service(NamedTuple):
-    """A process and the file that holds what it wrote to stdout and stderr."""
+    """A process and the file with its stdout and stderr."""
 
     process: subprocess.Popen[bytes]
     output: Path
 
 
 def free_ports(n: int) -> list[int]:
-    """Return n ports of localhost on which nothing listens."""
+    """Return n free ports of localhost."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for each in sockets:
@@ -32,8 +32,8 @@ def free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def wait_for(url: str, service: Service, *, seconds: float = 60) -> None:
-    """Wait until url answers 200; fail with what the process wrote where it ends or takes too long."""
+def wait_for(url: str, service: Service, *, seconds: float = 240) -> None:
+    """Wait until url returns 200; fail with the process's output if it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and service.process.poll() is None:
         try:
@@ -44,13 +44,13 @@ def wait_for(url: str, service: Service, *, seconds: float = 60) -> None:
                 error.close()
             time.sleep(0.05)
     ended = service.process.poll()
-    state = f"did not answer 200 within {seconds:.0f} s" if ended is None else f"ended with status {ended}"
-    raise AssertionError(f"{url}: the process {state}. It wrote:\n{service.output.read_text()}")
+    state = f"did not return 200 within {seconds:.0f} s" if ended is None else f"ended with status {ended}"
+    raise AssertionError(f"{url}: the process {state}. Its output:\n{service.output.read_text()}")
 
 
 @contextmanager
 def running(module: str, env: Mapping[str, object], ready_url: str | None = None) -> Iterator[Service]:
-    """Run `python -m module` with env added to this process's own, wait for ready_url if one is given, and end it at last."""
+    """Run `python -m module` with additional variables, wait for ready_url if given, and end the process at the end."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output.txt"
         with output.open("wb") as file:

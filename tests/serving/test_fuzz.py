@@ -1,4 +1,4 @@
-"""FUZZ_REQUESTS bad requests of every kind: the service refuses each rightly, lives, stays small, and logs none of it."""
+"""FUZZ_REQUESTS invalid requests: the service rejects each with the right code, survives, and logs no client data."""
 
 import contextlib
 import json
@@ -21,20 +21,20 @@ from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzz
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
 CHECKS += "response_schema_conformance,negative_data_rejection,unsupported_method,missing_required_header"
 OPERATIONS = 17
-REFUSALS = {"", "bad_request", "wrong_shape", "not_an_image", "corrupt", "too_large", "unsupported_type"}
+CLIENT_CODES = {"", "bad_request", "wrong_shape", "not_an_image", "corrupt", "too_large", "unsupported_type"}
 CASES = {
     "documents": fuzz_documents.cases,
     "binary extension": fuzz_binary.cases,
     "images": fuzz_images.cases,
     "forms": fuzz_forms.cases,
-    "heads": fuzz_http.cases,
+    "HTTP": fuzz_http.cases,
 }
 
 
-def share(part: float) -> settings:
-    """Make Hypothesis send this part of FUZZ_REQUESTS, the same in every run."""
+def fraction(value: float) -> settings:
+    """Make Hypothesis send this fraction of FUZZ_REQUESTS, with the same requests in every run."""
     return settings(
-        max_examples=ceil(REQUESTS * part),
+        max_examples=ceil(REQUESTS * value),
         derandomize=True,
         database=None,
         deadline=None,
@@ -51,13 +51,13 @@ def fuzzer(service: Pair) -> Iterator[Fuzzer]:
 
 @pytest.fixture(autouse=True)
 def check_service_survives(fuzzer: Fuzzer) -> Iterator[None]:
-    """After each test the service is as it was."""
+    """Check the service after each test."""
     yield
     fuzzer.check_survival()
 
 
-def test_the_schema_is_true(fuzzer: Fuzzer, tmp_path: Path) -> None:
-    """Schemathesis knows the service by its schema only."""
+def test_service_conforms_to_its_schema(fuzzer: Fuzzer, tmp_path: Path) -> None:
+    """Schemathesis derives requests from the OpenAPI schema."""
     each = str(ceil(REQUESTS * 0.3 / OPERATIONS))
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{fuzzer.service.url}/openapi.json", "--seed=0"]
     command += ["--phases=examples,coverage,fuzzing", f"--max-examples={each}", f"--checks={CHECKS}", "--continue-on-failure"]
@@ -68,54 +68,54 @@ def test_the_schema_is_true(fuzzer: Fuzzer, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout
 
 
-@share(0.15)
+@fraction(0.15)
 @given(fuzz_documents.broken(fuzz_documents.V1))
-def test_broken_v1(fuzzer: Fuzzer, body: bytes) -> None:
-    assert fuzzer.request(PREDICT, body, [JSON]).code in REFUSALS
+def test_broken_v1_body_is_rejected(fuzzer: Fuzzer, body: bytes) -> None:
+    assert fuzzer.request(PREDICT, body, [JSON]).code in CLIENT_CODES
 
 
-@share(0.15)
+@fraction(0.15)
 @given(fuzz_documents.broken(fuzz_documents.V2))
-def test_broken_v2(fuzzer: Fuzzer, body: bytes) -> None:
-    assert fuzzer.request(INFER, body, [JSON]).code in REFUSALS
+def test_broken_v2_body_is_rejected(fuzzer: Fuzzer, body: bytes) -> None:
+    assert fuzzer.request(INFER, body, [JSON]).code in CLIENT_CODES
 
 
-@share(0.1)
+@fraction(0.1)
 @given(fuzz_binary.broken())
-def test_broken_binary_extension(fuzzer: Fuzzer, request_parts: tuple[bytes, str | bytes, bytes]) -> None:
+def test_broken_binary_extension_is_rejected(fuzzer: Fuzzer, request_parts: tuple[bytes, str | bytes, bytes]) -> None:
     start, length, blob = request_parts
     headers: list[Header] = [fuzz_binary.CONTENT_TYPE, (fuzz_binary.LENGTH, length)]
-    assert fuzzer.request(INFER, start + blob, headers).code in REFUSALS
+    assert fuzzer.request(INFER, start + blob, headers).code in CLIENT_CODES
 
 
-@share(0.15)
+@fraction(0.15)
 @given(fuzz_grpc.broken())
-def test_broken_messages(fuzzer: Fuzzer, message: Any) -> None:
+def test_broken_grpc_message_is_rejected(fuzzer: Fuzzer, message: Any) -> None:
     assert fuzzer.call("ModelInfer", message) in {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
 
 
-def test_mutants_of_images(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
-    for number, (name, data) in enumerate(fuzz_images.mutants(ceil(REQUESTS * 0.3))):
+def test_damaged_image_is_rejected_or_classified(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for number, (name, data) in enumerate(fuzz_images.damaged_images(ceil(REQUESTS * 0.3))):
         with subtests.test(name, number=number):
-            answer = fuzzer.predict(data, explain=number % 8 == 0)
-            assert answer.code in {"", "corrupt", "not_an_image", "too_large", "unsupported_type"}
+            response = fuzzer.predict(data, explain=number % 8 == 0)
+            assert response.code in {"", "corrupt", "not_an_image", "too_large", "unsupported_type"}
 
 
-def test_largest_images_all_at_once(fuzzer: Fuzzer) -> None:
+def test_largest_images_are_explained_concurrently(fuzzer: Fuzzer) -> None:
     with ThreadPoolExecutor(4) as pool:
-        for answer in pool.map(lambda data: fuzzer.predict(data, explain=True), fuzz_images.largest().values()):
-            assert answer.status == 200
+        for response in pool.map(lambda data: fuzzer.predict(data, explain=True), fuzz_images.largest().values()):
+            assert response.status == 200
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_wrong(kind: str, fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+def test_invalid_request_gets_its_code(kind: str, fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
     for case in CASES[kind]():
         with subtests.test(case.name, path=case.path[:60]):
             assert fuzzer.request(case.path, case.body, case.headers, method=case.method).code in case.codes
 
 
-def test_wrong_messages(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
-    for name, (message, status) in fuzz_grpc.WRONG.items():
+def test_invalid_grpc_call_gets_its_status(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for name, (message, status) in fuzz_grpc.INVALID.items():
         with subtests.test(name):
             assert fuzzer.call("ModelInfer", message) == status
     for method, (message, status) in fuzz_grpc.OTHERS.items():
@@ -123,38 +123,38 @@ def test_wrong_messages(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
             assert fuzzer.call(method, message) == status
 
 
-def test_what_is_no_request(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
-    for name, pieces in fuzz_http.no_requests():
+def test_invalid_http_gets_a_client_error(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for name, chunks in fuzz_http.invalid_http():
         with subtests.test(name):
-            answer = fuzzer.send(pieces, seconds=5)
-            assert answer is None or checked(answer).status in range(400, 500)
+            response = fuzzer.send(chunks, seconds=5)
+            assert response is None or checked(response).status in range(400, 500)
 
 
-def test_bodies_shorter_than_declared(fuzzer: Fuzzer) -> None:
+def test_body_shorter_than_declared_is_survived(fuzzer: Fuzzer) -> None:
     fields: list[Header] = [fuzz_forms.FORM_TYPE, ("Content-Length", str(2 * len(fuzz_forms.FORM)))]
     for end in (0, 50, len(fuzz_forms.FORM)):
         with fuzzer.connected() as connection:
             connection.sendall(head("POST", "/predict", fields) + fuzz_forms.FORM[:end])
-        fuzzer.count("left")
+        fuzzer.count("client disconnected")
 
 
-def test_bodies_longer_than_declared(fuzzer: Fuzzer) -> None:
-    answer = fuzzer.send([head("POST", "/predict", [fuzz_forms.FORM_TYPE, ("Content-Length", "100")]), fuzz_forms.FORM])
-    assert answer is None or checked(answer).code in {"bad_request", "wrong_shape"}
+def test_body_longer_than_declared_is_rejected(fuzzer: Fuzzer) -> None:
+    response = fuzzer.send([head("POST", "/predict", [fuzz_forms.FORM_TYPE, ("Content-Length", "100")]), fuzz_forms.FORM])
+    assert response is None or checked(response).code in {"bad_request", "wrong_shape"}
 
 
-def test_large_bodies_all_at_once(fuzzer: Fuzzer) -> None:
-    requests = [pieces for path in ("/predict", PREDICT, INFER, "/nowhere") for pieces in fuzz_http.large_bodies(path, 50)]
-    requests += [pieces for path in (PREDICT, INFER) for pieces in fuzz_http.large_bodies(path, 31) * 2]
+def test_concurrent_large_bodies_are_rejected(fuzzer: Fuzzer) -> None:
+    requests = [chunks for path in ("/predict", PREDICT, INFER, "/nowhere") for chunks in fuzz_http.large_bodies(path, 50)]
+    requests += [chunks for path in (PREDICT, INFER) for chunks in fuzz_http.large_bodies(path, 31) * 2]
     with ThreadPoolExecutor(8) as pool:
-        for answer in pool.map(fuzzer.send, requests):
-            assert answer is not None
-            assert checked(answer).code in {"too_large", "too_busy", "bad_request"}
+        for response in pool.map(fuzzer.send, requests):
+            assert response is not None
+            assert checked(response).code in {"too_large", "too_busy", "bad_request"}
         statuses = pool.map(lambda message: fuzzer.call("ModelInfer", message), [fuzz_grpc.LARGE] * 4)
         assert set(statuses) == {"RESOURCE_EXHAUSTED"}
 
 
-def test_json_of_many_values(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+def test_json_with_many_values_is_rejected_fast(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
     for number, bodies in enumerate(fuzz_documents.many_values()):
         for path, body in zip((PREDICT, INFER), bodies, strict=True):
             with subtests.test(path, number=number):
@@ -163,7 +163,7 @@ def test_json_of_many_values(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
                 assert time.monotonic() - started < 2
 
 
-def test_slow_clients_hold_nobody_up(fuzzer: Fuzzer) -> None:
+def test_slow_clients_do_not_delay_other_requests(fuzzer: Fuzzer) -> None:
     beginnings = [b"", b"POST /predict HT", fuzz_http.CHUNKED, fuzz_http.CHUNKED + b"5\r\nhe"]
     with contextlib.ExitStack() as stack:
         for beginning in beginnings * 25:
@@ -175,16 +175,16 @@ def test_slow_clients_hold_nobody_up(fuzzer: Fuzzer) -> None:
             assert time.monotonic() - started < 2
 
 
-def test_clients_that_leave(fuzzer: Fuzzer) -> None:
+def test_clients_that_disconnect_are_survived(fuzzer: Fuzzer) -> None:
     fields: list[Header] = [fuzz_forms.FORM_TYPE, ("Content-Length", str(len(fuzz_forms.FORM)))]
     for _ in range(20):
         with fuzzer.connected() as connection:
             connection.sendall(head("POST", "/predict?explain=true", fields) + fuzz_forms.FORM)
-        fuzzer.count("left")
+        fuzzer.count("client disconnected")
 
 
-def test_sent_enough(fuzzer: Fuzzer) -> None:
-    """The last one: alone it fails."""
+def test_enough_requests_were_sent(fuzzer: Fuzzer) -> None:
+    """Run last: it counts the requests of all tests above."""
     total, seconds = sum(fuzzer.counts.values()), time.monotonic() - fuzzer.started
     print(f"\n{total:,} requests in {seconds:.0f} s, peak {fuzzer.peak_mb:.0f} MB: {dict(sorted(fuzzer.counts.items()))}")
     assert total >= REQUESTS

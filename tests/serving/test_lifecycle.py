@@ -1,4 +1,4 @@
-"""How the processes start, stop and come back."""
+"""Start, end and recovery of the processes."""
 
 import os
 import signal
@@ -7,24 +7,32 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from brain_tumor.phantoms import phantom_pngs
+from serving.settings import Settings
 from tests.serving import clients
+from tests.serving.clients import PNG
 from tests.serving.conftest import predictor, transformer
-from tests.serving.fake_predictor import scripted
-from tests.serving.processes import ROOT, free_ports
-
-PNG = phantom_pngs(1)[0]
+from tests.serving.fake_predictor import running_fake_predictor
+from tests.serving.processes import ROOT, free_ports, running
 
 
-def test_sigterm_lets_what_is_in_flight_end(tiny_model: Path) -> None:
-    with scripted() as script, transformer(tiny_model, script.host) as served, ThreadPoolExecutor(2) as pool:
-        script.seconds = 1.5
+@pytest.fixture
+def ignored_sigint() -> Iterator[None]:
+    """Let child processes inherit SIGINT as ignored, as a script's background jobs do."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_sigterm_finishes_requests_in_flight(tiny_model: Path) -> None:
+    with running_fake_predictor() as fake, transformer(tiny_model, fake.host) as served, ThreadPoolExecutor(2) as pool:
+        fake.delay_seconds = 1.5
         rest = pool.submit(httpx.post, f"{served.url}/predict", files=clients.form(PNG), timeout=20)
         rpc = pool.submit(clients.infer, served.grpc, clients.infer_request([PNG]))
         time.sleep(0.7)
@@ -38,29 +46,64 @@ def test_sigterm_lets_what_is_in_flight_end(tiny_model: Path) -> None:
         assert "Traceback" not in served.process.output.read_text()
 
 
-def test_a_predictor_that_is_killed_and_comes_back_needs_no_restart(tiny_model: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_background_job_ends_on_signal(number: signal.Signals, tiny_model: Path, ignored_sigint: None) -> None:
+    with predictor(tiny_model, *free_ports(2)) as process, transformer(tiny_model, "localhost:1") as served:
+        for service in (process, served.process):
+            service.process.send_signal(number)
+            assert service.process.wait(timeout=20) == 0
+            assert "Traceback" not in service.output.read_text()
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Check whether a process has set a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.split("SigCgt:")[1].split()[0], 16) & 1 << number - 1)
+
+
+@pytest.mark.parametrize("module", ["serving", "serving.predictor"])
+def test_background_job_ends_on_sigint_while_it_starts(module: str, tiny_model: Path, ignored_sigint: None) -> None:
+    http, grpc = map(str, free_ports(2))
+    ports = {"HTTP_PORT": http, "GRPC_PORT": grpc, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": grpc}
+    with running(module, ports | {"MODEL_DIR": tiny_model}) as service:
+        while not handles(service.process.pid, signal.SIGINT):
+            time.sleep(0.01)
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("module", ["serving", "serving.predictor"])
+def test_help_lists_every_variable(module: str) -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    names = map(str.upper, Settings.model_fields) if module == "serving" else ["PREDICTOR_HTTP_PORT", "PREDICTOR_GRPC_PORT"]
+    assert all(f"\n  {name} (default: " in printed for name in names)
+
+
+def test_transformer_recovers_once_a_killed_predictor_is_back(tiny_model: Path) -> None:
     http, grpc = free_ports(2)
     with transformer(tiny_model, f"127.0.0.1:{http}", PREDICTOR_TIMEOUT_SECONDS=2) as served:
 
         def predict(_: int = 0) -> tuple[int, str, float]:
-            begun = time.monotonic()
-            answer = httpx.post(f"{served.url}/predict", files=clients.form(PNG), timeout=20)
-            return answer.status_code, answer.json().get("label", answer.json().get("code")), time.monotonic() - begun
+            started = time.monotonic()
+            response = httpx.post(f"{served.url}/predict", files=clients.form(PNG), timeout=20)
+            return response.status_code, response.json().get("label", response.json().get("code")), time.monotonic() - started
 
         assert predict()[:2] == (503, "not_ready")
         with predictor(tiny_model, http, grpc) as process:
             status, label, _ = predict()
             assert status == 200
             with ThreadPoolExecutor(4) as pool:
-                under_load = pool.map(predict, range(200))
+                responses = pool.map(predict, range(200))
                 time.sleep(0.3)
                 process.process.kill()
-                answers = list(under_load)
-        counts = Counter(status for status, _, _ in answers)
+                outcomes = list(responses)
+        counts = Counter(status for status, _, _ in outcomes)
         assert set(counts) <= {200, 502, 503}
         assert counts[503] > 0
-        assert {said for status, said, _ in answers if status == 200} <= {label}
-        assert max(seconds for _, _, seconds in answers) < 3
+        assert {predicted for status, predicted, _ in outcomes if status == 200} <= {label}
+        assert max(seconds for _, _, seconds in outcomes) < 3
         assert httpx.get(f"{served.url}/healthz").status_code == 200
         assert httpx.get(f"{served.url}/readyz").status_code == 503
         with predictor(tiny_model, http, grpc):
@@ -69,28 +112,29 @@ def test_a_predictor_that_is_killed_and_comes_back_needs_no_restart(tiny_model: 
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ({"MODEL_DIR": "/nowhere"}, "/nowhere/assets.extra/model.json cannot be read"),
-        ({"MAX_IN_FLIGHT": "many"}, "MAX_IN_FLIGHT is 'many', wanted a number"),
-        ({"MAX_IN_FLIGHT": "0"}, "MAX_IN_FLIGHT is 0, wanted a number above 0"),
-        ({"PREDICTOR_TIMEOUT_SECONDS": "nan"}, "PREDICTOR_TIMEOUT_SECONDS is nan"),
-        ({"COLOUR_MAP": "jet"}, "COLOUR_MAP is 'jet', wanted one of inferno, viridis, cividis"),
-        ({"HTTP_PORT": "taken"}, "HTTP_PORT is 'taken'"),
+        ({"MAX_IN_FLIGHT": "many"}, "MAX_IN_FLIGHT: got 'many', expected a valid integer"),
+        ({"MAX_IN_FLIGHT": "0"}, "MAX_IN_FLIGHT: got '0', expected a number greater than 0"),
+        ({"PREDICTOR_TIMEOUT_SECONDS": "nan"}, "PREDICTOR_TIMEOUT_SECONDS: got 'nan'"),
+        ({"COLOUR_MAP": "jet"}, "COLOUR_MAP: got 'jet', expected one of inferno, viridis, cividis"),
+        ({"HTTP_PORT": "taken"}, "HTTP_PORT: got 'taken'"),
+        ({"HTTP_PORT": ""}, "HTTP_PORT: got ''"),
     ],
 )
-def test_a_setting_that_cannot_be_used_ends_it_with_one_line(setting: dict[str, str], said: str, tiny_model: Path) -> None:
+def test_invalid_setting_ends_the_process_with_one_line(setting: dict[str, str], message: str, tiny_model: Path) -> None:
     environment = os.environ | {"MODEL_DIR": str(tiny_model)} | setting
     ended = subprocess.run(
         [sys.executable, "-m", "serving"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"error: {said}")
+    assert ended.stderr.startswith(f"error: {message}")
     assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT"])
-def test_a_port_that_is_taken_ends_it_with_one_line(name: str, tiny_model: Path) -> None:
+def test_port_in_use_ends_the_process_with_one_line(name: str, tiny_model: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
@@ -105,12 +149,12 @@ def test_a_port_that_is_taken_ends_it_with_one_line(name: str, tiny_model: Path)
     assert "Traceback" not in ended.stderr
 
 
-def test_another_colour_map_gives_another_overlay(tiny_model: Path) -> None:
-    with scripted() as script:
+def test_colour_map_setting_changes_the_overlay(tiny_model: Path) -> None:
+    with running_fake_predictor() as fake:
         overlays = []
         for name in ("inferno", "cividis"):
-            with transformer(tiny_model, script.host, COLOUR_MAP=name) as served:
-                overlays.append(clients.ask_predict(served.url, PNG).overlay)
+            with transformer(tiny_model, fake.host, COLOUR_MAP=name) as served:
+                overlays.append(clients.call_predict(served.url, PNG).overlay)
     assert overlays[0] is not None
     assert overlays[0].shape == overlays[1].shape  # type: ignore[union-attr]
     assert (overlays[0] != overlays[1]).any()

@@ -1,4 +1,4 @@
-"""The forms of requests and answers, and what is refused."""
+"""Requests and responses of each protocol, and the errors of invalid requests."""
 
 import json
 import zlib
@@ -13,16 +13,13 @@ from kserve import InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
-from tests.serving.clients import INFER, V1
+from tests.serving.clients import INFER, PNG, V1
 from tests.serving.conftest import Pair
-
-PNG = phantom_pngs(1)[0]
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """Return a PNG that says it is larger than it is."""
+    """Return a PNG whose header declares another size than it has."""
     header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + PNG[24:29]
     return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
 
@@ -31,15 +28,15 @@ TENSOR = {"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": ["aG
 DICOM = b"\0" * 128 + b"DICM" + b"\0" * 100
 
 
-def assert_error(response: httpx.Response, status: int, code: str, *said: str) -> None:
+def assert_error(response: httpx.Response, status: int, code: str, *parts: str) -> None:
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code), body
     assert set(body) == {"error", "code"}
-    for part in said:
+    for part in parts:
         assert part in body["error"]
 
 
-def test_a_prediction_says_what_the_contract_lists(service: Pair) -> None:
+def test_prediction_has_the_documented_fields(service: Pair) -> None:
     plain = httpx.post(f"{service.url}/predict", files=clients.form(PNG)).json()
     assert list(plain) == ["label", "probability", "threshold", "confidence", "model", "warnings"]
     assert plain["label"] in ("no_tumor", "tumor")
@@ -55,20 +52,20 @@ def test_a_prediction_says_what_the_contract_lists(service: Pair) -> None:
     assert explained["heatmap"]["label"] == explained["label"]
 
 
-def test_v2_answers_tensors_with_classes_and_threshold(service: Pair) -> None:
-    answer = httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG, PNG], id="42")).json()
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "brain-tumor", "1")
-    assert {output["name"]: (output["datatype"], output["shape"]) for output in answer["outputs"]} == {
+def test_v2_response_has_tensors_with_classes_and_threshold(service: Pair) -> None:
+    response = httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG, PNG], id="42")).json()
+    assert (response["id"], response["model_name"], response["model_version"]) == ("42", "brain-tumor", "1")
+    assert {output["name"]: (output["datatype"], output["shape"]) for output in response["outputs"]} == {
         "probability": ("FP32", [2, 1]),
         "label": ("BYTES", [2]),
         "heatmap": ("FP32", [2, 12, 12]),
         "overlay_png": ("BYTES", [2]),
     }
-    assert answer["parameters"]["classes"] == "no_tumor,tumor"
-    assert answer["parameters"]["threshold"] == 0.5
+    assert response["parameters"]["classes"] == "no_tumor,tumor"
+    assert response["parameters"]["threshold"] == 0.5
 
 
-def test_v2_answers_only_the_outputs_that_were_asked_for(service: Pair) -> None:
+def test_v2_returns_only_the_requested_outputs(service: Pair) -> None:
     body = clients.tensors([PNG], outputs=[{"name": "label"}])
     assert [output["name"] for output in httpx.post(f"{service.url}{INFER}", json=body).json()["outputs"]] == ["label"]
     request = clients.infer_request([PNG]).to_grpc()
@@ -78,15 +75,15 @@ def test_v2_answers_only_the_outputs_that_were_asked_for(service: Pair) -> None:
     assert [output.name for output in response.outputs] == ["probability"]
 
 
-def test_grpc_takes_contents_as_well_as_raw_bytes(service: Pair) -> None:
+def test_grpc_accepts_typed_contents_as_well_as_raw_bytes(service: Pair) -> None:
     request = InferRequest("brain-tumor", [InferInput("image_bytes", [1], "BYTES", data=[PNG])], request_id="7")
     response = clients.infer(service.grpc, request)
     assert (response.id, response.parameters["threshold"].string_param) == ("7", "0.5")
-    wanted = clients.ask_predict(service.url, PNG).probability
-    assert np.frombuffer(response.raw_output_contents[0], np.float32) == pytest.approx(wanted, abs=1e-5)
+    expected = clients.call_predict(service.url, PNG).probability
+    assert np.frombuffer(response.raw_output_contents[0], np.float32) == pytest.approx(expected, abs=1e-5)
 
 
-def test_metadata_and_readiness_in_every_protocol(service: Pair) -> None:
+def test_every_protocol_reports_metadata_and_readiness(service: Pair) -> None:
     with grpc.insecure_channel(service.grpc) as channel:
         stub = GRPCInferenceServiceStub(channel)
         assert stub.ServerLive(v2_pb2.ServerLiveRequest()).live
@@ -100,94 +97,94 @@ def test_metadata_and_readiness_in_every_protocol(service: Pair) -> None:
     assert httpx.get(f"{service.url}/v1/models").json() == {"models": ["brain-tumor"]}
 
 
-def test_model_is_model_json(service: Pair, tiny_model: Path) -> None:
+def test_model_route_returns_model_json(service: Pair, tiny_model: Path) -> None:
     assert httpx.get(f"{service.url}/model").json() == json.loads((tiny_model / "assets.extra" / "model.json").read_text())
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "code", "said"),
+    ("data", "status", "code", "message"),
     [
         (b"", 400, "not_an_image", "empty"),
         (b"%PDF-1.7 not an image", 400, "not_an_image", "not an image"),
         (PNG[:-40], 400, "corrupt", "PNG"),
         (DICOM, 415, "unsupported_type", "DICOM files are not accepted"),
-        (png_of_size(5_000, 5_000), 413, "too_large", "5000 x 5000 pixels, the limit is 16,000,000"),
-        (png_of_size(70_000, 1), 413, "too_large", "a side may have up to 65,535"),
+        (png_of_size(5_000, 5_000), 413, "too_large", "got 5000 x 5000 pixels, expected at most 16,000,000"),
+        (png_of_size(70_000, 1), 413, "too_large", "expected sides of at most 65,535"),
         (PNG + b"\0" * 10_000_000, 413, "too_large", "10,000,000"),
     ],
 )
-def test_a_refused_image_is_refused_alike_everywhere(data: bytes, status: int, code: str, said: str, service: Pair) -> None:
-    assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code, said)
+def test_every_protocol_rejects_an_invalid_image_alike(data: bytes, status: int, code: str, message: str, service: Pair) -> None:
+    assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code, message)
     for verb in ("predict", "explain"):
         response = httpx.post(f"{service.url}{V1}:{verb}", json=clients.instances([PNG, data]))
         assert_error(response, status, code, "instances[1]: ")
     assert_error(httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG, data])), status, code, "image_bytes[1]: ")
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         clients.infer(service.grpc, clients.infer_request([data]))
-    wanted = grpc.StatusCode.RESOURCE_EXHAUSTED if status == 413 else grpc.StatusCode.INVALID_ARGUMENT
-    assert refused.value.code() == wanted
+    expected = grpc.StatusCode.RESOURCE_EXHAUSTED if status == 413 else grpc.StatusCode.INVALID_ARGUMENT
+    assert rejected.value.code() == expected
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "code", "said"),
+    ("body", "status", "code", "message"),
     [
-        (b"{", 400, "bad_request", "not JSON"),
-        (b'{"instances": NaN}', 400, "bad_request", "not JSON"),
-        (b"[" * 5_000, 400, "bad_request", "not JSON"),
-        (b"[" * 100_000, 422, "wrong_shape", "more than 10,000 values"),
-        (b"\xff\xfe", 400, "bad_request", "not JSON"),
+        (b"{", 400, "bad_request", "not valid JSON"),
+        (b'{"instances": NaN}', 400, "bad_request", "not valid JSON"),
+        (b"[" * 5_000, 400, "bad_request", "not valid JSON"),
+        (b"[" * 100_000, 422, "wrong_shape", "at most 10,000 values"),
+        (b"\xff\xfe", 400, "bad_request", "not valid JSON"),
         (b"[]", 422, "wrong_shape", "no list `instances`"),
         (b'{"instances": []}', 422, "wrong_shape", "0 instances"),
         (b'{"instances": {"image_bytes": "x"}}', 422, "wrong_shape", "no list"),
         (b'{"instances": [7]}', 422, "wrong_shape", "instances[0]"),
         (b'{"instances": [{"image_bytes": "aGk="}]}', 422, "wrong_shape", "instances[0]"),
-        (b'{"instances": [{"image_bytes": {"b64": "a"}}]}', 400, "bad_request", "instances[0] is not base64"),
-        (b'{"instances": [{"image_bytes": {"b64": "\xc3\xa9"}}]}', 400, "bad_request", "instances[0] is not base64"),
+        (b'{"instances": [{"image_bytes": {"b64": "a"}}]}', 400, "bad_request", "instances[0]: not valid base64"),
+        (b'{"instances": [{"image_bytes": {"b64": "\xc3\xa9"}}]}', 400, "bad_request", "instances[0]: not valid base64"),
         (json.dumps(clients.instances([PNG] * 33)).encode(), 422, "wrong_shape", "33 instances"),
     ],
 )
-def test_v1_says_what_is_wrong(body: bytes, status: int, code: str, said: str, service: Pair) -> None:
-    assert_error(httpx.post(f"{service.url}{V1}:predict", content=body), status, code, said)
+def test_v1_error_names_the_invalid_part(body: bytes, status: int, code: str, message: str, service: Pair) -> None:
+    assert_error(httpx.post(f"{service.url}{V1}:predict", content=body), status, code, message)
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "message"),
     [
-        ({"inputs": []}, "wrong_shape", "exactly one input"),
+        ({"inputs": []}, "wrong_shape", "inputs: expected exactly one"),
         ({"inputs": 7}, "wrong_shape", "inputs"),
         ({"inputs": [TENSOR | {"name": "x"}]}, "wrong_shape", "image_bytes"),
         ({"inputs": [TENSOR | {"datatype": "FP32", "data": [1]}]}, "wrong_shape", "BYTES"),
-        ({"inputs": [TENSOR | {"shape": [2]}]}, "wrong_shape", "holds 1 elements, its shape says 2"),
+        ({"inputs": [TENSOR | {"shape": [2]}]}, "wrong_shape", "got 1 elements, expected 2 by its shape"),
         ({"inputs": [TENSOR | {"shape": [-1]}]}, "wrong_shape", "[-1]"),
-        ({"inputs": [TENSOR | {"data": [1]}]}, "wrong_shape", "not bytes"),
+        ({"inputs": [TENSOR | {"data": [1]}]}, "wrong_shape", "expected elements of bytes"),
         ({"inputs": [TENSOR | {"data": ["#"]}]}, "bad_request", "base64"),
         ({"parameters": {"explain": "yes"}}, "wrong_shape", "`explain`"),
-        ({"outputs": [{"name": "probabilities"}]}, "wrong_shape", "none of probability, label"),
+        ({"outputs": [{"name": "probabilities"}]}, "wrong_shape", "expected any of probability, label"),
     ],
 )
-def test_v2_says_what_is_wrong(change: dict[str, Any], code: str, said: str, service: Pair) -> None:
+def test_v2_error_names_the_invalid_part(change: dict[str, Any], code: str, message: str, service: Pair) -> None:
     response = httpx.post(f"{service.url}{INFER}", json=clients.tensors([PNG]) | change)
-    assert_error(response, 400 if code == "bad_request" else 422, code, said)
+    assert_error(response, 400 if code == "bad_request" else 422, code, message)
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999999", "10", ""])
-def test_the_binary_extension_with_a_wrong_length_is_refused(length: str, service: Pair) -> None:
+def test_binary_extension_rejects_a_wrong_length(length: str, service: Pair) -> None:
     headers = {clients.JSON_LENGTH: length, "Content-Type": "application/octet-stream"}
     response = httpx.post(f"{service.url}{INFER}", content=b'{"inputs": []}' + PNG, headers=headers)
     assert_error(response, 400, "bad_request")
 
 
-def test_a_form_without_the_file_is_refused(service: Pair) -> None:
+def test_form_without_exactly_one_file_is_rejected(service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/predict", files={"image": ("a", PNG)}), 422, "wrong_shape", "file")
     assert_error(httpx.post(f"{service.url}/predict", data={"file": "text"}), 415, "unsupported_type", "multipart/form-data")
     two = [("file", ("a", PNG)), ("file", ("b", PNG))]
-    assert_error(httpx.post(f"{service.url}/predict", files=two), 422, "wrong_shape", "2 files came")
+    assert_error(httpx.post(f"{service.url}/predict", files=two), 422, "wrong_shape", "got 2 files")
     assert_error(httpx.post(f"{service.url}/predict?explain=maybe", files=clients.form(PNG)), 422, "wrong_shape", "explain")
     headers = {"Content-Type": "multipart/form-data"}
     assert_error(httpx.post(f"{service.url}/predict", content=PNG, headers=headers), 400, "bad_request")
 
 
-def test_nobody_loads_or_unloads_a_model(service: Pair) -> None:
+def test_clients_cannot_load_or_unload_a_model(service: Pair) -> None:
     for verb in ("load", "unload"):
         assert_error(httpx.post(f"{service.url}/v2/repository/models/brain-tumor/{verb}"), 404, "not_found")
     with grpc.insecure_channel(service.grpc) as channel:
@@ -196,13 +193,13 @@ def test_nobody_loads_or_unloads_a_model(service: Pair) -> None:
             (stub.RepositoryModelLoad, v2_pb2.RepositoryModelLoadRequest(model_name="brain-tumor")),
             (stub.RepositoryModelUnload, v2_pb2.RepositoryModelUnloadRequest(model_name="brain-tumor")),
         ):
-            with pytest.raises(grpc.RpcError) as refused:
+            with pytest.raises(grpc.RpcError) as rejected:
                 call(request)
-            assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+            assert rejected.value.code() == grpc.StatusCode.NOT_FOUND
     assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
-def test_an_unknown_model_route_or_method_is_refused(service: Pair) -> None:
+def test_unknown_model_route_or_method_is_rejected(service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/v1/models/other:predict", json=clients.instances([PNG])), 404, "not_found")
     assert_error(httpx.post(f"{service.url}/v2/models/other/infer", json=clients.tensors([PNG])), 404, "not_found")
     versioned = f"{service.url}/v2/models/brain-tumor/versions/1/infer"
@@ -211,6 +208,6 @@ def test_an_unknown_model_route_or_method_is_refused(service: Pair) -> None:
     assert_error(httpx.get(f"{service.url}/predict"), 405, "method_not_allowed")
     request = clients.infer_request([PNG])
     request.model_name = "other"
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         clients.infer(service.grpc, request)
-    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert rejected.value.code() == grpc.StatusCode.NOT_FOUND

@@ -1,4 +1,4 @@
-"""Start the page with a short memory: `python -m tests.ui.short_sessions`."""
+"""Start the web page with sessions that expire after a second: `python -m tests.ui.short_sessions`."""
 
 import sys
 
@@ -6,6 +6,6 @@ from ui import __main__ as start
 from ui import sessions
 
 if __name__ == "__main__":
-    sessions.FORGET_SECONDS = sessions.SWEEP_SECONDS = 1
-    sys.argv = [start.__file__]  # where Streamlit looks for its settings
+    sessions.EXPIRY_SECONDS = sessions.SWEEP_INTERVAL_SECONDS = 1
+    sys.argv = [start.__file__]  # Streamlit looks for its configuration next to this file
     start.main()

@@ -1,4 +1,4 @@
-"""A reader's way through the page."""
+"""A user's way through the web page."""
 
 import csv
 import re
@@ -21,32 +21,34 @@ PNG = phantom_pngs(1)[0]
 PATIENT = "=Mueller_Anna_1950"
 
 
-def ask(service: Pair, data: bytes) -> dict:
+def explain(service: Pair, data: bytes) -> dict:
     return dict(httpx.post(f"{service.url}/predict?explain=true", files=clients.form(data)).raise_for_status().json())
 
 
-def test_a_slice_is_shown_with_its_answer(opened: Page, service: Pair) -> None:
-    answer = ask(service, PNG)
+def test_slice_is_shown_with_its_prediction(opened: Page, service: Pair) -> None:
+    prediction = explain(service, PNG)
     upload(opened, {"slice.png": PNG})
-    verdict = opened.get_by_role("region", name="Result")
-    expect(verdict.locator(".label b")).to_have_text(class_display_name(answer["label"]))
-    expect(verdict).to_contain_text(NOTICE)
-    expect(verdict).to_contain_text("trained on drawn phantoms")
-    side = "at or above" if answer["label"] == "tumor" else "below"
-    bar = verdict.get_by_role("img", name=re.compile(f"^Probability of a tumour .* of 1, {side} the threshold 0.5$"))
+    shown = opened.get_by_role("region", name="Prediction")
+    expect(shown.locator(".label b")).to_have_text(class_display_name(prediction["label"]))
+    expect(shown).to_contain_text(NOTICE)
+    assert any("phantoms" in warning for warning in prediction["warnings"])
+    for warning in prediction["warnings"]:
+        expect(shown).to_contain_text(warning[1:])
+    side = "at or above" if prediction["label"] == "tumor" else "below"
+    bar = shown.get_by_role("img", name=re.compile(f"^Probability of a tumour .* of 1, {side} the threshold 0.5$"))
     width = bar.locator("div").evaluate("bar => bar.style.width")
-    assert float(width.rstrip("%")) == pytest.approx(answer["probability"] * 100, abs=0.01)
+    assert float(width.rstrip("%")) == pytest.approx(prediction["probability"] * 100, abs=0.01)
     assert bar.locator("i").evaluate("mark => mark.style.left") == "50%"
 
 
-def test_a_batch_with_a_corrupt_file_gives_a_csv_of_the_services_numbers(opened: Page, service: Pair, tmp_path: Path) -> None:
+def test_csv_of_a_batch_with_a_corrupt_file_has_the_services_numbers(opened: Page, service: Pair, tmp_path: Path) -> None:
     files = {f"{PATIENT}_{index}.png": data for index, data in enumerate(phantom_pngs(19))}
     files["broken.png"] = PNG[: len(PNG) // 2]
     upload(opened, files)
     choices = opened.get_by_role("radiogroup", name="20 slices").get_by_role("radio")
     expect(choices).to_have_count(20)
-    choices.first.press("ArrowUp")  # round to the last
-    expect(opened.get_by_role("alert")).to_contain_text("This image is damaged or breaks off. Export the slice again")
+    choices.first.press("ArrowUp")  # wraps to the last
+    expect(opened.get_by_role("alert")).to_contain_text("This image is damaged or truncated. Export the slice again")
     expect(opened.get_by_role("button", name="Try again")).to_have_count(0)
 
     with opened.expect_download() as download:
@@ -63,17 +65,21 @@ def test_a_batch_with_a_corrupt_file_gives_a_csv_of_the_services_numbers(opened:
             assert row["label"] == row["probability"] == ""
             assert row["error"].startswith("This image is damaged")
             continue
-        answer = ask(service, data)
+        prediction = explain(service, data)
         assert row["file"] == f"'{name}"
-        assert (row["label"], row["threshold"], row["model_version"]) == (answer["label"], "0.5", answer["model"]["version"])
-        assert row["warnings"] == "; ".join(answer["warnings"])
-        assert float(row["probability"]) == pytest.approx(answer["probability"], abs=1e-6)
-        assert float(row["confidence"]) == pytest.approx(answer["confidence"], abs=1e-6)
+        assert (row["label"], row["threshold"], row["model_version"]) == (
+            prediction["label"],
+            "0.5",
+            prediction["model"]["version"],
+        )
+        assert row["warnings"] == "; ".join(prediction["warnings"])
+        assert float(row["probability"]) == pytest.approx(prediction["probability"], abs=1e-6)
+        assert float(row["confidence"]) == pytest.approx(prediction["confidence"], abs=1e-6)
 
 
-def test_the_report_opens_by_itself_and_prints_on_one_page(opened: Page, browser: Browser, tmp_path: Path) -> None:
+def test_report_is_self_contained_and_prints_on_one_page(opened: Page, browser: Browser, tmp_path: Path) -> None:
     upload(opened, {"a <b> & c.png": PNG})
-    label = opened.locator(".verdict .label b").inner_text()
+    label = opened.locator(".prediction .label b").inner_text()
     with opened.expect_download() as download:
         opened.get_by_role("button", name="Save report").click()
     download.value.save_as(tmp_path / "report.html")
@@ -86,7 +92,7 @@ def test_the_report_opens_by_itself_and_prints_on_one_page(opened: Page, browser
     expect(page.locator("body")).to_contain_text(NOTICE)
     expect(page.locator("dl")).to_contain_text("a <b> & c.png")
     expect(page.locator("dl")).to_contain_text(
-        re.compile(r"brain-tumor, version \d+\s*Written\s*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+        re.compile(r"brain-tumor, version \d+\s*Created\s*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
     )
     expect(page.locator(".label b")).to_have_text(label)
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True, print_background=True))) == 1
@@ -94,7 +100,7 @@ def test_the_report_opens_by_itself_and_prints_on_one_page(opened: Page, browser
     page.close()
 
 
-def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser, service: Pair, tiny_model: Path) -> None:
+def test_page_survives_a_restart_of_the_service(browser: Browser, service: Pair, tiny_model: Path) -> None:
     http, grpc = free_ports(2)
     settings = {"MODEL_DIR": tiny_model, "HTTP_PORT": http, "GRPC_PORT": grpc}
     settings |= {"PREDICTOR_HOST": service.predictor_url.removeprefix("http://")}
@@ -115,7 +121,7 @@ def test_a_service_that_stops_and_comes_back_needs_no_new_page(browser: Browser,
             expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_phone_needs_no_scrolling_aside(browser: Browser, page_process: Ui) -> None:
+def test_page_fits_the_width_of_a_phone(browser: Browser, page_process: Ui) -> None:
     with tab(browser, page_process.url, viewport=PHONE) as page:
         upload(page, {f"{PATIENT}_with_a_very_long_name_that_no_line_holds_{index}.png": PNG for index in range(2)})
         expect(page.locator(".image img")).to_have_count(2)
@@ -126,32 +132,32 @@ def test_a_phone_needs_no_scrolling_aside(browser: Browser, page_process: Ui) ->
             assert widths == [PHONE["width"]] * 2
 
 
-def test_the_models_page_holds_what_the_card_holds(browser: Browser, page_process: Ui, service: Pair) -> None:
+def test_model_tab_shows_the_model_card(browser: Browser, page_process: Ui, service: Pair) -> None:
     card = httpx.get(f"{service.url}/model").json()
     with tab(browser, f"{page_process.url}/?view=The+model") as page:
         expect(page.get_by_text(card["dataset"]["fingerprint"])).to_be_visible()
-        expect(page.get_by_text("The card of this model holds none.")).to_have_count(4)  # trained, never evaluated
+        expect(page.get_by_text("The model card contains none.")).to_have_count(4)  # trained, never evaluated
         expect(page.get_by_text("Training: loss")).to_be_visible()
         expect(page.locator("[data-testid=stVegaLiteChart]")).to_have_count(2)
 
 
-def test_the_page_asks_nothing_of_anyone_else(browser: Browser, page_process: Ui) -> None:
+def test_browser_requests_nothing_from_other_hosts(browser: Browser, page_process: Ui) -> None:
     context = browser.new_context()
     page = context.new_page()
-    asked: set[str] = set()
-    page.on("request", lambda request: asked.add(request.url))
+    requested: set[str] = set()
+    page.on("request", lambda request: requested.add(request.url))
     page.goto(page_process.url)
     page.get_by_text("Bright lesion").click()
     expect(page.locator(".image img")).to_have_count(2)
     context.close()
-    assert {url for url in asked if not url.startswith((page_process.url, "data:", "blob:"))} == set()
+    assert {url for url in requested if not url.startswith((page_process.url, "data:", "blob:"))} == set()
 
 
-def test_metrics_count_and_neither_they_nor_the_log_hold_a_name(browser: Browser, service: Pair) -> None:
+def test_metrics_count_outcomes_and_neither_they_nor_the_log_contain_file_names(browser: Browser, service: Pair) -> None:
     with ui(service.url) as started:
         with tab(browser, started.url) as page:
             upload(page, {f"{PATIENT}.png": PNG, f"{PATIENT}2.png": b"no image", f"{PATIENT}3.dcm": bytes(128) + b"DICM"})
-            page.get_by_role("slider").press("ArrowLeft")  # another run of the page must count nothing again
+            page.get_by_role("slider").press("ArrowLeft")  # a rerun of the page must count nothing again
             expect(page.get_by_role("slider")).to_have_value("55")
             samples = scrape(started)
             assert samples["brain_tumor_ui_sessions"] == 1
@@ -161,7 +167,7 @@ def test_metrics_count_and_neither_they_nor_the_log_hold_a_name(browser: Browser
             assert samples["brain_tumor_ui_request_seconds_count"] == 1
         log = started.process.output.read_text()
         metrics = httpx.get(started.metrics_url).text
-    assert "asking" in log
+    assert f"service: {service.url}" in log
     for text in (log, metrics):
         assert "Mueller" not in text
 

@@ -1,4 +1,4 @@
-"""What the page shows of an answer, to the pixel: before a predictor that answers what a test wants."""
+"""The displayed prediction, to the pixel: with a fake predictor behind the service."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from brain_tumor.overlay import render_overlay
 from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.conftest import transformer
-from tests.serving.fake_predictor import ROW, FakePredictor, scripted
+from tests.serving.fake_predictor import ROW, FakePredictor, running_fake_predictor
 from tests.ui.conftest import Ui, tab, ui, upload
 from ui.result import scale_for_display
 
@@ -22,21 +22,21 @@ PNG = phantom_pngs(1)[0]
 
 
 def shown(page: Page, index: int) -> np.ndarray:
-    """The pixels of the slice (0) or its overlay (1), uint8 [h, w, 3]."""
+    """Return the displayed slice (0) or its overlay (1), uint8 [h, w, 3]."""
     source = page.locator(".image img").nth(index).get_attribute("src")
     assert source is not None
     return clients.pixels(base64.b64decode(source.removeprefix("data:image/png;base64,")))
 
 
 @pytest.fixture(scope="module")
-def scripted_page(tiny_model: Path) -> Iterator[tuple[Ui, FakePredictor]]:
-    """The page before a transformer whose predictor answers what a test wants: the tiny model's heatmaps may be empty."""
-    with scripted() as script, transformer(tiny_model, script.host) as front, ui(front.url) as started:
-        yield started, script
+def fake_page(tiny_model: Path) -> Iterator[tuple[Ui, FakePredictor]]:
+    """The page in front of a transformer with a fake predictor, as the tiny model's heatmaps may be empty."""
+    with running_fake_predictor() as fake, transformer(tiny_model, fake.host) as front, ui(front.url) as started:
+        yield started, fake
 
 
-def test_the_overlay_is_the_answers_heatmap_over_the_slice(browser: Browser, scripted_page: tuple[Ui, FakePredictor]) -> None:
-    with tab(browser, scripted_page[0].url) as page:
+def test_overlay_is_the_predictions_heatmap_over_the_slice(browser: Browser, fake_page: tuple[Ui, FakePredictor]) -> None:
+    with tab(browser, fake_page[0].url) as page:
         upload(page, {"slice.png": PNG})
         expect(page.get_by_role("img", name="It is strongest in the upper right of the image.")).to_be_visible()
         expect(page.locator(".bar")).to_contain_text("0.750")
@@ -48,36 +48,36 @@ def test_the_overlay_is_the_answers_heatmap_over_the_slice(browser: Browser, scr
         assert np.array_equal(shown(page, 1), overlay)
 
 
-def test_a_probability_just_below_the_threshold_does_not_read_as_the_threshold(
-    browser: Browser, scripted_page: tuple[Ui, FakePredictor]
+def test_probability_just_below_the_threshold_does_not_read_as_the_threshold(
+    browser: Browser, fake_page: tuple[Ui, FakePredictor]
 ) -> None:
-    started, script = scripted_page
-    script.rows = [ROW | {"probability": [0.49996], "label": "no_tumor"}]
+    started, fake = fake_page
+    fake.rows = [ROW | {"probability": [0.49996], "label": "no_tumor"}]
     with tab(browser, started.url) as page:
         upload(page, {"slice.png": PNG})
         expect(page.locator(".label b")).to_have_text("no tumour")
         expect(page.locator(".bar > p b").first).to_have_text("0.49996")
         expect(page.locator(".bar")).to_contain_text("Below the threshold: no tumour")
-    script.rows = [ROW]
+    fake.rows = [ROW]
 
 
-def test_a_batch_says_how_far_it_is(browser: Browser, scripted_page: tuple[Ui, FakePredictor]) -> None:
-    started, script = scripted_page
-    script.seconds = 0.5
+def test_batch_shows_its_progress(browser: Browser, fake_page: tuple[Ui, FakePredictor]) -> None:
+    started, fake = fake_page
+    fake.delay_seconds = 0.5
     with tab(browser, started.url) as page:
         files = [{"name": str(index), "mimeType": "image/png", "buffer": PNG} for index in range(4)]
         page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
-        expect(page.get_by_text("Asking for slice 3 of 4")).to_be_visible()
+        expect(page.get_by_text("Analysing slice 3 of 4")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_be_visible()
         expect(page.get_by_role("radiogroup", name="4 slices")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_have_count(0)
-    script.seconds = 0
+    fake.delay_seconds = 0
 
 
-def test_the_slider_changes_the_overlay_and_what_is_saved_is_what_is_seen(
-    browser: Browser, scripted_page: tuple[Ui, FakePredictor], tmp_path: Path
+def test_slider_changes_the_overlay_and_the_saved_overlay_is_the_displayed_one(
+    browser: Browser, fake_page: tuple[Ui, FakePredictor], tmp_path: Path
 ) -> None:
-    with tab(browser, scripted_page[0].url) as page:
+    with tab(browser, fake_page[0].url) as page:
         page.get_by_text("Ring-shaped lesion").click()
         expect(page.locator(".image img")).to_have_count(2)
         source = page.locator(".image img").nth(1).get_attribute("src")

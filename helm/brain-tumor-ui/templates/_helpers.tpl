@@ -13,7 +13,7 @@ app.kubernetes.io/name: {{ include "brain-tumor-ui.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The pods of `helm test` have a name of their own: the Service must not send readers to them. */}}
+{{/* The pods of `helm test` have another name: the Service must not send users to them. */}}
 {{- define "brain-tumor-ui.testLabels" -}}
 app.kubernetes.io/name: {{ include "brain-tumor-ui.name" . | trunc 58 }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}

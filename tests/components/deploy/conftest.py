@@ -1,4 +1,4 @@
-"""A cluster: an API server with KServe's controller, and real transformers in the place of its pods."""
+"""A simulated cluster: an API server with KServe's controller, and real transformers in place of its pods."""
 
 import json
 import shutil
@@ -22,21 +22,21 @@ VERSIONS = ("1", "2", "3")
 
 @pytest.fixture(scope="session")
 def backends(tiny_model: Path, service: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Version -> address of a transformer that serves it; they share one predictor."""
+    """Version -> URL of a transformer that serves it. All share one predictor."""
     host = service.predictor_url.removeprefix("http://")
     with ExitStack() as stack:
-        addresses = {}
+        urls = {}
         for version in VERSIONS:
             folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("store") / version))
-            card = json.loads((folder / MODEL_CARD_PATH).read_text()) | {"version": int(version)}
-            (folder / MODEL_CARD_PATH).write_text(json.dumps(card))
-            addresses[version] = stack.enter_context(transformer(folder, host)).url
-        yield addresses
+            model_card = json.loads((folder / MODEL_CARD_PATH).read_text()) | {"version": int(version)}
+            (folder / MODEL_CARD_PATH).write_text(json.dumps(model_card))
+            urls[version] = stack.enter_context(transformer(folder, host)).url
+        yield urls
 
 
 @pytest.fixture
 def server(backends: dict[str, str]) -> Iterator[ApiServer]:
-    """An API server whose Services lead to the transformers."""
+    """An API server whose Services forward to the transformers."""
     require_crds()
     with api_server() as server:
         server.backends = dict(backends)
@@ -45,7 +45,7 @@ def server(backends: dict[str, str]) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def kubeconfig(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubeconfig of the server, in KUBECONFIG."""
+    """A kubeconfig for the server; KUBECONFIG names it."""
     path = tmp_path / "kubeconfig"
     context = {"cluster": "test", "user": "test"}
     content = {
@@ -60,7 +60,7 @@ def kubeconfig(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def cluster(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> InferenceServiceClient:
-    """The step's view of the server, looking often."""
+def client(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> InferenceServiceClient:
+    """The deploy step's client of the server, with a short poll interval."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
     return InferenceServiceClient(NAMESPACE)

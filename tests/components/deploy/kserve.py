@@ -1,6 +1,6 @@
-"""What the controller of KServe makes of an InferenceService, as far as the deploy step can see it.
+"""A simulation of KServe's controller, as far as the deploy step observes it.
 
-Written after KServe 0.21: `pkg/controller/v1beta1/inferenceservice`, `components/predictor.go` for Standard and
+Source: KServe 0.21, `pkg/controller/v1beta1/inferenceservice`, `components/predictor.go` for Standard and
 `reconcilers/knative` for Knative.
 """
 
@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LOAD_FAILED = {"reason": "ModelLoadFailed", "message": "no such bucket"}
-
-
 NO_MODEL = ""
 
 
 def _version(model: dict[str, Any]) -> str:
-    return next((one["value"] for one in model.get("env", []) if one["name"] == "MODEL_VERSION"), NO_MODEL)
+    return next((each["value"] for each in model.get("env", []) if each["name"] == "MODEL_VERSION"), NO_MODEL)
 
 
 def _condition(kind: str, ready: bool, reason: str = "MinimumReplicasUnavailable") -> dict[str, str]:
@@ -25,13 +23,13 @@ def _condition(kind: str, ready: bool, reason: str = "MinimumReplicasUnavailable
 
 @dataclass
 class Controller:
-    """Follows one InferenceService.
+    """Reconciles one InferenceService.
 
     Attributes:
-        broken: versions whose pods never get ready.
-        running: Service -> the version that answers behind it.
-        traffic: the share of each version in percent, after every change.
-        restarts: how often the pods of the stable version were replaced.
+        broken: Versions whose pods never get ready.
+        running: Service -> version of the pods behind it.
+        traffic: Traffic percentage of each version, after every change.
+        restarts: Number of times that the pods of the stable version were replaced.
     """
 
     broken: set[str] = field(default_factory=lambda: {NO_MODEL})
@@ -54,7 +52,7 @@ class Controller:
         self._replaced(json.dumps([predictor, service["metadata"]["annotations"]], sort_keys=True))
         if _version(predictor["model"]) not in self.broken:
             self.running[stable] = _version(predictor["model"])
-        # A Deployment whose new pods do not come up keeps the old ones and stays Available.
+        # A Deployment whose new pods do not start keeps the old ones and stays Available.
         conditions = [_condition("PredictorReady", stable in self.running), _condition("Ready", stable in self.running)]
         canaries = []
         for canary in service["spec"].get("canary", []):
@@ -69,9 +67,9 @@ class Controller:
                 self.running[f"{name}-{canary['predictor']['name']}-predictor"] = version
         expected = {stable, *(f"{name}-{canary['name']}-predictor" for canary in canaries)}
         self.running = {service: version for service, version in self.running.items() if service in expected}
-        shares = {canary["name"].removeprefix("v"): canary["trafficPercent"] for canary in canaries if canary["ready"]}
+        percentages = {canary["name"].removeprefix("v"): canary["trafficPercent"] for canary in canaries if canary["ready"]}
         if stable in self.running:
-            self._share({self.running[stable]: 100 - sum(shares.values())} | shares)
+            self._record_traffic({self.running[stable]: 100 - sum(percentages.values())} | percentages)
         return {"conditions": conditions, "canaryStatuses": canaries}
 
     def _knative(self, service: dict[str, Any]) -> dict[str, Any]:
@@ -86,10 +84,10 @@ class Controller:
         percent = predictor.get("canaryTrafficPercent")
         if percent is None or not self._rolled_out:
             self._rolled_out, percent = ready[-1] if ready else "", 100
-        shares = Counter({self.running[self._rolled_out]: 100 - percent} if self._rolled_out else {})
+        percentages = Counter({self.running[self._rolled_out]: 100 - percent} if self._rolled_out else {})
         for revision in ready[-1:]:
-            shares[self.running[revision]] += percent
-        self._share(shares)
+            percentages[self.running[revision]] += percent
+        self._record_traffic(percentages)
         conditions = [_condition("PredictorReady", created in ready, "RevisionFailed")]
         conditions.append(_condition("Ready", created in ready, "PredictorNotReady"))
         status = {"latestCreatedRevision": created} | ({"latestReadyRevision": ready[-1]} if ready else {})
@@ -102,7 +100,7 @@ class Controller:
         self._template = template
         return changed
 
-    def _share(self, shares: dict[str, int]) -> None:
-        shares = {version: share for version, share in shares.items() if share}
-        if shares and shares != (self.traffic[-1] if self.traffic else None):
-            self.traffic.append(shares)
+    def _record_traffic(self, percentages: dict[str, int]) -> None:
+        percentages = {version: percent for version, percent in percentages.items() if percent}
+        if percentages and percentages != (self.traffic[-1] if self.traffic else None):
+            self.traffic.append(percentages)

@@ -1,6 +1,6 @@
-"""Server-side apply as an API server does it: fields by manager, conflicts, and removal of what nobody applies any more.
+"""A simulation of server-side apply: field managers, conflicts, and removal of fields that no manager applies any more.
 
-A field is a path; an item of a list with map keys is told apart by its keys, any other list is one value.
+A field is a path. An item of a list with map keys is identified by its keys; any other list is one value.
 """
 
 import copy
@@ -12,10 +12,10 @@ Path = tuple[Any, ...]
 
 
 class Conflict(Exception):
-    """Another manager owns fields that the applied document changes.
+    """Another field manager owns fields that the applied document changes.
 
     Attributes:
-        owners: path -> manager.
+        owners: Path -> field manager.
     """
 
     def __init__(self, owners: dict[Path, str]):
@@ -24,7 +24,7 @@ class Conflict(Exception):
 
 
 class Applied:
-    """One object, and which manager applied which of its fields."""
+    """One object, and the fields that each manager applied."""
 
     def __init__(self, schema: dict[str, Any]):
         self.schema = schema
@@ -35,7 +35,7 @@ class Applied:
         """Merge a document.
 
         Raises:
-            Conflict: without force, where another manager owns a field and its value differs.
+            Conflict: Without force, another manager owns a field whose value differs.
         """
         fields = dict(_fields(document, self.schema))
         owners = {
@@ -48,11 +48,11 @@ class Applied:
             raise Conflict(owners)
         for path, other in owners.items():
             self.managers[other].discard(path)
-        given_up = self.managers.get(manager, set()) - set(fields)
+        dropped = self.managers.get(manager, set()) - set(fields)
         self.managers[manager] = set(fields)
         kept = set().union(*self.managers.values())
         merged = copy.deepcopy(self.document)
-        for path in given_up - kept:
+        for path in dropped - kept:
             _remove(merged, path)
         for path, value in fields.items():
             _set(merged, path, value)
@@ -60,7 +60,7 @@ class Applied:
 
 
 def dotted(path: Path) -> str:
-    """Return a path as the API server writes it."""
+    """Return a path in the notation of the API server."""
     return "".join(f".{part}" if isinstance(part, str) else f"[{_keys(part)}]" for part in path)
 
 
@@ -112,7 +112,7 @@ def _set(document: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _remove(document: dict[str, Any], path: Path) -> None:
-    """Remove a field, and with it what is empty without it."""
+    """Remove a field, and the parents that become empty."""
     parents = [document]
     for part in path[:-1]:
         parents.append(_step(parents[-1], part))

@@ -1,4 +1,4 @@
-"""What the API server refuses, each as one clear sentence."""
+"""Rejections of the API server, each reported in one sentence."""
 
 import datetime
 import ipaddress
@@ -21,54 +21,54 @@ from tests.crds import require_crds
 @pytest.mark.parametrize(
     ("verb", "resource"), [("get", "inferenceservices"), ("patch", "inferenceservices"), ("create", "services/proxy")]
 )
-def test_forbidden_names_who_may_not_do_what(
-    server: ApiServer, cluster: InferenceServiceClient, verb: str, resource: str
+def test_forbidden_request_names_user_verb_and_resource(
+    server: ApiServer, client: InferenceServiceClient, verb: str, resource: str
 ) -> None:
     server.forbidden.add((verb, resource))
     with pytest.raises(KubernetesError if resource == "inferenceservices" else RolloutError) as caught:
-        deploy(cluster, V1, canary_percent=10)
+        deploy(client, V1, canary_percent=10)
     assert str(caught.value).startswith(
         f"{USER} may not {verb} {resource} in namespace clinic: bind a Role that has this verb on this resource"
     )
 
 
-def test_canary_that_may_not_be_asked_is_withdrawn(server: ApiServer, cluster: InferenceServiceClient) -> None:
-    deploy(cluster, V1, canary_percent=10)
+def test_canary_that_may_not_be_called_is_rolled_back(server: ApiServer, client: InferenceServiceClient) -> None:
+    deploy(client, V1, canary_percent=10)
     server.forbidden.add(("create", "services/proxy"))
     with pytest.raises(RolloutError, match=r"may not create services/proxy .*; rolled back to version 1 at 100 %"):
-        deploy(cluster, V2, canary_percent=10)
+        deploy(client, V2, canary_percent=10)
     assert settle(server) == [{"1": 100}]
     assert "canary" not in server.service()["spec"]
 
 
-def test_cluster_without_kserve_is_named(server: ApiServer, cluster: InferenceServiceClient) -> None:
+def test_missing_kserve_is_reported(server: ApiServer, client: InferenceServiceClient) -> None:
     server.has_kserve = False
     with pytest.raises(
-        KubernetesError, match=r"^the cluster knows no inferenceservices.serving.kserve.io/v1beta1: KServe is not"
+        KubernetesError, match=r"^the cluster has no resource inferenceservices.serving.kserve.io/v1beta1: KServe is not"
     ):
-        deploy(cluster, V1, canary_percent=10)
+        deploy(client, V1, canary_percent=10)
 
 
-def test_token_that_is_not_taken_is_said(server: ApiServer, kubeconfig: Path) -> None:
+def test_rejected_token_is_reported(server: ApiServer, kubeconfig: Path) -> None:
     kubeconfig.write_text(kubeconfig.read_text().replace(TOKEN, "expired"))
     with pytest.raises(KubernetesError, match=r"^cannot read the InferenceService brain-tumor in namespace clinic: 401: Unauth"):
         deploy(InferenceServiceClient(NAMESPACE), V1, canary_percent=10)
 
 
-def test_neither_pod_nor_kubeconfig_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_service_account_and_kubeconfig_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(KubernetesError, match=r"^no cluster to deploy to: wanted a pod's ServiceAccount, or KUBECONFIG: "):
+    with pytest.raises(KubernetesError, match=r"^no access to a cluster: expected a pod's ServiceAccount or KUBECONFIG: "):
         InferenceServiceClient(NAMESPACE)
 
 
-def test_name_of_no_namespace_is_refused() -> None:
-    with pytest.raises(KubernetesError, match="namespace is 'Clinic/a', wanted small letters, digits and `-`"):
+def test_invalid_namespace_is_rejected() -> None:
+    with pytest.raises(KubernetesError, match="namespace: got 'Clinic/a', expected lower-case letters, digits and `-`"):
         InferenceServiceClient("Clinic/a")
 
 
 @pytest.fixture
 def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a ServiceAccount, with the CA of an API server at 127.0.0.1."""
+    """The folder of a pod's ServiceAccount, with the CA of an API server at 127.0.0.1."""
     for name, file in {"SERVICE_TOKEN_FILENAME": "token", "SERVICE_CERT_FILENAME": "ca.crt"}.items():
         monkeypatch.setattr(incluster_config, name, str(tmp_path / file))
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -79,7 +79,7 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_certificate(certificate: Path, key: Path) -> None:
-    """Write a certificate for 127.0.0.1 that is its own CA, and its key."""
+    """Write a self-signed certificate for 127.0.0.1, and its key."""
     secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
     now = datetime.datetime.now(datetime.UTC)
@@ -105,5 +105,5 @@ def test_pod_uses_its_service_account(pod: Path, backends: dict[str, str], monke
         server.backends = dict(backends)
         assert str(deploy(InferenceServiceClient(NAMESPACE), V1, canary_percent=10)) == "version 1 at 100 %"
         write_certificate(pod / "ca.crt", pod / "other-key")
-        with pytest.raises(KubernetesError, match=r"^the API server at https://127.0.0.1:\d+ does not answer: "):
+        with pytest.raises(KubernetesError, match=r"^the API server at https://127.0.0.1:\d+ is unreachable: "):
             InferenceServiceClient(NAMESPACE).get()

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from components.deploy.kubernetes_api import NotReadyError
-from components.deploy.smoke import SmokeError, check_answer
+from components.deploy.smoke import SmokeError, check_response
 
-MODEL_CARD_PATH = {"classes": ["no_tumor", "tumor"]}
+MODEL_CARD = {"classes": ["no_tumor", "tumor"]}
 PREDICTION = {
     "label": "tumor",
     "probability": 0.75,
@@ -14,34 +14,36 @@ PREDICTION = {
 }
 
 
-def answer(**changes: Any) -> dict[str, Any]:
+def response(**changes: Any) -> dict[str, Any]:
     return {"predictions": [PREDICTION | changes]}
 
 
-def test_right_answers_pass() -> None:
-    check_answer(answer(), MODEL_CARD_PATH, "2")
-    check_answer(answer(label="glioma", probability={"glioma": 1.0, "no_tumor": 0.0}), {"classes": ["glioma", "no_tumor"]}, "2")
+def test_valid_responses_pass() -> None:
+    check_response(response(), MODEL_CARD, "2")
+    check_response(
+        response(label="glioma", probability={"glioma": 1.0, "no_tumor": 0.0}), {"classes": ["glioma", "no_tumor"]}, "2"
+    )
 
 
 @pytest.mark.parametrize(
-    ("came", "message"),
+    ("body", "message"),
     [
-        (answer(label="cat"), "a phantom is labelled 'cat', wanted one of no_tumor, tumor"),
-        (answer(probability=1.5), "the probability of a phantom is 1.5, wanted one within 0 to 1"),
-        (answer(probability=float("nan")), "the probability of a phantom is nan, wanted one within 0 to 1"),
-        (answer(probability={"tumor": -0.1, "no_tumor": 1.1}), "wanted one within 0 to 1"),
-        (answer(heatmap=None), "a phantom is not explained"),
-        (answer(model={}), "the answer to a phantom is no prediction: KeyError: 'version'"),
-        ({"predictions": []}, "the answer to a phantom is no prediction: ValueError"),
-        ([], "the answer to a phantom is no prediction: TypeError"),
+        (response(label="cat"), "label in the smoke test: got 'cat', expected one of no_tumor, tumor"),
+        (response(probability=1.5), "probability in the smoke test: got 1.5, expected 0 to 1"),
+        (response(probability=float("nan")), "probability in the smoke test: got nan, expected 0 to 1"),
+        (response(probability={"tumor": -0.1, "no_tumor": 1.1}), "expected 0 to 1"),
+        (response(heatmap=None), "heatmap in the smoke test: got none, expected one"),
+        (response(model={}), "the smoke test got no valid prediction: KeyError: 'version'"),
+        ({"predictions": []}, "the smoke test got no valid prediction: ValueError"),
+        ([], "the smoke test got no valid prediction: TypeError"),
     ],
 )
-def test_wrong_answer_is_named(came: Any, message: str) -> None:
+def test_invalid_response_is_an_error_with_its_value(body: Any, message: str) -> None:
     with pytest.raises(SmokeError) as caught:
-        check_answer(came, MODEL_CARD_PATH, "2")
+        check_response(body, MODEL_CARD, "2")
     assert message in str(caught.value)
 
 
-def test_other_version_is_told_from_a_wrong_answer() -> None:
-    with pytest.raises(NotReadyError, match="version 2 answers, wanted version 3"):
-        check_answer(answer(), MODEL_CARD_PATH, "3")
+def test_another_version_is_not_ready_rather_than_invalid() -> None:
+    with pytest.raises(NotReadyError, match="model version in the smoke test: got 2, expected 3"):
+        check_response(response(), MODEL_CARD, "3")

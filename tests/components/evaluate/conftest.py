@@ -21,8 +21,8 @@ FOUR = ["glioma", "meningioma", "no_tumor", "pituitary"]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image, float [h, w] or [h, w, 3], 0-1, and what splits.csv says of it."""
+class LabelledImage:
+    """An image, float [h, w] or [h, w, 3], 0-1, and its row of splits.csv."""
 
     pixels: np.ndarray
     label: str
@@ -33,7 +33,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one evaluation and the arguments for it."""
+    """One evaluation: its folder and its arguments."""
 
     folder: Path
     arguments: dict[str, Any]
@@ -43,15 +43,15 @@ class Run:
         return self.folder / "out" / "report.html"
 
     @property
-    def figures(self) -> Path:
+    def evaluation(self) -> Path:
         return self.folder / "out" / "evaluation.json"
 
     def __call__(self, **options: Any) -> dict[str, Any]:
-        return evaluate(**self.arguments, report_html=self.report, evaluation_json=self.figures, **options)
+        return evaluate(**self.arguments, report_html=self.report, evaluation_json=self.evaluation, **options)
 
 
-def flat(level: float, label: str, group: int, **more: Any) -> Shown:
-    return Shown(np.full((24, 30), level), label, group, **more)
+def flat(level: float, label: str, group: int, **more: Any) -> LabelledImage:
+    return LabelledImage(np.full((24, 30), level), label, group, **more)
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +68,9 @@ def four_class_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Callable[..., Run]:
-    """Return a function that lays images out as ingest and preprocess do."""
+    """Return a function that writes images as ingest and preprocess do."""
 
-    def lay_out(model: Path, images: list[Shown], *, synthetic: bool = False) -> Run:
+    def write(model: Path, images: list[LabelledImage], *, synthetic: bool = False) -> Run:
         rows = []
         with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
             archive.writestr(
@@ -85,10 +85,10 @@ def prepare(tmp_path: Path) -> Callable[..., Run]:
                 rows.append((sha256, image.group, image.label, image.split))
         with (tmp_path / "splits.csv").open("w", newline="") as lines:
             csv.writer(lines).writerows([("sha256", "group", "label", "split"), *sorted(rows)])
-        places = {"model_dir": model, "images_zip": tmp_path / "images.zip", "splits_csv": tmp_path / "splits.csv"}
-        return Run(tmp_path, places)
+        paths = {"model_dir": model, "images_zip": tmp_path / "images.zip", "splits_csv": tmp_path / "splits.csv"}
+        return Run(tmp_path, paths)
 
-    return lay_out
+    return write
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -100,12 +100,12 @@ def _png(pixels: np.ndarray) -> bytes:
 def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
     import tensorflow as tf
 
-    def look(image_bytes: Any) -> Any:
+    def measure(image_bytes: Any) -> Any:
         pixels = tf.cast(tf.io.decode_image(image_bytes, channels=3, expand_animations=False), tf.float32) / 255
         return tf.reduce_mean(pixels, axis=(0, 1)), tf.reduce_mean(tf.image.resize(pixels, (12, 15), antialias=True), axis=-1)
 
     def explain(image_bytes: Any) -> dict[str, Any]:
-        colours, heatmap = tf.map_fn(look, image_bytes, fn_output_signature=(tf.float32, tf.float32))
+        colours, heatmap = tf.map_fn(measure, image_bytes, fn_output_signature=(tf.float32, tf.float32))
         tf.debugging.assert_positive(tf.reduce_sum(colours, axis=1))
         if threshold:
             probability = tf.reduce_mean(colours, axis=1, keepdims=True)
@@ -124,12 +124,12 @@ def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
         }
 
     def predict(image_bytes: Any) -> dict[str, Any]:
-        return {name: answer for name, answer in explain(image_bytes).items() if name != "heatmap"}
+        return {name: output for name, output in explain(image_bytes).items() if name != "heatmap"}
 
     encoded = [tf.TensorSpec([None], tf.string, name="image_bytes")]
-    tiny = tf.Module()
-    tiny.serving_default, tiny.explain = tf.function(predict, encoded), tf.function(explain, encoded)
-    tf.saved_model.save(tiny, str(folder), {"serving_default": tiny.serving_default, "explain": tiny.explain})
+    module = tf.Module()
+    module.serving_default, module.explain = tf.function(predict, encoded), tf.function(explain, encoded)
+    tf.saved_model.save(module, str(folder), {"serving_default": module.serving_default, "explain": module.explain})
     card = {
         "name": "brain-tumor",
         "version": None,

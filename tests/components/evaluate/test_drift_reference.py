@@ -4,7 +4,7 @@ import pytest
 from components.evaluate.drift_reference import drift_reference
 
 
-def test_shares_are_cumulative_and_bounds_inclusive() -> None:
+def test_fractions_are_cumulative_and_bounds_inclusive() -> None:
     reference = drift_reference(np.array([0.05, 0.2, 0.21]), np.array([64, 65, 5000]), np.array([0.5, 0.95, 1.0]))
 
     brightness = dict(zip(reference["brightness"]["le"], reference["brightness"]["share"], strict=True))
@@ -16,7 +16,7 @@ def test_shares_are_cumulative_and_bounds_inclusive() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 7])
-def test_the_last_bucket_holds_everything(count: int) -> None:
+def test_last_bucket_contains_every_image(count: int) -> None:
     for feature in drift_reference(np.random.default_rng(0).random(count), np.arange(count), np.ones(count)).values():
         assert feature["le"][-1] == "+Inf"
         assert feature["share"][-1] == 1

@@ -1,4 +1,4 @@
-"""A whole evaluation of tiny real models, from disk to the report."""
+"""Complete evaluations of tiny real models, from disk to the report."""
 
 import json
 import re
@@ -11,28 +11,30 @@ import numpy as np
 import pytest
 
 from brain_tumor.errors import InputError
-from tests.components.evaluate.conftest import Run, Shown, flat
+from tests.components.evaluate.conftest import LabelledImage, Run, flat
 
 Prepare = Callable[..., Run]
 TUMORS = [0.9, 0.8, 0.7, 0.3]
 HEALTHY = [0.1, 0.2, 0.6, 0.4]
 
 
-def eight_images() -> list[Shown]:
-    """Held out: three of four tumours and three of four healthy heads are on the right side of 0.5. And two to learn from."""
+def eight_images() -> list[LabelledImage]:
+    """Return 8 test images, 3 of 4 tumours and 3 of 4 healthy images on the correct side of 0.5, and 2 of other splits."""
     held_out = [flat(level, "tumor", i) for i, level in enumerate(TUMORS)] + [flat(level, "no_tumor", 3) for level in HEALTHY]
     return [*held_out, flat(0.15, "no_tumor", 8, split="train"), flat(0.95, "tumor", 9, split="validation")]
 
 
-def lesion_at(rows: slice, columns: slice, *, lit: bool = True) -> Shown:
-    """A bright head with a lesion that shines, or does not."""
+def lesion_at(rows: slice, columns: slice, *, lit: bool = True) -> LabelledImage:
+    """Return a bright image with a lesion brighter than the rest, or darker."""
     mask = np.zeros((48, 60), bool)
     mask[rows, columns] = True
-    return Shown(np.where(mask, 1.0 if lit else 0.5, 0.6) + columns.start * 1e-3 * ~mask, "tumor", columns.start, mask=mask)
+    return LabelledImage(
+        np.where(mask, 1.0 if lit else 0.5, 0.6) + columns.start * 1e-3 * ~mask, "tumor", columns.start, mask=mask
+    )
 
 
 class Page(HTMLParser):
-    """What a page's elements are and carry."""
+    """The elements of an HTML page and their attributes."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -43,12 +45,12 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
 
-def test_figures_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
+def test_metrics_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
 
     evaluation = run()
 
-    assert evaluation == json.loads(run.figures.read_text())
+    assert evaluation == json.loads(run.evaluation.read_text())
     assert (evaluation["images"], evaluation["groups"]) == (8, 4)
     assert evaluation["confusion"] == [[3, 1], [1, 3]]
     assert evaluation["metrics"]["accuracy"] == evaluation["metrics"]["recall"] == evaluation["metrics"]["specificity"] == 0.75
@@ -66,19 +68,19 @@ def test_figures_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
     ]
 
 
-def test_the_gate_refuses_with_its_reasons(prepare: Prepare, binary_model: Path) -> None:
+def test_model_below_the_minimums_is_not_promoted(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
     reasons = run(min_auc=0.95, min_recall=0.8)["verdict"]["reasons"]
     assert reasons == [
-        "ROC-AUC is 0.875, below the wanted minimum of 0.950.",
-        "Tumour recall is 0.750, below the wanted minimum of 0.800.",
+        "ROC-AUC is 0.875, below the minimum of 0.950.",
+        "Tumour recall is 0.750, below the minimum of 0.800.",
     ]
     assert all(reason in run.report.read_text() for reason in reasons)
 
 
-def test_four_classes(prepare: Prepare, four_class_model: Path) -> None:
-    def colour(red: float, green: float, blue: float, label: str, group: int) -> Shown:
-        return Shown(np.full((20, 20, 3), (red, green, blue)), label, group)
+def test_metrics_of_four_classes(prepare: Prepare, four_class_model: Path) -> None:
+    def colour(red: float, green: float, blue: float, label: str, group: int) -> LabelledImage:
+        return LabelledImage(np.full((20, 20, 3), (red, green, blue)), label, group)
 
     images = [
         colour(0.9, 0.1, 0.1, "glioma", 0),
@@ -98,18 +100,18 @@ def test_four_classes(prepare: Prepare, four_class_model: Path) -> None:
     assert evaluation["metrics"]["recall"] == pytest.approx((0.5 + 1 + 0.5 + 1) / 4)
     assert evaluation["threshold"] is None
     assert set(evaluation["roc"]) == {"glioma", "meningioma", "no_tumor", "pituitary"}
-    assert "ROC curves, each class against the rest" in run.report.read_text()
+    assert "ROC curves, one-vs-rest" in run.report.read_text()
 
 
-def test_the_same_seed_writes_the_same_bytes(prepare: Prepare, binary_model: Path) -> None:
+def test_same_seed_writes_the_same_bytes(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
     run(seed=3)
-    first = run.figures.read_bytes(), run.report.read_bytes()
+    first = run.evaluation.read_bytes(), run.report.read_bytes()
     run(seed=3)
-    assert (run.figures.read_bytes(), run.report.read_bytes()) == first
+    assert (run.evaluation.read_bytes(), run.report.read_bytes()) == first
 
 
-def test_one_class_only_is_refused_with_the_reason(prepare: Prepare, binary_model: Path) -> None:
+def test_test_set_of_one_class_is_not_promoted(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, [flat(0.1 * i, "no_tumor", i) for i in range(1, 5)])
 
     evaluation = run()
@@ -121,27 +123,27 @@ def test_one_class_only_is_refused_with_the_reason(prepare: Prepare, binary_mode
         "Tumour recall is undefined",
     ]
     page = run.report.read_text()
-    assert "holds no image of tumor" in page
-    assert "Only 4 images are held out" in page
+    assert "has no image of tumor" in page
+    assert "only 4 images" in page
     assert "up to 75% of such groups" in page
 
 
-def test_nothing_held_out(prepare: Prepare, binary_model: Path) -> None:
+def test_empty_test_set_is_not_promoted(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, [flat(0.3, "no_tumor", 0, split="train")])
     evaluation = run()
     assert evaluation["images"] == 0
     assert not evaluation["verdict"]["passed"]
-    assert "nothing could be measured" in run.report.read_text()
+    assert "every metric is undefined" in run.report.read_text()
 
 
-def test_one_image(prepare: Prepare, binary_model: Path) -> None:
+def test_test_set_of_one_image_has_no_interval(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, [flat(0.8, "tumor", 0)])
     assert run()["metrics"]["accuracy_interval"] is None
     assert "no interval" in run.report.read_text()
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_model_that_fails_midway_leaves_nothing_half_written(prepare: Prepare, binary_model: Path, before: bool) -> None:
+def test_failing_model_leaves_earlier_files_unchanged(prepare: Prepare, binary_model: Path, before: bool) -> None:
     import tensorflow as tf
 
     images = [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)]
@@ -157,7 +159,7 @@ def test_a_model_that_fails_midway_leaves_nothing_half_written(prepare: Prepare,
     assert len(kept) == (2 if before else 0)
 
 
-def test_bright_lesions_are_hit_where_a_centred_blob_is_not(prepare: Prepare, binary_model: Path) -> None:
+def test_heatmap_hits_bright_lesions_that_a_central_peak_misses(prepare: Prepare, binary_model: Path) -> None:
     images = [lesion_at(slice(4, 14), slice(start, start + 12)) for start in (2, 8, 40)]
     images.append(lesion_at(slice(30, 40), slice(20, 26), lit=False))
     images.append(flat(0.2, "no_tumor", 99))
@@ -173,15 +175,17 @@ def test_bright_lesions_are_hit_where_a_centred_blob_is_not(prepare: Prepare, bi
     assert page.count("peak inside the lesion") == 3
 
 
-def test_a_lesion_that_was_missed_is_not_in_the_game(prepare: Prepare, binary_model: Path) -> None:
+def test_missed_lesion_is_left_out_of_the_pointing_game(prepare: Prepare, binary_model: Path) -> None:
     mask = np.zeros((24, 30), bool)
     mask[3:9, 3:9] = True
-    run = prepare(binary_model, [Shown(mask.astype(float), "tumor", 0, mask=mask), flat(0.1, "no_tumor", 1)], synthetic=True)
+    run = prepare(
+        binary_model, [LabelledImage(mask.astype(float), "tumor", 0, mask=mask), flat(0.1, "no_tumor", 1)], synthetic=True
+    )
     assert run()["grad_cam"] is None
-    assert "could not be played" in run.report.read_text()
+    assert "the pointing game has no result" in run.report.read_text()
 
 
-def test_the_report_stands_by_itself_and_names_no_image(prepare: Prepare, binary_model: Path) -> None:
+def test_report_is_self_contained_and_names_no_image(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
     run()
     text = run.report.read_text()
@@ -191,7 +195,10 @@ def test_the_report_stands_by_itself_and_names_no_image(prepare: Prepare, binary
     assert not any(sha256 in text for sha256 in hashes)
     assert str(run.folder) not in text
     links = [
-        value or "" for _, carried in page.elements for name, value in carried.items() if name in ("src", "href", "xlink:href")
+        value or ""
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href")
     ]
     assert links
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
@@ -199,21 +206,21 @@ def test_the_report_stands_by_itself_and_names_no_image(prepare: Prepare, binary
     assert "script" not in {tag for tag, _ in page.elements}
 
 
-def test_the_report_can_be_read_aloud(prepare: Prepare, binary_model: Path) -> None:
+def test_report_is_accessible_to_screen_readers(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
     run()
     page = Page(run.report.read_text())
 
     tags = Counter(tag for tag, _ in page.elements)
     assert tags["h1"] == 1
-    assert all(carried.get("alt") for tag, carried in page.elements if tag == "img")
-    assert all(carried.get("scope") for tag, carried in page.elements if tag == "th")
-    plots = [carried for _, carried in page.elements if carried.get("role") == "img"]
+    assert all(attributes.get("alt") for tag, attributes in page.elements if tag == "img")
+    assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
+    plots = [attributes for _, attributes in page.elements if attributes.get("role") == "img"]
     assert len(plots) == tags["svg"] == 5  # loss, accuracy, ROC, calibration, histogram
-    assert all(carried["aria-label"] for carried in plots)
+    assert all(attributes["aria-label"] for attributes in plots)
 
 
-def test_progress_shows_counts_only(prepare: Prepare, binary_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_contain_only_counts(prepare: Prepare, binary_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = prepare(binary_model, [flat(0.3 + i / 100, "no_tumor", i) for i in range(20)])
     run()
     assert capsys.readouterr().out.splitlines() == [
@@ -222,16 +229,16 @@ def test_progress_shows_counts_only(prepare: Prepare, binary_model: Path, capsys
     ]
 
 
-def test_what_cannot_be_used_is_named(prepare: Prepare, binary_model: Path, tmp_path: Path) -> None:
+def test_invalid_input_is_named(prepare: Prepare, binary_model: Path, tmp_path: Path) -> None:
     run = prepare(binary_model, [flat(0.3, "no_tumor", 0), flat(0.8, "glioma", 1)])
     with pytest.raises(InputError, match=r"\['glioma'\].*'no_tumor', 'tumor'"):
         run()
     splits = tmp_path / "splits.csv"
     splits.write_text(f"sha256,group,label,split\n{'a' * 64},0,tumor,test\n")
-    with pytest.raises(InputError, match="holds no image aaaa"):
+    with pytest.raises(InputError, match="no image aaaa"):
         run()
     splits.write_text("sha256,label\nabc,tumor\n")
-    with pytest.raises(InputError, match=r"splits\.csv with the columns"):
+    with pytest.raises(InputError, match=r"splits\.csv with columns"):
         run()
     (tmp_path / "images.zip").write_bytes(b"not a zip")
     splits.write_text("sha256,group,label,split\n")
@@ -246,7 +253,7 @@ def test_what_cannot_be_used_is_named(prepare: Prepare, binary_model: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_report_says_what_the_most_frequent_answer_would_score(prepare: Prepare, binary_model: Path) -> None:
+def test_report_states_the_majority_class_baseline(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, [flat(0.3, "no_tumor", 0), *(flat(0.6 + 0.1 * group, "tumor", group) for group in (1, 2, 3))])
     run()
-    assert "always saying tumor would score 0.750" in " ".join(run.report.read_text().split())
+    assert "majority-class baseline (tumor) 0.750" in " ".join(run.report.read_text().split())

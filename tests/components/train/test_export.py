@@ -1,4 +1,3 @@
-import dataclasses
 import io
 import json
 from pathlib import Path
@@ -31,7 +30,7 @@ def square(top: int, left: int, size_px: int = 96) -> bytes:
 
 
 def bright_spot_model(config: TrainConfig, *, bias: float, gain: float = 60.0) -> Any:
-    """A network whose tumour score is the share of bright pixels: every convolution passes brightness above 0.5 on."""
+    """Return a network whose tumour score is the fraction of bright pixels: every convolution passes brightness above 0.5 on."""
     model = build_model(config, 2)
     for layer in model.layers:
         if layer.name.startswith("convolution"):
@@ -54,84 +53,84 @@ def explain(model: Any, config: TrainConfig, encoded: list[bytes], classes: list
     return {name: value.numpy() for name, value in served.explain(tf.constant(encoded)).items()}
 
 
-def hottest_place(heatmap: np.ndarray, size_px: int) -> tuple[float, float]:
-    """The middle (y, x) in pixels of the cells that are as hot as the peak."""
+def peak_position(heatmap: np.ndarray, size_px: int) -> tuple[float, float]:
+    """Return the centre (y, x) in pixels of the cells at the peak value."""
     rows, columns = np.nonzero(heatmap >= heatmap.max() - 1e-6)
     scale = size_px / heatmap.shape[0]
     return float((rows.mean() + 0.5) * scale), float((columns.mean() + 0.5) * scale)
 
 
-POOL = dataclasses.replace(TINY, head="pool")
+POOL = TINY.model_copy(update={"head": "pool"})
 BINARY = ["no_tumor", "tumor"]
 
 
 @pytest.mark.parametrize("corner", [(8, 8), (8, 60), (60, 8), (60, 60)])
-def test_bright_square_that_makes_the_tumor_is_the_hottest_place(corner: tuple[int, int]) -> None:
+def test_heatmap_peaks_at_the_bright_square_that_raises_the_score(corner: tuple[int, int]) -> None:
     top, left = corner
-    answer = explain(bright_spot_model(POOL, bias=-0.1), POOL, [square(top, left)], BINARY)
-    assert answer["label"].astype(str).tolist() == ["tumor"]
-    y, x = hottest_place(answer["heatmap"][0], 96)
+    outputs = explain(bright_spot_model(POOL, bias=-0.1), POOL, [square(top, left)], BINARY)
+    assert outputs["label"].astype(str).tolist() == ["tumor"]
+    y, x = peak_position(outputs["heatmap"][0], 96)
     assert y == pytest.approx(top + 12, abs=8)
     assert x == pytest.approx(left + 12, abs=8)
-    assert answer["heatmap"][0, 6, 6] == 0
+    assert outputs["heatmap"][0, 6, 6] == 0
 
 
-def test_surest_case_still_has_a_heatmap() -> None:
-    answer = explain(bright_spot_model(POOL, bias=40.0), POOL, [square(8, 8)], BINARY)
-    assert answer["probability"][0, 0] == 1.0
-    assert answer["heatmap"].max() == pytest.approx(1.0)
+def test_saturated_probability_still_has_a_heatmap() -> None:
+    outputs = explain(bright_spot_model(POOL, bias=40.0), POOL, [square(8, 8)], BINARY)
+    assert outputs["probability"][0, 0] == 1.0
+    assert outputs["heatmap"].max() == pytest.approx(1.0)
 
 
-def test_no_tumor_is_explained_by_what_lowers_the_score() -> None:
+def test_no_tumor_heatmap_peaks_where_the_score_is_lowered() -> None:
     lowering = bright_spot_model(POOL, bias=0.0, gain=-60.0)
-    answer = explain(lowering, POOL, [square(8, 60)], BINARY)
-    assert answer["label"].astype(str).tolist() == ["no_tumor"]
-    y, x = hottest_place(answer["heatmap"][0], 96)
+    outputs = explain(lowering, POOL, [square(8, 60)], BINARY)
+    assert outputs["label"].astype(str).tolist() == ["no_tumor"]
+    y, x = peak_position(outputs["heatmap"][0], 96)
     assert y == pytest.approx(20, abs=8)
     assert x == pytest.approx(72, abs=8)
 
 
-def test_nothing_that_contributes_gives_zeros_and_leaves_its_neighbour_alone() -> None:
+def test_image_without_contribution_gets_zeros_and_leaves_the_batch_unchanged() -> None:
     model = bright_spot_model(POOL, bias=-0.1)
     dark = png(np.full((64, 64), 10, np.uint8))
-    answer = explain(model, POOL, [dark, square(8, 8)], BINARY)
-    assert np.array_equal(answer["heatmap"][0], np.zeros_like(answer["heatmap"][0]))
+    outputs = explain(model, POOL, [dark, square(8, 8)], BINARY)
+    assert np.array_equal(outputs["heatmap"][0], np.zeros_like(outputs["heatmap"][0]))
     alone = explain(model, POOL, [square(8, 8)], BINARY)
-    assert answer["heatmap"][1] == pytest.approx(alone["heatmap"][0], abs=1e-6)
+    assert outputs["heatmap"][1] == pytest.approx(alone["heatmap"][0], abs=1e-6)
 
 
-def test_threshold_acts_in_the_graph() -> None:
+def test_threshold_is_applied_in_the_graph() -> None:
     for threshold, label in ((0.4, "tumor"), (0.6, "no_tumor")):
-        config = dataclasses.replace(POOL, threshold=threshold)
-        answer = explain(bright_spot_model(config, bias=0.0, gain=0.0), config, [square(8, 8)], BINARY)
-        assert answer["probability"][0, 0] == 0.5
-        assert answer["label"].astype(str).tolist() == [label]
+        config = POOL.model_copy(update={"threshold": threshold})
+        outputs = explain(bright_spot_model(config, bias=0.0, gain=0.0), config, [square(8, 8)], BINARY)
+        assert outputs["probability"][0, 0] == 0.5
+        assert outputs["label"].astype(str).tolist() == [label]
 
 
-def test_four_classes_answer_a_column_each_and_explain_the_called_one() -> None:
+def test_four_classes_return_one_column_each_and_explain_the_predicted_class() -> None:
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(3)
     model = build_model(TINY, 4)
     images = phantom_pngs(3)
-    answer = explain(model, TINY, images, FOUR)
+    outputs = explain(model, TINY, images, FOUR)
     pixels = decode_batch(tf.constant(images), TINY.image_size_px)
-    live = model.predict(pixels, verbose=0)
-    assert answer["probability"] == pytest.approx(live, abs=1e-6)
-    assert answer["probability"].sum(axis=1) == pytest.approx(1, abs=1e-6)
-    assert answer["label"].astype(str).tolist() == [FOUR[index] for index in live.argmax(axis=1)]
+    keras_output = model.predict(pixels, verbose=0)
+    assert outputs["probability"] == pytest.approx(keras_output, abs=1e-6)
+    assert outputs["probability"].sum(axis=1) == pytest.approx(1, abs=1e-6)
+    assert outputs["label"].astype(str).tolist() == [FOUR[index] for index in keras_output.argmax(axis=1)]
 
     both = keras.Model(model.input, [model.get_layer(LAST_CONVOLUTION).output, model.get_layer(LOGITS).output])
     with tf.GradientTape() as tape:
         features, scores = both(pixels[:1], training=False)
-        called = scores[0, int(live[0].argmax())]
-    gradient = tape.gradient(called, features)[0].numpy()
+        predicted = scores[0, int(keras_output[0].argmax())]
+    gradient = tape.gradient(predicted, features)[0].numpy()
     heat = np.maximum(np.einsum("hwk,k->hw", features[0].numpy(), gradient.mean(axis=(0, 1))), 0)
-    assert answer["heatmap"][0] == pytest.approx(heat / heat.max(), abs=1e-4)
+    assert outputs["heatmap"][0] == pytest.approx(heat / heat.max(), abs=1e-4)
 
 
-def test_network_is_the_published_one() -> None:
+def test_network_has_the_published_layers() -> None:
     names = [layer.name for layer in build_model(TrainConfig(head="flatten"), 2).layers]
     blocks = [f"{kind}_{block}" for block in (1, 2, 3) for kind in ("convolution", "normalization", "pooling")]
     assert names == ["pixels", *blocks, "head", "dense", "dropout", "logits", "probability"]
@@ -139,7 +138,7 @@ def test_network_is_the_published_one() -> None:
     assert build_model(TrainConfig(head="pool"), 4).output.shape == (None, 4)
 
 
-def test_input_is_the_image_scaled_to_0_1() -> None:
+def test_decode_batch_scales_pixels_to_0_1() -> None:
     import tensorflow as tf
 
     half = np.zeros((64, 64), np.uint8)
@@ -151,7 +150,7 @@ def test_input_is_the_image_scaled_to_0_1() -> None:
     assert pixels[1] == pytest.approx(0.2, abs=1e-6)
 
 
-def test_model_folder_describes_itself(tiny_model: Path, phantoms: DataSet) -> None:
+def test_model_card_and_hashes_describe_the_shards(tiny_model: Path, phantoms: DataSet) -> None:
     card = json.loads((tiny_model / "assets.extra" / "model.json").read_text())
     description = json.loads((phantoms.shards / "dataset.json").read_text())
     assert card["dataset"] == {key: description[key] for key in ("source", "synthetic", "fingerprint", "counts")}

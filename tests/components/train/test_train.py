@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from components.train.data import open_shards
 from components.train.train import TrainingResult, fit
 from tests.conftest import TINY, DataSet
 
-LONG = dataclasses.replace(TINY, epochs=4, early_stopping_patience=2, reduce_lr_patience=1)
+LONG = TINY.model_copy(update={"epochs": 4, "early_stopping_patience": 2, "reduce_lr_patience": 1})
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -21,7 +20,7 @@ def weights(trained: TrainingResult) -> np.ndarray:
     return np.concatenate([np.ravel(array) for array in trained.model.get_weights()])
 
 
-def test_training_that_was_killed_ends_as_if_it_had_not_been(
+def test_killed_training_resumes_to_the_result_of_an_uninterrupted_one(
     phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from components.train.callbacks import Progress
@@ -31,9 +30,9 @@ def test_training_that_was_killed_ends_as_if_it_had_not_been(
 
     def kill(self: Progress, epoch: int, logs: dict | None = None) -> None:
         if epoch == 1:
-            raise Killed
+            raise KilledError
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(Progress, "on_epoch_end", kill)
         fit(shards, LONG, checkpoint_dir=tmp_path)
     resumed = fit(shards, LONG, checkpoint_dir=tmp_path)
@@ -45,7 +44,7 @@ def test_training_that_was_killed_ends_as_if_it_had_not_been(
     assert weights(resumed) == pytest.approx(weights(whole), rel=1e-3, abs=1e-5)
 
 
-def test_training_that_had_ended_is_not_repeated(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completed_training_is_not_repeated(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shards = open_shards(phantoms.shards)
     first = fit(shards, TINY, checkpoint_dir=tmp_path)
     capsys.readouterr()
@@ -55,17 +54,17 @@ def test_training_that_had_ended_is_not_repeated(phantoms: DataSet, tmp_path: Pa
     assert np.array_equal(weights(again), weights(first))
 
 
-def test_checkpoint_of_other_hyper_parameters_is_not_taken(
+def test_checkpoint_of_other_hyper_parameters_is_not_used(
     phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = open_shards(phantoms.shards)
-    fit(shards, dataclasses.replace(TINY, epochs=1), checkpoint_dir=tmp_path)
-    other = fit(shards, dataclasses.replace(TINY, epochs=1, learning_rate=0.01), checkpoint_dir=tmp_path)
-    assert "starting anew" in capsys.readouterr().out
+    fit(shards, TINY.model_copy(update={"epochs": 1}), checkpoint_dir=tmp_path)
+    other = fit(shards, TINY.model_copy(update={"epochs": 1, "learning_rate": 0.01}), checkpoint_dir=tmp_path)
+    assert "starting from the first epoch" in capsys.readouterr().out
     assert len(other.history["loss"]) == 1
 
 
-def test_callbacks_state_is_kept(phantoms: DataSet, tmp_path: Path) -> None:
+def test_checkpoint_contains_the_state_of_callbacks(phantoms: DataSet, tmp_path: Path) -> None:
     trained = fit(open_shards(phantoms.shards), LONG, checkpoint_dir=tmp_path)
     (kept,) = tmp_path.glob("epoch-*")
     checkpoint, reduce_lr, early_stopping = json.loads((kept / "state.json").read_text())["callbacks"]
@@ -75,14 +74,14 @@ def test_callbacks_state_is_kept(phantoms: DataSet, tmp_path: Path) -> None:
     assert "cooldown_counter" in reduce_lr
 
 
-def test_training_in_mixed_precision_resumes_and_ends_in_float32(
+def test_mixed_precision_training_resumes_and_returns_float32(
     phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from components.train import train
 
     monkeypatch.setattr(train, "_policy", lambda gpus: "mixed_float16")
     shards = open_shards(phantoms.shards)
-    config = dataclasses.replace(TINY, epochs=2)
+    config = TINY.model_copy(update={"epochs": 2})
     first = fit(shards, config, checkpoint_dir=tmp_path)
     (kept,) = tmp_path.glob("epoch-*")
     state = json.loads((kept / "state.json").read_text())
@@ -96,23 +95,23 @@ def test_training_in_mixed_precision_resumes_and_ends_in_float32(
 
 def test_repeated_training_gives_the_same_network(phantoms: DataSet) -> None:
     shards = open_shards(phantoms.shards)
-    config = dataclasses.replace(TINY, epochs=2)
+    config = TINY.model_copy(update={"epochs": 2})
     assert weights(fit(shards, config)) == pytest.approx(weights(fit(shards, config)), rel=1e-5, abs=1e-7)
 
 
-def test_a_line_an_epoch_is_printed_and_no_hash(phantoms: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_prints_one_line_per_epoch(phantoms: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
     fit(open_shards(phantoms.shards), TINY)
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
     assert len(lines) == TINY.epochs
     assert lines[0].startswith("train: epoch   1 of 3  loss ")
 
 
-def test_best_epoch_is_returned_and_not_the_last(phantoms: DataSet) -> None:
+def test_fit_returns_the_best_epoch_not_the_last(phantoms: DataSet) -> None:
     from components.train.data import validation_batches
     from components.train.train import compile_model
 
     shards = open_shards(phantoms.shards)
-    trained = fit(shards, dataclasses.replace(TINY, epochs=6, learning_rate=0.03, reduce_lr_patience=6))
+    trained = fit(shards, TINY.model_copy(update={"epochs": 6, "learning_rate": 0.03, "reduce_lr_patience": 6}))
     losses = trained.history["val_loss"]
     assert trained.best_epoch < len(losses) - 1, "the last epoch is the best one: this training proves nothing"
     compile_model(trained.model, TINY, 2)
@@ -120,11 +119,9 @@ def test_best_epoch_is_returned_and_not_the_last(phantoms: DataSet) -> None:
     assert loss == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_training_that_stopped_early_is_not_taken_up_again(
-    phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_early_stopped_training_does_not_resume(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shards = open_shards(phantoms.shards)
-    config = dataclasses.replace(TINY, epochs=12, early_stopping_patience=1, learning_rate=0.03)
+    config = TINY.model_copy(update={"epochs": 12, "early_stopping_patience": 1, "learning_rate": 0.03})
     first = fit(shards, config, checkpoint_dir=tmp_path)
     assert len(first.history["loss"]) < config.epochs, "it did not stop early: this training proves nothing"
     capsys.readouterr()
@@ -133,24 +130,24 @@ def test_training_that_stopped_early_is_not_taken_up_again(
     assert again.history == first.history
 
 
-def test_checkpoint_of_another_split_is_not_taken(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoint_of_another_split_is_not_used(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from components.preprocess.preprocess import preprocess
 
-    config = dataclasses.replace(TINY, epochs=1)
+    config = TINY.model_copy(update={"epochs": 1})
     fit(open_shards(phantoms.shards), config, checkpoint_dir=tmp_path / "checkpoints")
     preprocess(phantoms.images_zip, phantoms.manifest_csv, shards=tmp_path / "s", splits_csv=tmp_path / "s.csv", test_share=0.5)
     fit(open_shards(tmp_path / "s"), config, checkpoint_dir=tmp_path / "checkpoints")
-    assert "starting anew" in capsys.readouterr().out
+    assert "starting from the first epoch" in capsys.readouterr().out
 
 
-def test_loss_that_is_not_a_number_is_an_error_that_names_the_learning_rate(phantoms: DataSet) -> None:
+def test_loss_that_is_not_finite_names_the_learning_rate(phantoms: DataSet) -> None:
     with pytest.raises(InputError, match=r"validation loss is not finite \(learning_rate=1e\+30\)"):
-        fit(open_shards(phantoms.shards), dataclasses.replace(TINY, epochs=1, learning_rate=1e30))
+        fit(open_shards(phantoms.shards), TINY.model_copy(update={"epochs": 1, "learning_rate": 1e30}))
 
 
-def test_checkpoint_dir_that_cannot_be_made_is_named(phantoms: DataSet, tmp_path: Path) -> None:
+def test_checkpoint_dir_that_cannot_be_created_is_named(phantoms: DataSet, tmp_path: Path) -> None:
     from components.train.train import train
 
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"checkpoint_dir .*file/below cannot be made: Not a directory"):
+    with pytest.raises(InputError, match=r"checkpoint_dir: cannot create folder .*file/below: Not a directory"):
         train(phantoms.shards, model_dir=tmp_path / "model", config=TINY, checkpoint_dir=tmp_path / "file" / "below")

@@ -1,26 +1,27 @@
-"""The pipeline itself, on the local runner: the same object that is compiled for Kubeflow."""
+"""Runs of the whole pipeline on the local runner: the same object is compiled for Kubeflow."""
 
 import csv
 import json
+import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
-from brain_tumor.errors import InputError
 from components.registry import connect, get_champion
-from pipelines.parameters import parse_parameters
+from pipelines.local.run import main
 from tests.conftest import ROOT
-from tests.pipelines.conftest import run
+from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run
 
 
 @pytest.fixture(scope="module")
 def refused(runs: Path, passed: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """A run on the same images that the gate refuses, for no image reaches the threshold; after `passed`."""
+    """A run on the same images after `passed` whose model is not promoted: no image reaches the threshold."""
     return run(runs, "synthetic://?n=40", "threshold=0.999")
 
 
-def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
+def test_run_that_passes_the_gate_registers_and_skips_refuse(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
     assert passed.returncode == 0, passed.stdout + passed.stderr
     log = next(runs.glob("2*/run.log")).read_text()
     assert "register: brain-tumor version 1 is the champion, trained on synthetic://?n=40&seed=0" in passed.stdout
@@ -33,7 +34,7 @@ def test_run_that_passes_registers_and_does_not_refuse(runs: Path, passed: subpr
     assert registered.uri == str(runs / "models" / "brain-tumor" / "1")
 
 
-def test_run_leaves_what_a_person_looks_at_and_no_more(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
+def test_run_keeps_its_artifacts_and_nothing_else(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
     folder = min(runs.glob("2*"))
     assert {path.name for path in folder.iterdir()} == {
         *("report.html", "ingest.html", "metrics.json", "manifest.csv", "splits.csv", "images.zip"),
@@ -46,18 +47,18 @@ def test_run_leaves_what_a_person_looks_at_and_no_more(runs: Path, passed: subpr
     assert list(rows[0]) == ["sha256", "group", "label", "split"]
 
 
-def test_closing_table_holds_what_was_computed(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
+def test_run_summary_has_the_metrics_and_the_decision(runs: Path, passed: subprocess.CompletedProcess[str]) -> None:
     metrics = json.loads((min(runs.glob("2*")) / "metrics.json").read_text())["metrics"]
     low, high = metrics["accuracy_interval"]
     assert "  data         40 files: 40 kept" in passed.stdout
     assert (min(runs.glob("2*")) / "summary.md").read_text() in passed.stdout
     assert f"  accuracy     {metrics['accuracy']:.3f}, 95 % interval {low:.3f} to {high:.3f}\n" in passed.stdout
-    assert "  verdict      passed: brain-tumor version 1 is the champion\n" in passed.stdout
+    assert "  decision     promoted: brain-tumor version 1 is the champion\n" in passed.stdout
     assert passed.stdout.rstrip().endswith("Assists a reader and does not replace one. Not for diagnosis.")
     assert "Traceback" not in passed.stdout + passed.stderr
 
 
-def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
+def test_run_whose_model_is_not_promoted_succeeds_and_keeps_the_champion(
     runs: Path, refused: subprocess.CompletedProcess[str]
 ) -> None:
     assert refused.returncode == 0, refused.stdout + refused.stderr
@@ -67,8 +68,8 @@ def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
     assert "Task 'register'" not in log
     assert "Task 'deploy'" not in log
     assert "refuse: " in refused.stdout
-    assert "  verdict      refused\n" in refused.stdout
-    assert "refused" in (folder / "report.html").read_text().lower()
+    assert "  decision     not promoted\n" in refused.stdout
+    assert "not promoted" in (folder / "report.html").read_text().lower()
     assert (folder / "refused-model" / "saved_model.pb").exists()
     assert not (folder / "registered.json").exists()
     registered = get_champion(connect(f"sqlite:///{runs}/mlflow.db"))
@@ -76,13 +77,13 @@ def test_refused_run_succeeds_registers_nothing_and_keeps_the_champion(
     assert registered.version == 1
 
 
-def test_same_seed_gives_the_same_manifest_and_split(runs: Path, refused: subprocess.CompletedProcess[str]) -> None:
+def test_same_seed_gives_the_same_images_manifest_and_split(runs: Path, refused: subprocess.CompletedProcess[str]) -> None:
     first, second = sorted(runs.glob("2*"))[:2]
     for name in ("manifest.csv", "splits.csv", "images.zip"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
+def test_failed_step_runs_the_exit_handler_and_leaves_latest_alone(
     runs: Path, refused: subprocess.CompletedProcess[str], tmp_path: Path
 ) -> None:
     before = (runs / "latest").resolve()
@@ -91,75 +92,53 @@ def test_step_that_fails_runs_the_exit_handler_and_leaves_latest_alone(
     assert "ingest: error: " in failed.stdout
     assert "summary: run failed" in failed.stdout
     assert "the run failed: ingest failed" in failed.stderr
+    assert "log and model kept in " in failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
     assert (runs / "latest").resolve() == before
-    (left,) = runs.glob("*-failed")
-    assert [path.name for path in left.iterdir()] == ["run.log"]
-    assert "Retrying" not in (left / "run.log").read_text()
+    (kept,) = runs.glob("*-failed")
+    assert [path.name for path in kept.iterdir()] == ["run.log"]
+    assert "Retrying" not in (kept / "run.log").read_text()
     assert [path.name for path in runs.glob(".*")] == [".lock"]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["model_store=/dev/null/models"], "model_store /dev/null/models cannot be used: "),
-        (["model_store=s4://bucket"], "model_store s4://bucket cannot be used: "),
-        (["tracking_uri=sqlite:////proc/none/mlflow.db"], "the registry at sqlite:////proc/none/mlflow.db does not answer"),
+        (["model_store=/dev/null/models"], "model_store /dev/null/models cannot be opened: "),
+        (["model_store=s4://bucket"], "model_store s4://bucket cannot be opened: "),
+        (["tracking_uri=sqlite:////proc/none/mlflow.db"], "the registry at sqlite:////proc/none/mlflow.db cannot be opened"),
     ],
 )
-def test_store_or_registry_that_cannot_be_used_is_known_before_the_first_step(
-    tmp_path: Path, settings: list[str], message: str
+def test_unusable_store_or_registry_ends_the_run_before_the_first_step(
+    tmp_path: Path, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failed = run(tmp_path / "runs", "synthetic://", *settings)
-    assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: {message}")
-    assert failed.stdout == ""
+    assert exit_message(main, *command(tmp_path / "runs", "synthetic://", *settings)[3:]).startswith(f"error: {message}")
+    assert capsys.readouterr().out == ""
 
 
-def test_second_run_in_the_same_folder_waits_for_no_one(tmp_path: Path) -> None:
+def test_second_run_in_the_same_folder_fails_at_once(tmp_path: Path) -> None:
     import fcntl
 
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        failed = run(tmp_path, "synthetic://")
-    assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: another run is under way in {tmp_path}")
+        message = exit_message(main, *command(tmp_path, "synthetic://")[3:])
+    assert message.startswith(f"error: {tmp_path}: another run is in progress")
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("epoch=3", "no such parameter: epoch, wanted one of accelerator, "),
-        ("epochs", "--set epochs has no value, wanted NAME=VALUE"),
-        ("epochs=0", "epochs is 0, wanted 1 or more"),
-        ("min_auc=nan", "min_auc is 'nan', wanted float"),
-        ("epochs=many", "epochs is 'many', wanted integer"),
-        ("horizontal_flip=maybe", "horizontal_flip is 'maybe', wanted boolean"),
-        ("node_selector=a100", "node_selector is 'a100', wanted a JSON object"),
-    ],
-)
-def test_parameter_that_does_not_fit_is_named(setting: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}"):
-        parse_parameters([setting])
-
-
-def test_parameters_take_the_declared_type() -> None:
-    settings = [
-        "epochs=3",
-        "l2=1e-3",
-        "horizontal_flip=False",
-        "head=pool",
-        'node_selector={"a": "b"}',
-        'tolerations=[{"key": "c"}]',
-    ]
-    assert parse_parameters(settings) == {
-        "epochs": 3,
-        "l2": 0.001,
-        "horizontal_flip": False,
-        "head": "pool",
-        "node_selector": {"a": "b"},
-        "tolerations": [{"key": "c"}],
-    }
+def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(tmp_path: Path) -> None:
+    """Only the run itself gets the signal, in the middle of a step."""
+    background_job = [*IGNORING_SIGINT, *command(tmp_path, "synthetic://?n=400")]
+    with subprocess.Popen(background_job, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ingest: ")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert stderr == "\ninterrupted: nothing of this run is kept\n"
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "mlflow.db", "models"}
+    assert list((tmp_path / "models").iterdir()) == []
+    commands = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
+    assert [each for each in commands if str(tmp_path) in each] == []
 
 
 def strip_colour(text: str) -> str:

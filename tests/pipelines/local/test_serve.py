@@ -1,4 +1,4 @@
-"""The champion, served from the registry."""
+"""The champion of the registry, served on this machine."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
-from tests.pipelines.conftest import ENVIRONMENT
+from pipelines.local.serve import main
+from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, exit_message
 from tests.serving.processes import free_ports
 
 PORTS = ("HTTP_PORT", "GRPC_PORT", "PREDICTOR_HTTP_PORT", "PREDICTOR_GRPC_PORT", "PAGE_PORT", "METRICS_PORT")
@@ -21,54 +21,56 @@ PORTS = ("HTTP_PORT", "GRPC_PORT", "PREDICTOR_HTTP_PORT", "PREDICTOR_GRPC_PORT",
 
 @contextmanager
 def serving(runs: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run `python -m pipelines.local.serve` on free ports; yield it with the lines it wrote until it was ready or ended."""
+    """Run `python -m pipelines.local.serve` in the background on free ports; yield it with its lines up to readiness or end."""
     ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
-    command = [sys.executable, "-m", "pipelines.local.serve", "--runs", str(runs), *options]
+    command = [*IGNORING_SIGINT, sys.executable, "-m", "pipelines.local.serve", "--runs", str(runs), *options]
     with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT | ports | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=ENVIRONMENT | ports | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        said = []
+        lines = []
         for line in process.stdout:
-            said.append(line.rstrip("\n"))
-            if line.startswith("serve: until"):
+            lines.append(line.rstrip("\n"))
+            if line == "serve: press Ctrl-C to stop\n":
                 break
         try:
-            yield process, said
+            yield process, lines
         finally:
             process.terminate()
 
 
-def test_the_champion_is_served_with_three_examples_and_the_page_until_it_is_stopped(runs: Path, passed: object) -> None:
-    with serving(runs, "--examples", "3", "--page") as (process, said):
-        (address,) = [line.split()[5].rstrip(",") for line in said if line.startswith("serve: brain-tumor version 1 at ")]
-        assert httpx.get(f"{address}/readyz").status_code == 200
-        (page,) = [line.split()[-1] for line in said if line.startswith("serve: the page at ")]
+def test_serve_runs_the_champion_with_examples_and_the_web_page_until_it_is_stopped(runs: Path, passed: object) -> None:
+    with serving(runs, "--examples", "3", "--page") as (process, lines):
+        (url,) = [line.split()[5].rstrip(",") for line in lines if line.startswith("serve: brain-tumor version 1 at ")]
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        (page,) = [line.split()[-1] for line in lines if line.startswith("serve: web page at ")]
         assert httpx.get(f"{page}/_stcore/health").text == "ok"
-        assert f"page: {page}, asking {address}" in said
-        assert httpx.get(f"{address}/model").json()["version"] == 1
+        assert f"page: {page}, service: {url}" in lines
+        assert httpx.get(f"{url}/model").json()["version"] == 1
         examples = runs / "latest" / "examples"
         assert sorted(path.name for path in examples.iterdir()) == [
             name for index in (1, 2, 3) for name in (f"{index}-overlay.png", f"{index}.png")
         ]
-        lines = [line for line in said if "-overlay.png  called " in line]
-        assert len(lines) == 3
-        image, line = (examples / "1.png").read_bytes(), lines[0]
-        again = httpx.post(f"{address}/predict", files={"file": ("a", image)}).json()
-        assert f"called {again['label']}, confidence {again['confidence']:.3f}" in line
+        results = [line for line in lines if "-overlay.png  predicted " in line]
+        assert len(results) == 3
+        image = (examples / "1.png").read_bytes()
+        again = httpx.post(f"{url}/predict", files={"file": ("a", image)}).json()
+        assert f"predicted {again['label']} (confidence {again['confidence']:.3f})" in results[0]
         with Image.open(examples / "1.png") as plain, Image.open(examples / "1-overlay.png") as overlay:
             assert plain.size == overlay.size
-        assert any("Not for diagnosis" in line for line in said)
+        assert any("Not for diagnosis" in line for line in lines)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=40) == 0
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"{address}/healthz")
+            httpx.get(f"{url}/healthz")
         with pytest.raises(httpx.TransportError):
             httpx.get(page)
 
 
-def test_serve_runtime_starts_tensorflow_serving(runs: Path, passed: object, tmp_path: Path) -> None:
-    """A program of that name stands in for the real one: it takes its options and must find the version's folder."""
+def test_serve_runtime_starts_tensorflow_serving_and_an_interrupt_of_the_background_job_stops_it(
+    runs: Path, passed: object, tmp_path: Path
+) -> None:
+    """A program of the same name replaces the real one: it takes the same options and must find the version's folder."""
     program = tmp_path / "tensorflow_model_server"
     program.write_text(
         f"""#!{sys.executable}
@@ -83,21 +85,22 @@ os.execve(sys.executable, [sys.executable, "-m", "serving.predictor"], os.enviro
     )
     program.chmod(0o755)
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    with serving(runs, SERVE_RUNTIME="tensorflow_model_server", PATH=path) as (process, said):
-        assert "tensorflow_model_server started" in said
-        assert any("brain-tumor version 1 at" in line for line in said)
+    with serving(runs, SERVE_RUNTIME="tensorflow_model_server", PATH=path) as (process, lines):
+        assert "tensorflow_model_server started" in lines
+        assert any("brain-tumor version 1 at" in line for line in lines)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=40) == 0
 
 
-def test_what_cannot_be_served_is_said(runs: Path, passed: object, tmp_path: Path) -> None:
-    with serving(tmp_path) as (process, said):
-        assert process.wait(timeout=60) == 2
-        assert said == ["there is no champion: no model has passed the gate yet"]
-    with serving(runs, SERVE_RUNTIME="no_such_server") as (process, said):
-        assert process.wait(timeout=60) == 1
-        assert said[-1].startswith("error: SERVE_RUNTIME is 'no_such_server', and there is no such program")
-    with serving(runs, MAX_IN_FLIGHT="x") as (process, said):
-        assert process.wait(timeout=60) == 1
-        assert any("MAX_IN_FLIGHT is 'x', wanted a number" in line for line in said)
-        assert said[-1] == "error: the transformer ended with status 1"
+def test_serve_names_the_reason_if_it_cannot_serve(
+    runs: Path, passed: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve", "--runs", str(tmp_path)])
+    assert main() == 2
+    assert capsys.readouterr().out == "there is no champion: no model has passed the gate yet\n"
+    monkeypatch.setenv("SERVE_RUNTIME", "no_such_server")
+    assert exit_message(main, "--runs", str(runs)).startswith("error: SERVE_RUNTIME: got 'no_such_server', which is no program")
+    with serving(runs, MAX_IN_FLIGHT="x") as (process, lines):
+        assert process.wait(timeout=240) == 1
+        assert any("MAX_IN_FLIGHT: got 'x', expected a valid integer" in line for line in lines)
+        assert lines[-1] == "error: the transformer ended with status 1"

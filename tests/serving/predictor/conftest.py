@@ -17,12 +17,12 @@ PREDICT = f"{V1}:predict"
 
 
 class Server(NamedTuple):
-    """A predictor's addresses."""
+    """URL and gRPC address of a predictor."""
 
     url: str
     grpc: str
 
-    def run_signature(self, document: Any, path: str = PREDICT) -> Any:
+    def post(self, document: Any, path: str = PREDICT) -> Any:
         return httpx.post(self.url + path, json=document, timeout=30).raise_for_status().json()
 
 

@@ -1,4 +1,4 @@
-"""The stand-in as a process: how it starts, what it says meanwhile, and how it ends."""
+"""The stand-in as a process: its start, its state while it loads, and its end."""
 
 import json
 import shutil
@@ -23,19 +23,19 @@ def state(url: str) -> str:
     return httpx.get(url + V1).json()["model_version_status"][0]["state"]
 
 
-def wait_for_state(url: str, wanted: str) -> None:
+def wait_for_state(url: str, expected: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if state(url) == wanted:
+            if state(url) == expected:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.02)
-    raise AssertionError(f"{url} was never {wanted}")
+    raise AssertionError(f"{url} was never {expected}")
 
 
-def test_it_says_that_it_is_loading_and_answers_what_is_in_flight_at_sigterm(tiny_model: Path, images: list[bytes]) -> None:
+def test_stand_in_reports_loading_and_finishes_requests_in_flight_at_sigterm(tiny_model: Path, images: list[bytes]) -> None:
     http, rpc = free_ports(2)
     url = f"http://127.0.0.1:{http}"
     env = {"MODEL_DIR": tiny_model, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
@@ -58,15 +58,15 @@ def test_it_says_that_it_is_loading_and_answers_what_is_in_flight_at_sigterm(tin
             with pytest.raises(ConnectionError):
                 socket.create_connection(("127.0.0.1", http), timeout=30)
             client.sendall(body[-1:])
-            with client.makefile("rb") as answer:
-                head, _, content = answer.read().partition(b"\r\n\r\n")
+            with client.makefile("rb") as response:
+                head, _, content = response.read().partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
         assert len(json.loads(content)["predictions"]) == len(images)
         assert service.process.wait(END_SECONDS) == 0
         assert service.output.read_text() == ""
 
 
-def test_sigterm_while_it_loads(tiny_model: Path) -> None:
+def test_sigterm_ends_the_stand_in_while_it_loads(tiny_model: Path) -> None:
     http, rpc = free_ports(2)
     env = {"MODEL_DIR": tiny_model, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
     with running("serving.predictor", env) as service:
@@ -75,26 +75,26 @@ def test_sigterm_while_it_loads(tiny_model: Path) -> None:
         assert service.process.wait(END_SECONDS) == 0
 
 
-@pytest.mark.parametrize("spoil", ["folder", "saved_model.pb", "model.json", "unreadable", "port"])
-def test_what_keeps_it_from_starting_is_one_line(tiny_model: Path, tmp_path: Path, spoil: str) -> None:
+@pytest.mark.parametrize("fault", ["folder", "saved_model.pb", "model.json", "unreadable", "port"])
+def test_failed_start_prints_one_line(tiny_model: Path, tmp_path: Path, fault: str) -> None:
     folder = tmp_path / "model"
-    if spoil != "folder":
+    if fault != "folder":
         shutil.copytree(tiny_model, folder)
-    if spoil == "unreadable":
+    if fault == "unreadable":
         (folder / "saved_model.pb").write_bytes(b"\xff" * 100)
-    elif spoil in ("saved_model.pb", "model.json"):
-        next(folder.rglob(spoil)).unlink()
+    elif fault in ("saved_model.pb", "model.json"):
+        next(folder.rglob(fault)).unlink()
     http, rpc = free_ports(2)
-    with socket.create_server(("0.0.0.0", http if spoil == "port" else 0)):
+    with socket.create_server(("0.0.0.0", http if fault == "port" else 0)):
         env = {"MODEL_DIR": folder, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}
         with running("serving.predictor", env) as service:
             assert service.process.wait(60) == 1
             (line,) = service.output.read_text().splitlines()
     assert line.startswith("error: ")
-    assert ("in use" if spoil == "port" else str(folder)) in line
+    assert ("in use" if fault == "port" else str(folder)) in line
 
 
-def test_one_output_is_bare_and_several_are_an_object(tiny_model: Path, tmp_path: Path) -> None:
+def test_single_output_is_bare_and_several_are_an_object(tiny_model: Path, tmp_path: Path) -> None:
     import tensorflow as tf
 
     class Echo(tf.Module):
@@ -116,5 +116,5 @@ def test_one_output_is_bare_and_several_are_an_object(tiny_model: Path, tmp_path
         row = {"instances": ["ab", b64(b"abc")]}
         assert httpx.post(f"{url}/versions/7:predict", json=row).json() == {"predictions": [2, 3]}
         assert httpx.post(f"{url}:predict", json={"inputs": row["instances"]}).json() == {"outputs": [2, 3]}
-        answer = httpx.post(f"{url}:predict", json={"signature_name": "explain", "instances": ["ab"]}).json()
-        assert answer == {"predictions": [{"same": "ab", "twice": ["ab", "ab"]}]}
+        response = httpx.post(f"{url}:predict", json={"signature_name": "explain", "instances": ["ab"]}).json()
+        assert response == {"predictions": [{"same": "ab", "twice": ["ab", "ab"]}]}

@@ -1,4 +1,4 @@
-"""A server that speaks as much of Kubeflow Pipelines' API (v2beta1) as submitting needs, and keeps what it was sent."""
+"""A fake Kubeflow Pipelines server: the part of the API (v2beta1) that submitting needs. It records every request."""
 
 import json
 import re
@@ -12,42 +12,43 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-TOKEN = "right"
+TOKEN = "valid"
 API = "/apis/v2beta1"
 
 
 @dataclass
-class Kubeflow(ThreadingHTTPServer):
+class FakeKubeflow(ThreadingHTTPServer):
     """The server and its state.
 
     Attributes:
-        answers: of a run's successive requests, the last one for ever: a Run without its id, or a status to answer with.
-        multi_user: whether there are namespaces.
-        page: whether it answers everything with a page to log in.
-        refuses: path -> (status, message) that a POST to it is answered with.
-        sent: (method, path, query, body) of every request but health's; an uploaded package is its text.
+        run_responses: Responses to successive requests for a run, the last one repeated: a Run without its id, or a status code.
+        multi_user: Whether there are namespaces.
+        login_page: Whether every response is a login page.
+        rejections: Path -> (status, message) of the response to a POST.
+        requests: (method, path, query, body) of every request except health checks; an uploaded package is its text.
+        stored: Path -> created objects.
     """
 
-    answers: list[dict | int] = field(default_factory=lambda: [{"state": "SUCCEEDED"}])
+    run_responses: list[dict | int] = field(default_factory=lambda: [{"state": "SUCCEEDED"}])
     multi_user: bool = False
-    page: bool = False
-    refuses: dict[str, tuple[int, str]] = field(default_factory=dict)
-    sent: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+    login_page: bool = False
+    rejections: dict[str, tuple[int, str]] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     stored: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
-    def address(self) -> str:
+    def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def bodies(self, method: str, path: str) -> list[Any]:
-        """The bodies of all requests to `path`."""
-        return [body for sent_method, sent_path, _, body in self.sent if (sent_method, sent_path) == (method, path)]
+        """Return the bodies of all requests to `path`."""
+        return [body for each_method, each_path, _, body in self.requests if (each_method, each_path) == (method, path)]
 
 
-# A list's name in the answer, and the name of an item's id, where they are not made from the path's last word.
+# The names of a list and of its items' ids in a response, if they do not follow from the last word of the path.
 LISTS = {"recurringruns": ("recurringRuns", "recurring_run_id"), "versions": ("pipeline_versions", "pipeline_version_id")}
 
 
@@ -55,11 +56,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     @property
-    def kubeflow(self) -> Kubeflow:
-        return cast(Kubeflow, self.server)
+    def kubeflow(self) -> FakeKubeflow:
+        return cast(FakeKubeflow, self.server)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Keep the tests' output clean."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         self._handle("GET")
@@ -75,32 +76,32 @@ class Handler(BaseHTTPRequestHandler):
         path = url.path.removeprefix(API)
         query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         body = self._body()
-        if self.kubeflow.page:
-            self._answer(200, "<html>Log in", kind="text/html")
+        if self.kubeflow.login_page:
+            self._respond(200, "<html>Log in", kind="text/html")
         elif self.headers.get("Authorization") not in (None, f"Bearer {TOKEN}"):
-            self._answer(401, {"error": "Unauthenticated", "message": "Request header error: token is invalid"})
+            self._respond(401, {"error": "Unauthenticated", "message": "Request header error: token is invalid"})
         elif path == "/healthz":
-            self._answer(200, {"multi_user": self.kubeflow.multi_user})
+            self._respond(200, {"multi_user": self.kubeflow.multi_user})
         else:
-            self.kubeflow.sent.append((method, path, query, body))
-            status, message = self.kubeflow.refuses.get(path, (0, "")) if method == "POST" else (0, "")
+            self.kubeflow.requests.append((method, path, query, body))
+            status, message = self.kubeflow.rejections.get(path, (0, "")) if method == "POST" else (0, "")
             if status:
-                self._answer(status, {"error": message, "code": 3, "message": message})
+                self._respond(status, {"error": message, "code": 3, "message": message})
             else:
                 getattr(self, f"_{method.lower()}")(path, query, body)
 
     def _get(self, path: str, query: dict[str, str], body: Any) -> None:
         if path.startswith("/runs/"):
-            answers = self.kubeflow.answers
-            answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            if isinstance(answer, int):
-                self._answer(answer, "upstream connect error", kind="text/plain")
+            responses = self.kubeflow.run_responses
+            response = responses.pop(0) if len(responses) > 1 else responses[0]
+            if isinstance(response, int):
+                self._respond(response, "upstream connect error", kind="text/plain")
             else:
-                self._answer(200, {"run_id": path.split("/")[2], **answer})
+                self._respond(200, {"run_id": path.split("/")[2], **response})
             return
-        wanted = {each["stringValue"] for each in json.loads(query.get("filter", '{"predicates": []}'))["predicates"]}
-        items = [item for item in self.kubeflow.stored.get(path, []) if not wanted or item["display_name"] in wanted]
-        self._answer(200, {self._list(path)[0]: items} if items else {})
+        names = {each["stringValue"] for each in json.loads(query.get("filter", '{"predicates": []}'))["predicates"]}
+        items = [item for item in self.kubeflow.stored.get(path, []) if not names or item["display_name"] in names]
+        self._respond(200, {self._list(path)[0]: items} if items else {})
 
     def _post(self, path: str, query: dict[str, str], body: Any) -> None:
         item = body
@@ -112,12 +113,12 @@ class Handler(BaseHTTPRequestHandler):
         if "/versions" in path:
             item |= {"pipeline_id": query["pipelineid"]}
         items.append(item)
-        self._answer(200, item)
+        self._respond(200, item)
 
     def _delete(self, path: str, query: dict[str, str], body: Any) -> None:
         kind, identifier = path.rsplit("/", 1)
         self.kubeflow.stored[kind] = [item for item in self.kubeflow.stored[kind] if identifier not in item.values()]
-        self._answer(200, {})
+        self._respond(200, {})
 
     def _list(self, path: str) -> tuple[str, str]:
         word = path.rsplit("/", 1)[-1]
@@ -132,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             return cast(bytes, part.get_payload(decode=True)).decode()
         return json.loads(data) if re.search("json", kind) and data else None
 
-    def _answer(self, status: int, body: Any, *, kind: str = "application/json") -> None:
+    def _respond(self, status: int, body: Any, *, kind: str = "application/json") -> None:
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -142,9 +143,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Kubeflow]:
+def serving() -> Iterator[FakeKubeflow]:
     """Run the server on a free port."""
-    with Kubeflow() as server:
+    with FakeKubeflow() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The three images with a read-only root, no capability and a user that is only a number. `make images` builds them."""
+"""The container images of `make images` with a read-only root, no capabilities and a numeric user without a name."""
 
 import base64
 import io
@@ -16,8 +16,8 @@ from playwright.sync_api import sync_playwright
 
 from brain_tumor.phantoms import phantom_pngs
 from components.verify import verify
-from tests.conftest import VERSION, DataSet
-from tests.images.containers import NAMES, docker, image, lacking, python, serving
+from tests.conftest import ROOT, VERSION, DataSet
+from tests.container_images.containers import NAMES, docker, image, missing_requirement, python, serving
 from tests.serving import clients
 from tests.serving.conftest import predictor
 from tests.serving.processes import free_ports
@@ -30,23 +30,23 @@ BUILD_TOOLS = ("pip", "gcc", "cc", "make", "git")
 
 @pytest.fixture
 def require(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Skip where an image cannot run here; fail where these tests are asked for, by `-m docker`."""
+    """Skip if a container image cannot run here; fail if these tests are selected by `-m docker`."""
 
     def check(name: str) -> None:
-        if found := lacking(name):
-            (pytest.fail if request.config.option.markexpr else pytest.skip)(found)
+        if reason := missing_requirement(name):
+            (pytest.fail if request.config.option.markexpr else pytest.skip)(reason)
 
     return check
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_image_says_what_it_is_and_holds_no_more_than_it_needs(name: str, require: Callable[[str], None]) -> None:
+def test_container_image_has_its_labels_and_only_its_own_code(name: str, require: Callable[[str], None]) -> None:
     require(name)
-    (found,) = json.loads(docker("image", "inspect", image(name)))
-    assert found["Config"]["User"] == "65532:65532"
-    assert found["Config"]["Labels"]["org.opencontainers.image.title"] == f"brain-tumor-{name}"
-    assert found["Config"]["Labels"]["org.opencontainers.image.version"] == VERSION
-    print(f"{image(name)}: {found['Size'] / 1e6:.0f} MB, its base included")
+    (inspected,) = json.loads(docker("image", "inspect", image(name)))
+    assert inspected["Config"]["User"] == "65532:65532"
+    assert inspected["Config"]["Labels"]["org.opencontainers.image.title"] == f"brain-tumor-{name}"
+    assert inspected["Config"]["Labels"]["org.opencontainers.image.version"] == VERSION
+    print(f"{image(name)}: {inspected['Size'] / 1e6:.0f} MB, with its base image")
     tools = ", ".join(f"'{tool}'" for tool in BUILD_TOOLS)
     listing = f"""
 import importlib.util, json, pathlib, shutil, sys
@@ -54,39 +54,33 @@ print(json.dumps({{
     "modules": [name for name in ("tensorflow", "kserve", "streamlit", "kfp") if importlib.util.find_spec(name)],
     "tools": [name for name in ({tools}) if shutil.which(name, path=f"{{sys.prefix}}/bin")],
     "folders": sorted(path.name for path in pathlib.Path("/app").iterdir()),
-    "serving": sorted(path.name for path in pathlib.Path("/app/serving").glob("*.py")),
+    "brain_tumor": sorted(path.name for path in pathlib.Path("/app/brain_tumor").glob("*.py")),
     "predictor": pathlib.Path("/app/serving/predictor").exists(),
 }}))"""
-    held = json.loads(python(name, listing))
-    pure = ["__init__.py", "images.py", "overlay.py", "structure.py"]
-    assert held["tools"] == []
-    if name == "serving":
-        assert held["folders"] == ["serving"]
-        assert held["modules"] == ["kserve"]
-        assert held["predictor"] is False
-        assert {"__main__.py", *pure} <= set(held["serving"])
-    else:
-        assert held["folders"] == sorted([name, "serving"])
-        assert held["modules"] == {"components": ["tensorflow", "kfp"], "ui": ["streamlit"]}[name]
-        assert held["serving"] == pure
+    content = json.loads(python(name, listing))
+    assert content["tools"] == []
+    assert content["folders"] == sorted(["brain_tumor", name])
+    assert content["modules"] == {"components": ["tensorflow", "kfp"], "serving": ["kserve"], "ui": ["streamlit"]}[name]
+    assert content["brain_tumor"] == sorted(path.name for path in (ROOT / "brain_tumor").glob("*.py"))
+    assert content["predictor"] is False
 
 
-def test_transformer_answers_and_ends_on_sigterm(tiny_model: Path, tmp_path: Path, require: Callable[[str], None]) -> None:
+def test_transformer_predicts_and_ends_on_sigterm(tiny_model: Path, tmp_path: Path, require: Callable[[str], None]) -> None:
     require("serving")
     with transformer(tiny_model, tmp_path) as running:
-        answer = httpx.post(f"{running.url}/predict?explain=true", files=clients.form(PNG), timeout=30).json()
+        explained = httpx.post(f"{running.url}/predict?explain=true", files=clients.form(PNG), timeout=30).json()
         body = {"signature_name": "explain", "instances": [{"image_bytes": {"b64": base64.b64encode(PNG).decode()}}]}
-        asked = httpx.post(f"{running.predictor_url}/v1/models/brain-tumor:predict", json=body, timeout=30).json()
-        (direct,) = asked["predictions"]
-        assert answer["label"] == direct["label"]
-        assert answer["probability"] == pytest.approx(direct["probability"][0], abs=1e-6)
-        overlay = Image.open(io.BytesIO(base64.b64decode(answer["overlay_png"])))
+        response = httpx.post(f"{running.predictor_url}/v1/models/brain-tumor:predict", json=body, timeout=30).json()
+        (direct,) = response["predictions"]
+        assert explained["label"] == direct["label"]
+        assert explained["probability"] == pytest.approx(direct["probability"][0], abs=1e-6)
+        overlay = Image.open(io.BytesIO(base64.b64decode(explained["overlay_png"])))
         assert overlay.size == Image.open(io.BytesIO(PNG)).size
         assert clients.infer(running.grpc, clients.infer_request([PNG])).model_name == "brain-tumor"
         assert stopped(running.container) == 0
 
 
-def test_page_shows_what_the_transformer_says_and_ends_on_sigterm(
+def test_web_page_shows_the_prediction_and_ends_on_sigterm(
     tiny_model: Path, tmp_path: Path, require: Callable[[str], None]
 ) -> None:
     require("serving")
@@ -100,16 +94,16 @@ def test_page_shows_what_the_transformer_says_and_ends_on_sigterm(
         ) as container,
         sync_playwright() as playwright,
     ):
-        answer = httpx.post(f"{running.url}/predict", files=clients.form(PNG), timeout=30).json()
+        prediction = httpx.post(f"{running.url}/predict", files=clients.form(PNG), timeout=30).json()
         browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(page_url)
         page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PNG})
-        page.get_by_text("The model calls this slice").wait_for(timeout=30_000)
+        page.get_by_role("region", name="Prediction").wait_for(timeout=30_000)
         page.get_by_text("Opacity of the overlay").wait_for(timeout=30_000)
         shown = page.locator("body").inner_text()
         browser.close()
-        assert f"{answer['probability']:.3f}" in shown
+        assert f"{prediction['probability']:.3f}" in shown
         assert "Not for diagnosis" in shown
         assert "encountered an error" not in shown
         assert "brain_tumor_ui_sessions" in httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
@@ -127,13 +121,13 @@ from components.hyperparameters import TrainConfig
 from components.train.train import train
 config = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=2, batch_size=8)
 train(Path("/shards"), model_dir=Path("/models/model"), config=config)"""
-    said = python("components", script, mounts={shards: "/shards:ro", models: "/models"})
-    assert "train: exported and verified" in said
+    output = python("components", script, mounts={shards: "/shards:ro", models: "/models"})
+    assert "train: exported and verified" in output
     assert verify(models / "model")[0].endswith("classes no_tumor, tumor")
 
 
 class Running(NamedTuple):
-    """A transformer in a container, and the addresses of it and of its predictor."""
+    """A transformer in a container, with its URL, its gRPC address and its predictor's URL."""
 
     container: str
     url: str
@@ -143,7 +137,7 @@ class Running(NamedTuple):
 
 @contextmanager
 def transformer(model_dir: Path, tmp_path: Path) -> Iterator[Running]:
-    """Start the transformer's container before a predictor outside of it."""
+    """Start the transformer in a container and its predictor outside."""
     model = readable(model_dir, tmp_path / "model")
     http, grpc, predictor_http, predictor_grpc = free_ports(4)
     url = f"http://127.0.0.1:{http}"
@@ -156,7 +150,7 @@ def transformer(model_dir: Path, tmp_path: Path) -> Iterator[Running]:
 
 
 def readable(folder: Path, copy: Path) -> Path:
-    """Copy a folder so that the container's user may read it."""
+    """Copy a folder with read permission for the container's user."""
     shutil.copytree(folder, copy)
     for path in (copy, *copy.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -164,6 +158,6 @@ def readable(folder: Path, copy: Path) -> Path:
 
 
 def stopped(container: str) -> int:
-    """Send SIGTERM, wait for the end, and return the exit status."""
+    """Stop a container by SIGTERM and return its exit status."""
     docker("stop", "--time=40", container)
     return int(docker("inspect", "--format={{.State.ExitCode}}", container))

@@ -1,0 +1,61 @@
+"""Help and error text of a settings class. Each of its fields is the environment variable of that name in capitals."""
+
+import argparse
+import sys
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_settings(settings: type[S], module: str, purpose: str) -> S:
+    """Read the settings of a process at its start.
+
+    `--help` prints every variable and ends the process, and so does an invalid value, with one line on stderr. Other arguments
+    are ignored: KServe adds some of its own.
+
+    Args:
+        settings: Settings class that reads the environment.
+        module: Module that `python -m` runs.
+        purpose: Sentence on the process, for the help.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=purpose,
+        epilog=f"environment variables:\n{describe_settings(settings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_known_args()
+    try:
+        return settings()
+    except ValidationError as error:
+        sys.exit(f"error: {settings_error(error, settings)}")
+
+
+def describe_settings(settings: type[BaseModel]) -> str:
+    """List each environment variable with its default and its meaning."""
+    return "\n".join(
+        f"  {name.upper()} (default: {'empty' if field.default == '' else field.default})\n      {field.description}"
+        for name, field in settings.model_fields.items()
+    )
+
+
+def settings_error(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Return one line with each invalid variable, the value received and the value expected.
+
+    The message of a ValueError that a validator raises follows the variable's name unchanged: it can leave a secret out.
+    """
+    return "; ".join(f"{str(details['loc'][0]).upper()}: {_reason(details, settings)}" for details in error.errors())
+
+
+def _reason(details: Any, settings: type[BaseModel]) -> str:
+    if details["type"] == "value_error":
+        return str(details["ctx"]["error"])
+    expected = details["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
+    if details["type"] == "literal_error":
+        expected = "one of " + ", ".join(get_args(settings.model_fields[details["loc"][0]].annotation))
+    elif expected.startswith(("greater", "less")):
+        expected = f"a number {expected}"
+    return f"got {details['input']!r}, expected {expected}"

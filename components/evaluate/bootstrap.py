@@ -1,0 +1,62 @@
+"""Resample whole groups: near copies are predicted correctly or wrongly together."""
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+def accuracy_interval(is_correct: np.ndarray, groups: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> list[float] | None:
+    """Return the 95 % interval of the accuracy, by the percentile bootstrap over groups.
+
+    Args:
+        is_correct: bool [n].
+        groups: Group numbers, int [n].
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
+
+    Returns:
+        The 2.5th and the 97.5th percentile, 0-1; None with fewer than two groups.
+    """
+    if len(np.unique(groups)) < 2:
+        return None
+    sizes, correct = resample_groups(groups, is_correct, seed=seed, resamples=resamples)
+    return np.percentile(correct / sizes, [2.5, 97.5]).tolist()
+
+
+def fraction_below(
+    candidate: np.ndarray, champion: np.ndarray, groups: np.ndarray, *, seed: int, resamples: int = RESAMPLES
+) -> float:
+    """Return the fraction of paired resamples, 0-1, in which the candidate's accuracy is below the champion's.
+
+    Args:
+        candidate: Whether the candidate predicts each image correctly, bool [n].
+        champion: The same for the champion, bool [n].
+        groups: Group numbers, int [n].
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
+    """
+    _, candidate_correct, champion_correct = resample_groups(groups, candidate, champion, seed=seed, resamples=resamples)
+    return float((candidate_correct < champion_correct).mean())
+
+
+def resample_groups(groups: np.ndarray, *values: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """Draw groups with replacement and sum the group sizes and each of `values` over every resample.
+
+    This is the cluster bootstrap (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). Groups with equal sums are
+    interchangeable, so a resample is one multinomial draw over the distinct sums.
+
+    Args:
+        groups: Group numbers, int [n].
+        values: Arrays [n].
+        seed: Seed of the draws.
+        resamples: Number of resamples.
+
+    Returns:
+        float64 [1 + number of `values`, resamples].
+    """
+    # scipy.stats.bootstrap on the groups' sums takes as many lines, and memory for resamples x groups.
+    _, members = np.unique(groups, return_inverse=True)
+    sums = np.stack([np.bincount(members, weights=each) for each in (np.ones(len(groups)), *values)])
+    distinct, counts = np.unique(sums, axis=1, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(sums.shape[1], counts / sums.shape[1], size=resamples)
+    return distinct @ drawn.T

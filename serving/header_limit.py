@@ -1,0 +1,37 @@
+"""The limit on the size of a request's headers."""
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADER_BYTES = 64 * 1024
+
+
+class HeaderLimitProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a limit on the request line and headers, and on chunk extensions and trailers."""
+
+    _header_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"headers: expected at most {MAX_HEADER_BYTES:,} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer invalid HTTP with the error body of every route, and close the connection."""
+        body = orjson.dumps({"error": msg, "code": "bad_request"})
+        head = ("HTTP/1.1 400 Bad Request", "content-type: application/json", f"content-length: {len(body)}", "connection: close")
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._header_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._header_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._header_bytes = 0
+        super().on_message_complete()

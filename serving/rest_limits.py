@@ -1,0 +1,149 @@
+"""Limits before every REST route: headers, body size and time, and the number of requests in flight."""
+
+import asyncio
+import time
+import uuid
+
+import orjson
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.access_log import record_request
+from serving.concurrency_limit import ConcurrencyLimit
+from serving.errors import RETRY_AFTER_SECONDS, ServiceError, convert_and_log_error
+from serving.metrics import Metrics
+from serving.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES, Settings
+
+ALLOWED_HEADERS = {
+    *(b"host", b"content-type", b"content-length", b"inference-header-content-length"),
+    *(b"traceparent", b"x-request-id", b"authorization"),
+}
+UNMETERED_PATHS = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+MULTIPART_BYTES = 64 * 1024  # of a form, in addition to its file
+MAX_BUFFERED_BYTES = 4 * MAX_BODY_BYTES  # of all request bodies that are being received
+CHUNK_BYTES = 256 * 1024
+
+
+class LimitsMiddleware:
+    """ASGI middleware that enforces the limits, converts errors, and records each request in log and metrics.
+
+    It receives the whole body, with limits on its size, its duration and the memory of all such bodies, before the request takes
+    a slot: a slow client blocks no other. The application sees allowed headers only. Responses are sent in chunks, so that a
+    client that does not read them cannot fill the memory.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, concurrency_limit: ConcurrencyLimit):
+        self._app, self._settings, self._metrics, self._concurrency_limit = app, settings, metrics, concurrency_limit
+        self._buffered_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; pass everything other than HTTP on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        response = _Response(send)
+        scope["headers"] = [header for header in scope["headers"] if header[0] in ALLOWED_HEADERS]
+        started = time.perf_counter()
+        try:
+            await self._handle(scope, receive, response)
+        except Exception as raised:
+            await response.send_error(convert_and_log_error(raised, response.request_id))
+        finally:
+            if scope["path"] not in UNMETERED_PATHS:
+                record_request(
+                    self._metrics,
+                    route=getattr(scope.get("route"), "path", "other"),
+                    status=str(response.status),
+                    code=response.code,
+                    seconds=time.perf_counter() - started,
+                    request_id=response.request_id,
+                )
+
+    async def _handle(self, scope: Scope, receive: Receive, response: "_Response") -> None:
+        if scope["method"] != "POST":
+            await self._app(scope, receive, response)
+            return
+        self._concurrency_limit.check()
+        replay = _replay(await self._read_body(receive, self._body_limit(scope)), receive)
+        with self._concurrency_limit.slot():
+            await self._app(scope, replay, response)
+
+    def _body_limit(self, scope: Scope) -> int:
+        """Return the route's maximum body size in bytes; reject a larger Content-Length, and another type than a form's."""
+        headers = dict(scope["headers"])
+        limit = MAX_BODY_BYTES
+        if scope["path"] == "/predict":
+            limit = min(limit, self._settings.max_file_bytes + MULTIPART_BYTES)
+            if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"multipart/form-data":
+                raise ServiceError("unsupported_type", "Content-Type: expected multipart/form-data with the field `file`")
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise ServiceError("too_large", f"body: got {int(declared):,} bytes, expected at most {limit:,}")
+        return limit
+
+    async def _read_body(self, receive: Receive, limit: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ServiceError("bad_request", "body: the client closed the connection before the end")
+                    chunks.append(message.get("body", b""))
+                    size += len(chunks[-1])
+                    self._buffered_bytes += len(chunks[-1])
+                    if size > limit:
+                        raise ServiceError("too_large", f"body: expected at most {limit:,} bytes")
+                    if self._buffered_bytes > MAX_BUFFERED_BYTES:
+                        raise ServiceError("too_busy", f"too many large bodies in transfer; retry in {RETRY_AFTER_SECONDS} s")
+                    if not message.get("more_body"):
+                        return b"".join(chunks)
+        except TimeoutError:
+            raise ServiceError("slow_body", f"body: not received within {BODY_TIMEOUT_SECONDS} s") from None
+        finally:
+            self._buffered_bytes -= size
+
+
+class _Response:
+    """Sends a response in chunks, with its request ID, and keeps its status and error code."""
+
+    def __init__(self, send: Send):
+        self._send, self._started = send, False
+        self.request_id = uuid.uuid4().hex
+        self.status = 0
+        self.code = ""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self._started = message["status"], True
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            await self._send(message)
+            return
+        body = message.get("body", b"")
+        last = max(len(body) - 1, 0) // CHUNK_BYTES * CHUNK_BYTES
+        for start in range(0, last + 1, CHUNK_BYTES):
+            more = start < last or message.get("more_body", False)
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                await self._send({"type": "http.response.body", "body": body[start : start + CHUNK_BYTES], "more_body": more})
+
+    async def send_error(self, error: ServiceError) -> None:
+        self.code = error.code
+        if not self._started:
+            response = Response(orjson.dumps({"error": error.detail, "code": error.code}), error.status_code, error.headers)
+            response.headers["content-type"] = "application/json"
+            await response({"type": "http"}, _receive_nothing, self)
+
+
+async def _receive_nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the whole body in one message, and then the server's messages."""
+    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return replay

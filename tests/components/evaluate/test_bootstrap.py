@@ -1,0 +1,42 @@
+import math
+
+import numpy as np
+import pytest
+
+from components.evaluate.bootstrap import accuracy_interval
+
+
+def test_interval_of_single_image_groups_matches_the_binomial() -> None:
+    is_correct = np.arange(200) % 5 != 0
+
+    low, high = accuracy_interval(is_correct, np.arange(200), seed=0) or []
+
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 200)
+    assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.012)
+
+
+def test_near_copies_in_one_group_widen_the_interval() -> None:
+    is_correct = np.repeat(np.arange(40) % 5 != 0, 5)
+    single = accuracy_interval(is_correct, np.arange(200), seed=0) or []
+    grouped = accuracy_interval(is_correct, np.repeat(np.arange(40), 5), seed=0) or []
+
+    assert grouped[0] < single[0] < 0.8 < single[1] < grouped[1]
+    assert grouped[1] - grouped[0] == pytest.approx(math.sqrt(5) * (single[1] - single[0]), rel=0.1)
+
+
+def test_interval_matches_the_plain_group_bootstrap() -> None:
+    """The multinomial draw agrees with the plain bootstrap for groups of unequal size."""
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(30), rng.integers(1, 7, 30))
+    is_correct = rng.random(len(groups)) < 0.7
+    members = [is_correct[groups == group] for group in range(30)]
+    plain = [np.concatenate([members[i] for i in rng.integers(0, 30, 30)]).mean() for _ in range(2000)]
+
+    assert accuracy_interval(is_correct, groups, seed=0) == pytest.approx(np.percentile(plain, [2.5, 97.5]), abs=0.015)
+
+
+def test_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    groups = np.repeat(np.arange(60), np.arange(60) % 7 + 1)
+    is_correct = np.arange(len(groups)) % 3 != 0
+    assert accuracy_interval(is_correct, groups, seed=4) == accuracy_interval(is_correct, groups, seed=4)
+    assert accuracy_interval(is_correct, groups, seed=4) != accuracy_interval(is_correct, groups, seed=5)

@@ -1,0 +1,61 @@
+"""The results of a batch as a table and as CSV."""
+
+import csv
+import io
+
+import pytest
+
+from tests.ui.predictions import BINARY, FOUR
+from ui import table
+from ui.batch import Result, Slice
+from ui.errors import RequestError
+
+
+def read_csv(results: dict[str, Result]) -> list[dict[str, str]]:
+    slices = [Slice(name, name, b"") for name in results]
+    text = table.csv_text(table.rows(slices, results))
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_csv_has_the_exact_numbers_and_the_error() -> None:
+    first, second = read_csv({"a.png": BINARY, "b.png": RequestError("corrupt")})
+    assert first == {
+        "file": "a.png",
+        "label": "tumor",
+        "probability": "0.30000000000000004",
+        "threshold": "0.3",
+        "confidence": "0.30000000000000004",
+        "model_version": "7",
+        "warnings": "odd; old",
+        "error": "",
+    }
+    assert float(first["probability"]) == BINARY.probability
+    assert second["error"] == str(RequestError("corrupt"))
+    assert {value for column, value in second.items() if column not in ("file", "error")} == {""}
+
+
+def test_above_two_classes_each_has_a_column() -> None:
+    (row,) = read_csv({"a.png": FOUR})
+    assert {column: row[column] for column in row if column.startswith("probability")} == {
+        "probability_glioma": "0.6",
+        "probability_meningioma": "0.3",
+        "probability_no_tumor": "0.1",
+    }
+    assert row["threshold"] == ""
+
+
+def test_batch_without_a_prediction_is_a_table() -> None:
+    (row,) = read_csv({"a.png": RequestError("unreachable")})
+    assert (row["probability"], row["error"]) == ("", str(RequestError("unreachable")))
+    assert "1 failed" in table.html(table.rows([Slice("a", "a", b"")], {"a": RequestError("unreachable")}))
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_formula_in_a_file_name_becomes_text(name: str) -> None:
+    assert read_csv({name: BINARY})[0]["file"] == f"'{name}"
+
+
+def test_file_name_is_escaped_in_the_table_and_unchanged_in_the_csv() -> None:
+    name = 'a,"<b>";\n&.png'
+    assert read_csv({name: BINARY})[0]["file"] == name
+    assert "<b>" not in table.html(table.rows([Slice(name, name, b"")], {name: BINARY}))
