@@ -1,14 +1,16 @@
-"""Assign every file the class of its folder."""
+"""Assign every file the class of its folder, and its lesion mask."""
 
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
 from brain_tumor.errors import InputError
 from brain_tumor.images import ImageError, is_dicom, read_image
+from components.ingest.masks import MASKS_FOLDER, Masks, find_mask, mask_key
 from components.ingest.reading import LabelledFile, escape_non_utf8, read_file
 
 CLASS_OF_FOLDER = {
@@ -30,48 +32,75 @@ class FoundFiles:
         ignored: Number of files outside the class folders.
         nested_copies: Number of files in dropped nested copies of the dataset.
         empty: Class folders without a file.
+        unmatched_masks: Number of files in `masks` folders that are the mask of no file.
     """
 
     files: list[LabelledFile]
     ignored: int
     nested_copies: int
     empty: list[str]
+    unmatched_masks: int
 
 
-def find_files(folder: Path, *, skip: Path | None = None) -> FoundFiles:
+def find_files(folder: Path) -> FoundFiles:
     """Find the files of every class folder below `folder`, at any depth.
 
     Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. Nested copies of the
     dataset, hidden folders and empty folders are dropped, so a folder and an archive of it give the same paths.
-
-    Args:
-        folder: Folder to search.
-        skip: Folder to leave out.
+    A `masks` folder is no class folder: its files are the masks of the images in the class folders beside it, as
+    `masks/<file name>` or `masks/<class folder>/<file name>`, with any extension and with or without `_mask` before it.
 
     Raises:
         InputError: A folder of unknown class contains images, there is no class folder, `tumor` is mixed with its subtypes,
             or two subtypes are the only classes.
     """
-    class_folders, outside = _sort_folders(_walk(folder, skip))
+    folders = _walk(folder)
+    masks = _sort_masks(folders)
+    class_folders, outside = _sort_folders((inner, files) for inner, files in folders if _masks_folder(inner) is None)
     _reject_unknown_folders(outside, class_folders)
     filled = {class_folder: files for class_folder, files in class_folders.items() if files}
     kept = _drop_nested_copies(filled)
     _reject_mixed_labels({_label_of(class_folder) for class_folder in kept})
     base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
     found = [
-        LabelledFile(file, escape_non_utf8(file.relative_to(base).as_posix()), _label_of(inner))
+        LabelledFile(
+            file,
+            escape_non_utf8(file.relative_to(base).as_posix()),
+            _label_of(inner),
+            find_mask(masks[inner.parent], PurePosixPath(file.relative_to(folder / inner.parent))),
+        )
         for inner, files in kept.items()
         for file in files
     ]
+    dropped = {class_folder.parent for class_folder in filled} - {class_folder.parent for class_folder in kept}
+    mask_files = {mask for root in masks if root not in dropped for mask in masks[root].values()}
     return FoundFiles(
         files=sorted(found, key=lambda item: item.path),
         ignored=sum(map(len, outside.values())),
         nested_copies=sum(map(len, filled.values())) - len(found),
         empty=sorted(escape_non_utf8(str(class_folder)) for class_folder in class_folders if class_folder not in filled),
+        unmatched_masks=len(mask_files - {item.mask for item in found}),
     )
 
 
-def _sort_folders(folders: list[tuple[PurePosixPath, list[Path]]]) -> tuple[ClassFolders, ClassFolders]:
+def _masks_folder(folder: PurePosixPath) -> PurePosixPath | None:
+    """Return the outermost `masks` folder among `folder` and its parents."""
+    return next((part for part in (*reversed(folder.parents), folder) if _normalise(part.name) == MASKS_FOLDER), None)
+
+
+def _sort_masks(folders: list[tuple[PurePosixPath, list[Path]]]) -> dict[PurePosixPath, Masks]:
+    """Return the masks by the folder that contains their `masks` folder."""
+    masks: dict[PurePosixPath, Masks] = defaultdict(dict)
+    for folder, files in folders:
+        if masks_folder := _masks_folder(folder):
+            for file in files:
+                path = folder.relative_to(masks_folder) / file.name
+                masks[masks_folder.parent][str(path)] = file
+                masks[masks_folder.parent].setdefault(mask_key(path), file)
+    return masks
+
+
+def _sort_folders(folders: Iterable[tuple[PurePosixPath, list[Path]]]) -> tuple[ClassFolders, ClassFolders]:
     """Return the class folders, each with the files at any depth below it, and the folders outside them."""
     class_folders: ClassFolders = defaultdict(list)
     outside: ClassFolders = {}
@@ -84,12 +113,12 @@ def _sort_folders(folders: list[tuple[PurePosixPath, list[Path]]]) -> tuple[Clas
     return class_folders, outside
 
 
-def _walk(folder: Path, skip: Path | None) -> list[tuple[PurePosixPath, list[Path]]]:
+def _walk(folder: Path) -> list[tuple[PurePosixPath, list[Path]]]:
     """List every visible folder, relative to `folder`, with its files; follow each link to a folder once."""
     found, seen = [], set()
     for name, inner, files in os.walk(folder, followlinks=True, onerror=_reject_unreadable):
         here, status = Path(name), os.stat(name)
-        inner[:] = sorted(entry for entry in inner if not _is_hidden(entry) and here / entry != skip)
+        inner[:] = sorted(entry for entry in inner if not _is_hidden(entry))
         if (status.st_dev, status.st_ino) in seen:
             inner.clear()
             continue

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from components.ingest.alignment import THUMBNAIL_SIDE_PX
 from components.ingest.near_copies import NearCopies, find_near_copies
 from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, Record, properties_of
 
@@ -21,7 +22,8 @@ def deduplicate(records: list[Record]) -> tuple[list[Record], NearCopies]:
     marked = _mark_duplicates(records)
     kept = [record for record in marked if record.status == KEPT]
     frequencies = np.array([properties_of(record).frequencies for record in kept]).reshape(-1, 8, 8)
-    near = find_near_copies(frequencies, [record.label for record in kept])
+    thumbnails = np.array([properties_of(record).thumbnail for record in kept]).reshape(-1, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
+    near = find_near_copies(frequencies, thumbnails, [record.label for record in kept])
     groups = iter(near.groups.tolist())
     return [replace(record, group=next(groups)) if record.status == KEPT else record for record in marked], near
 

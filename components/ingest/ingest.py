@@ -53,7 +53,7 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
 
     Args:
         source: Folder, zip or tar, or URI: s3://, gs://, https://, kaggle://owner/name, synthetic://?n=400&seed=0.
-        images_zip: Archive to write: the kept images, encoded as the model's graph reads them.
+        images_zip: Archive to write: the kept images, encoded as the model's graph reads them, and their masks.
         manifest_csv: Table to write: one row per file.
         report_html: Report to write: counts, a contact sheet, possible shortcuts, duplicates and quarantined files.
 
@@ -62,7 +62,7 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
     """
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
-        found = find_files(data.folder, skip=data.masks)
+        found = find_files(data.folder)
         converted = Path(scratch) / "converted"
         converted.mkdir()
         inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
@@ -74,9 +74,9 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
             zip_path, manifest_path, report_path = (
                 outputs.enter_context(atomic_write(path)) for path in (images_zip, manifest_csv, report_html)
             )
-            write_images(zip_path, records, data, summary.counts)
+            masks = write_images(zip_path, records, data, summary.counts)
             write_manifest(manifest_path, records)
-            write_report(report_path, records, near, found, source=data)
+            write_report(report_path, records, near, found, source=data, masks=masks)
     print(f"ingest: kept {summary.kept:,} of {summary.files:,} files in {summary.groups:,} groups", flush=True)
     return summary
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from brain_tumor.images import ImageError, InputImage, read_image
+from components.ingest.alignment import brain_thumbnail
 from components.ingest.near_copies import low_frequencies, pixel_hash
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -22,11 +23,13 @@ class LabelledFile:
         file: Path on disk.
         path: Path in the manifest, relative to the parent of the class folders.
         label: Class name.
+        mask: File with the lesion mask; None if there is none.
     """
 
     file: Path
     path: str
     label: str
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class ImageProperties:
         extension: File name extension of these bytes.
         pixel_hash: Hash of the pixels, equal for exact copies.
         frequencies: DCT frequencies for the perceptual hash, float64 [8, 8].
+        thumbnail: Brain crop for the second look, uint8 [48, 48].
     """
 
     width_px: int
@@ -52,6 +56,7 @@ class ImageProperties:
     extension: str
     pixel_hash: str
     frequencies: np.ndarray = field(repr=False, compare=False)
+    thumbnail: np.ndarray = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ def escape_non_utf8(name: str) -> str:
 
 
 def _image_properties(image: InputImage, stored: Path) -> ImageProperties:
+    grey = np.asarray(image.image.convert("L"))
     return ImageProperties(
         width_px=image.width_px,
         height_px=image.height_px,
@@ -146,5 +152,6 @@ def _image_properties(image: InputImage, stored: Path) -> ImageProperties:
         stored=stored,
         extension=EXTENSIONS[image.data[:2]],
         pixel_hash=pixel_hash(image.pixels),
-        frequencies=low_frequencies(image.pixels),
+        frequencies=low_frequencies(grey),
+        thumbnail=brain_thumbnail(grey),
     )

@@ -12,7 +12,8 @@ from PIL import Image
 from brain_tumor.classes import class_order
 from brain_tumor.images import read_image
 from components.ingest.class_folders import FoundFiles
-from components.ingest.near_copies import NearCopies
+from components.ingest.masks import AMBIGUOUS, EMPTY, MASKS_FOLDER, TAKEN, WRONG_SIZE
+from components.ingest.near_copies import MAX_DISTANCE, MIN_CORRELATION, NearCopies
 from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, QUARANTINED, Record, properties_of
 from components.ingest.shortcuts import find_shortcuts, plot_by_class
 from components.ingest.sources import Source
@@ -21,11 +22,20 @@ from components.report import render
 THUMBNAIL_PX = 96
 CONTACT_SHEET_IMAGES = 96
 MAX_EXAMPLES = 12
+# A larger group says that the images are too much alike for the split, or that different images were taken for copies.
+MAX_GROUP_FRACTION = 0.05
 STATUSES = (KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED)
+MASK_REASONS = {
+    WRONG_SIZE: "its size is not the size of the image",
+    EMPTY: "it is empty",
+    AMBIGUOUS: f"several images have this name: move the mask to {MASKS_FOLDER}/<class folder>",
+}
 
 
-def write_report(path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source) -> None:
-    """Write the HTML report; `near` describes the kept records, in their order."""
+def write_report(
+    path: Path, records: list[Record], near: NearCopies, found: FoundFiles, *, source: Source, masks: Counter[str]
+) -> None:
+    """Write the HTML report; `near` describes the kept records, in their order, and `masks` counts masks by status."""
     kept = [record for record in records if record.status == KEPT]
     classes = class_order({record.label for record in kept})
     conflicts = sorted(_with_status(records, LABEL_CONFLICT), key=lambda record: properties_of(record).pixel_hash)
@@ -40,8 +50,15 @@ def write_report(path: Path, records: list[Record], near: NearCopies, found: Fou
         classes=[_count_class(label, records) for label in class_order({record.label for record in records})],
         groups=len(set(near.groups.tolist())),
         group_sizes=sorted(Counter(Counter(near.groups.tolist()).values()).items()),
+        largest_group=int(np.bincount(near.groups).max()),
+        large_groups=_large_groups(kept),
         near=near,
-        sheets=[_contact_sheet(label, kept, CONTACT_SHEET_IMAGES // len(classes)) for label in classes],
+        max_group_fraction=MAX_GROUP_FRACTION,
+        max_distance=MAX_DISTANCE,
+        min_correlation=MIN_CORRELATION,
+        masks=masks,
+        mask_problems=_mask_problems(masks, found),
+        sheets=[_class_sheet(label, kept, CONTACT_SHEET_IMAGES // len(classes)) for label in classes],
         shortcuts=find_shortcuts(kept, classes),
         plots=plot_by_class(kept, classes),
         formats=Counter((properties_of(record).format, properties_of(record).mode) for record in kept).most_common(),
@@ -68,11 +85,35 @@ def _count_class(label: str, records: list[Record]) -> dict[str, object]:
     return {"label": label, "files": len(members), "groups": groups, **_count_statuses(members)}
 
 
-def _contact_sheet(label: str, kept: list[Record], at_most: int) -> dict[str, object]:
-    """Sample images of one class at random with a fixed seed, in the manifest's order."""
-    members = [record for record in kept if record.label == label]
+def _class_sheet(label: str, kept: list[Record], at_most: int) -> dict[str, object]:
+    return _contact_sheet(label, [record for record in kept if record.label == label], at_most)
+
+
+def _large_groups(kept: list[Record]) -> list[dict[str, object]]:
+    """Return the contact sheets of the groups of near copies above 5 % of the kept images, largest first."""
+    sizes = Counter(record.group for record in kept).most_common()
+    large = [group for group, size in sizes if size > max(1, MAX_GROUP_FRACTION * len(kept))]
+    members = [[record for record in kept if record.group == group] for group in large]
+    return [
+        _contact_sheet(f"{len(group)} images, {len(group) / len(kept):.1%}", group, CONTACT_SHEET_IMAGES // len(large))
+        for group in members
+    ]
+
+
+def _contact_sheet(title: str, members: list[Record], at_most: int) -> dict[str, object]:
+    """Sample images at random with a fixed seed, in the manifest's order."""
     sample = np.random.default_rng(0).choice(len(members), size=min(at_most, len(members)), replace=False)
-    return {"label": label, "total": len(members), "images": [_thumbnail(members[index]) for index in sorted(sample)]}
+    return {"title": title, "total": len(members), "images": [_thumbnail(members[index]) for index in sorted(sample)]}
+
+
+def _mask_problems(masks: Counter[str], found: FoundFiles) -> list[tuple[int, str]]:
+    """Return the reasons for which masks are not taken, with the number of images, or of masks without an image."""
+    problems = [
+        (count, MASK_REASONS.get(status, f"it cannot be read: {status}"))
+        for status, count in masks.most_common()
+        if status != TAKEN
+    ]
+    return problems + ([(found.unmatched_masks, "no image has this name")] if found.unmatched_masks else [])
 
 
 def _gallery_entry(record: Record) -> dict[str, str]:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from brain_tumor.errors import InputError
 from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, is_archive, safe_member_path, unpack
 from components.ingest.reading import escape_non_utf8
-from components.ingest.synthetic import MASKS_FOLDER, write_phantoms
+from components.ingest.synthetic import write_phantoms
 from components.uris import is_local_path, redact_credentials
 
 PHANTOM_DEFAULTS = {"n": 400, "seed": 0}
@@ -25,16 +25,12 @@ class Source:
     Attributes:
         folder: Folder to search for class folders.
         name: Source as the user gave it, without credentials and without the parents of a local path.
-        masks: Folder of lesion masks, for phantoms only.
+        synthetic: Whether the images are phantoms.
     """
 
     folder: Path
     name: str
-    masks: Path | None = None
-
-    @property
-    def synthetic(self) -> bool:
-        return self.masks is not None
+    synthetic: bool = False
 
 
 def fetch(source: str, scratch: Path) -> Source:
@@ -88,7 +84,7 @@ def _fetch_synthetic(source: str, scratch: Path) -> Source:
         raise InputError(f"source: got n={settings['n']}, expected {MIN_PHANTOMS} to {MAX_PHANTOMS:,} phantoms")
     folder = scratch / "phantoms"
     write_phantoms(folder, n=settings["n"], seed=settings["seed"])
-    return Source(folder, f"synthetic://?n={settings['n']}&seed={settings['seed']}", masks=folder / MASKS_FOLDER)
+    return Source(folder, f"synthetic://?n={settings['n']}&seed={settings['seed']}", synthetic=True)
 
 
 def _fetch_kaggle(source: str, _scratch: Path) -> Source:

@@ -6,9 +6,8 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.phantoms import make_phantom
+from components.ingest.masks import MASKS_FOLDER
 from components.ingest.progress import with_progress
-
-MASKS_FOLDER = "masks"
 
 
 def write_phantoms(folder: Path, *, n: int, seed: int) -> None:

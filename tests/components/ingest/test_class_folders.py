@@ -147,3 +147,75 @@ def test_links_to_folders_are_followed_once(make_set: MakeSet, tmp_path: Path) -
         (tmp_path / "linked" / name).symlink_to(folder / name)
     (folder / "yes" / "round").symlink_to(folder)
     assert list(labels(tmp_path / "linked")) == ["no/0.png", "yes/0.png"]
+
+
+def masks(folder: Path) -> dict[str, str | None]:
+    files = find_files(folder).files
+    return {file.path: file.mask.relative_to(folder).as_posix() if file.mask else None for file in files}
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "masks/a.jpg",
+        "masks/yes/a.jpg",
+        "Masks/yes/a.jpg",
+        "masks/a.png",
+        "masks/yes/a.png",
+        "masks/a_mask.png",
+        "masks/yes/a_mask.tif",
+    ],
+)
+def test_mask_is_found_by_the_name_of_its_image(make_set: MakeSet, mask: str) -> None:
+    folder = make_set(yes=1, no=1)
+    save(texture(1), folder / "yes" / "a.jpg")
+    save(texture(2), folder / mask)
+    assert masks(folder) == {"no/0.png": None, "yes/0.png": None, "yes/a.jpg": mask}
+    assert (find_files(folder).unmatched_masks, find_files(folder).ignored) == (0, 0)
+
+
+def test_mask_of_the_class_folder_and_of_the_same_extension_wins(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    for name in ("masks/0.png", "masks/yes/0.png", "masks/yes/0.jpg", "masks/yes/0_mask.png"):
+        save(texture(2), folder / name)
+    assert masks(folder) == {"no/0.png": "masks/0.png", "yes/0.png": "masks/yes/0.png"}
+    assert find_files(folder).unmatched_masks == 2
+
+
+def test_mask_of_an_image_below_its_class_folder_is_found(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    for name in ("yes/patient 1/a.png", "masks/yes/patient 1/a.png", "yes/patient 2/b.png", "masks/b.png"):
+        save(texture(len(name)), folder / name)
+    found = masks(folder)
+    assert found["yes/patient 1/a.png"] == "masks/yes/patient 1/a.png"
+    assert found["yes/patient 2/b.png"] == "masks/b.png"
+
+
+def test_each_split_folder_has_its_own_masks(tmp_path: Path) -> None:
+    for seed, name in enumerate(("Training/yes/1.png", "Testing/yes/1.png", "Training/no/2.png", "Training/masks/yes/1.png")):
+        save(texture(seed), tmp_path / name)
+    assert masks(tmp_path) == {
+        "Testing/yes/1.png": None,
+        "Training/no/2.png": None,
+        "Training/yes/1.png": "Training/masks/yes/1.png",
+    }
+
+
+@pytest.mark.parametrize("place", ["masks", "yes/masks", "more/masks/yes", "masks/tumor/deeper", "Masks/no"])
+def test_masks_are_never_taken_for_images(make_set: MakeSet, place: str) -> None:
+    folder = make_set(yes=1, no=1)
+    save(texture(7), folder / place / "other.png")
+    (folder / place / "_mask.png").touch()
+    found = find_files(folder)
+    assert [item.path for item in found.files] == ["no/0.png", "yes/0.png"]
+    assert (found.ignored, found.empty, found.unmatched_masks) == (0, [], 2)
+
+
+def test_archive_layout_does_not_change_the_masks(make_set: MakeSet, tmp_path: Path) -> None:
+    folder = make_set(yes=2, no=1)
+    save(texture(9), folder / "masks" / "yes" / "1.png")
+    unpacked = tmp_path / "unpacked"
+    shutil.unpack_archive(zip_folder(folder, tmp_path / "set.zip", "", "brain_tumor_dataset/"), unpacked)
+    found = find_files(unpacked)
+    assert (found.nested_copies, found.unmatched_masks) == (3, 0)
+    assert sum(item.mask is not None for item in found.files) == 1

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from brain_tumor.errors import InputError
+from components.dataset import ImagesZip
 from components.ingest import ingest as module
 from components.ingest import progress
 from tests.brain_tumor.test_images import huge_png
@@ -206,6 +207,90 @@ def test_phantoms_have_masks_and_are_marked_synthetic(outputs: Outputs) -> None:
     assert "They prove nothing about accuracy" in outputs.report_html.read_text()
 
 
+def blob(side: int = 64, *, level: int = 255) -> np.ndarray:
+    mask = np.zeros((side, side), np.uint8)
+    mask[10:20, 30:50] = level
+    return mask
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_masks_travel_in_images_zip(make_set: MakeSet, outputs: Outputs, tmp_path: Path, zipped: bool) -> None:
+    folder = make_set(yes=4, no=2)
+    save(blob(), folder / "masks" / "yes" / "0.png")
+    save(blob(level=1), folder / "masks" / "yes" / "1.png")
+    save(np.dstack([blob()] * 3 + [np.full((64, 64), 255, np.uint8)]), folder / "masks" / "2_mask.png")
+    summary = outputs.run(zip_folder(folder, tmp_path / "set.zip", "") if zipped else folder)
+    assert (summary.files, summary.kept) == (6, 6)
+    sha256 = {row["path"]: row["sha256"] for row in outputs.rows()}
+    with ImagesZip(outputs.images_zip) as images:
+        for name in ("yes/0.png", "yes/1.png", "yes/2.png"):
+            np.testing.assert_array_equal(images.read_mask(sha256[name]), blob() > 0)
+        assert images.read_mask(sha256["yes/3.png"]) is None
+        assert images.read_mask(sha256["no/0.png"]) is None
+    page = outputs.report_html.read_text()
+    assert "3 of 6 kept images have a lesion mask" in page
+    assert "not taken" not in page
+
+
+def test_unusable_masks_are_counted_with_their_reason(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=6, no=2)
+    save(blob(), folder / "masks" / "yes" / "0.png")
+    save(blob(side=65), folder / "masks" / "yes" / "1.png")
+    (folder / "masks" / "yes" / "2.png").write_text("no image")
+    (folder / "masks" / "yes" / "3.png").write_bytes((folder / "masks" / "yes" / "0.png").read_bytes()[:60])
+    save(np.zeros((64, 64), np.uint8), folder / "masks" / "yes" / "4.png")
+    (folder / "masks" / "yes" / "5.png").symlink_to(folder / "nowhere.png")
+    for name in ("1.png", "unknown.png"):
+        save(blob(), folder / "masks" / name)
+    save(texture(1001), folder / "no" / "1.png")
+    outputs.run(folder)
+    with zipfile.ZipFile(outputs.images_zip) as images:
+        assert sum(name.startswith("masks/") for name in images.namelist()) == 2
+    page = outputs.report_html.read_text()
+    assert "2 of 8 kept images have a lesion mask" in page
+    for reason in (
+        "its size is not the size of the image",
+        "it cannot be read: not_an_image",
+        "it cannot be read: corrupt",
+        "it is empty",
+        "it cannot be read: unreadable",
+        "no image has this name",
+    ):
+        assert re.search(rf'<td class="number">1</td><td>{reason}</td>', page)
+
+
+def test_mask_that_fits_two_images_is_not_taken(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=2)
+    save(blob(), folder / "masks" / "0.png")
+    outputs.run(folder)
+    with zipfile.ZipFile(outputs.images_zip) as images:
+        assert not any(name.startswith("masks/") for name in images.namelist())
+    page = outputs.report_html.read_text()
+    assert '<td class="number">2</td><td>several images have this name: move the mask to masks/&lt;class folder&gt;</td>' in page
+
+
+def test_report_without_masks_has_no_section_for_them(make_set: MakeSet, outputs: Outputs) -> None:
+    outputs.run(make_set(yes=2, no=2))
+    assert "Lesion masks" not in outputs.report_html.read_text()
+
+
+def test_report_names_the_largest_group_and_warns_above_a_twentieth(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=20, no=20)
+    save(texture(0) // 2 + 40, folder / "yes" / "darker.png")
+    outputs.run(folder)
+    page = outputs.report_html.read_text()
+    assert "The largest group has 2 of 41 images (4.9%)" in page
+    assert "a group is never split" not in page
+    save(texture(0) // 3 + 40, folder / "yes" / "darkest.png")
+    outputs.run(folder)
+    page = outputs.report_html.read_text()
+    assert "The largest group has 3 of 42 images (7.1%)" in page
+    assert "One group has more than 5% of the images" in page
+    sheet = page[page.index("One group has more than") : page.index("<h2>Quarantined")]
+    assert "3 images, 7.1% <span" in sheet
+    assert sheet.count("<img") == 3
+
+
 def test_report_is_one_small_self_contained_file(make_set: MakeSet, outputs: Outputs) -> None:
     outputs.run(make_set(yes=3, no=3))
     page = outputs.report_html.read_text()
@@ -228,7 +313,7 @@ def test_navoneel_folder_and_archive_give_the_known_counts(realdata: Path, outpu
     summary = outputs.run(realdata / "navoneel")
     assert (summary.files, summary.kept, summary.statuses["exact_copy"]) == (253, 228, 25)
     assert summary.counts == {"no_tumor": 87, "tumor": 141}
-    assert (summary.groups, summary.cross_label_pairs) == (206, 0)
+    assert (summary.groups, summary.cross_label_pairs) == (199, 0)
     page = outputs.report_html.read_text()
     assert "A tumor image is larger than a random no_tumor image" in page
     archive = zip_folder(realdata / "navoneel", tmp_path / "archive.zip", "", "brain_tumor_dataset/")

@@ -85,8 +85,10 @@ def test_archive_is_detected_by_content(make_set: MakeSet, tmp_path: Path, scrat
 def test_synthetic_uses_the_defaults_and_names_them_in_full(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "PHANTOM_DEFAULTS", {"n": 12, "seed": 0})
     source = fetch("synthetic://", scratch)
-    assert (source.name, source.masks) == ("synthetic://?n=12&seed=0", source.folder / "masks")
-    assert len(find_files(source.folder, skip=source.masks).files) == 12
+    assert (source.name, source.synthetic) == ("synthetic://?n=12&seed=0", True)
+    files = find_files(source.folder).files
+    assert len(files) == 12
+    assert [file.mask for file in files if file.label == "tumor"] == sorted((source.folder / "masks").iterdir())
 
 
 def test_name_of_a_downloaded_archive_contains_no_signature(
