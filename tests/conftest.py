@@ -24,6 +24,18 @@ TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_s
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
 SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+# Files and folders whose tests start processes of their own.
+SLOW_PATHS = (
+    *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
+    *("tests/components/deploy/test_commands.py", "tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
+    *(
+        "tests/ui/test_process.py",
+        "tests/monitoring/test_monitor.py",
+        "tests/monitoring/test_rules.py",
+        "tests/container_images/",
+    ),
+    *("tests/test_version.py", "tests/brain_tumor/test_images.py", "tests/ui/test_plots.py"),
+)
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
 # The longest come first, so that no process is left alone with them at the end.
 GROUPS = ("tests/pipelines/local/", "tests/components/deploy/", "tests/pipelines/tuning/", "tests/serving/test_lifecycle.py")
@@ -47,7 +59,7 @@ class DataSet:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, and put the longest groups first."""
     for item in items:
-        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if item.nodeid.startswith(SLOW_PATHS) or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
     items.sort(key=lambda item: GROUPS.index(group) if (group := group_of(item.nodeid)) in GROUPS else len(GROUPS))
 
