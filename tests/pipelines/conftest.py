@@ -40,7 +40,7 @@ def exit_message(main: Callable[[], int], *arguments: str) -> str:
     """Run a command in this process and return the message that it exits with, in status 1."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["command", *arguments])
-        for name in os.environ.keys() - ENVIRONMENT.keys():
+        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
             patch.delenv(name)
         with pytest.raises(SystemExit) as exited:
             main()

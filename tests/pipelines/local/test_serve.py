@@ -12,8 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from pipelines.local.serve import main
-from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, exit_message
+from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT
 from tests.serving.processes import free_ports
 
 PORTS = ("HTTP_PORT", "GRPC_PORT", "PREDICTOR_HTTP_PORT", "PREDICTOR_GRPC_PORT", "PAGE_PORT", "METRICS_PORT")
@@ -92,14 +91,13 @@ os.execve(sys.executable, [sys.executable, "-m", "serving.predictor"], os.enviro
         assert process.wait(timeout=40) == 0
 
 
-def test_serve_names_the_reason_if_it_cannot_serve(
-    runs: Path, passed: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["serve", "--runs", str(tmp_path)])
-    assert main() == 2
-    assert capsys.readouterr().out == "there is no champion: no model has passed the gate yet\n"
-    monkeypatch.setenv("SERVE_RUNTIME", "no_such_server")
-    assert exit_message(main, "--runs", str(runs)).startswith("error: SERVE_RUNTIME: got 'no_such_server', which is no program")
+def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, lines):
+        assert process.wait(timeout=240) == 2
+        assert lines == ["there is no champion: no model has passed the gate yet"]
+    with serving(runs, SERVE_RUNTIME="no_such_server") as (process, lines):
+        assert process.wait(timeout=240) == 1
+        assert lines[-1].startswith("error: SERVE_RUNTIME: got 'no_such_server', which is no program")
     with serving(runs, MAX_IN_FLIGHT="x") as (process, lines):
         assert process.wait(timeout=240) == 1
         assert any("MAX_IN_FLIGHT: got 'x', expected a valid integer" in line for line in lines)
