@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
 from brain_tumor.overlay import ColourMap
+from brain_tumor.settings import Port
 
 
 class Settings(BaseSettings):
@@ -14,9 +15,9 @@ class Settings(BaseSettings):
 
     api_url: str = Field(default="http://localhost:8080", description="URL of the transformer, or of the gateway in front of it.")
     api_token: str = Field(default="", description="Token sent as `Authorization: Bearer`; empty if the API requires none.")
-    page_port: int = Field(default=8501, ge=1, le=65535, description="Port of the page.")
+    page_port: Port = Field(default=8501, description="Port of the page.")
     page_path: str = Field(default="", description="Path of the page behind a reverse proxy, such as /brain; empty for its root.")
-    metrics_port: int = Field(default=9464, ge=1, le=65535, description="Port of the Prometheus metrics.")
+    metrics_port: Port = Field(default=9464, description="Port of the Prometheus metrics.")
     colour_map: ColourMap = Field(default="inferno", description="Colours of the overlay: inferno, viridis or cividis.")
 
     @field_validator("api_url")
