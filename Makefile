@@ -119,7 +119,6 @@ image-components-gpu:
 
 version-set: $(READY) ## set the version in every file that names it: make version-set VERSION=1.2.3
 	$(BIN)/python version.py $(VERSION)
-	@touch $(READY) # pyproject.toml is newer now, but names the same packages
 	$(MAKE) compile
 
 clean: ## remove the environment and all runs, models and registry included
@@ -128,7 +127,7 @@ clean: ## remove the environment and all runs, models and registry included
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(READY): requirements-uv.txt requirements-dev.txt pyproject.toml
+$(READY): requirements-uv.txt requirements-dev.txt
 	@echo "setting up $(VENV): 3 GB, half a minute"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
