@@ -50,10 +50,15 @@ def settings_error(error: ValidationError, settings: type[BaseModel]) -> str:
     return "; ".join(f"{str(details['loc'][0]).upper()}: {_reason(details, settings)}" for details in error.errors())
 
 
+def expected_value(details: Any) -> str:
+    """Return the expectation in one entry of `ValidationError.errors()`: `a valid integer`, `greater than 0`."""
+    return str(details["msg"]).removeprefix("Input should be ").partition(", unable to")[0]
+
+
 def _reason(details: Any, settings: type[BaseModel]) -> str:
     if details["type"] == "value_error":
         return str(details["ctx"]["error"])
-    expected = details["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
+    expected = expected_value(details)
     if details["type"] == "literal_error":
         expected = "one of " + ", ".join(get_args(settings.model_fields[details["loc"][0]].annotation))
     elif expected.startswith(("greater", "less")):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, Json, TypeAdapter, ValidationError
 
 from brain_tumor.errors import InputError
+from brain_tumor.settings import expected_value
 
 JSON_TYPES = {bool: "true or false", dict: "a JSON object", list: "a JSON list"}
 
@@ -37,8 +38,7 @@ def as_input_error(error: ValidationError, name: str = "") -> InputError:
     """Return pydantic's error in one line: `epochs: got 0, expected greater than or equal to 1; zoom: got ...`."""
     messages = []
     for each in error.errors():
-        expected = each["msg"].removeprefix("Input should be ").split(", unable to")[0]
-        messages.append(f"{name or each['loc'][0]}: got {each['input']!r}, expected {expected}")
+        messages.append(f"{name or each['loc'][0]}: got {each['input']!r}, expected {expected_value(each)}")
     return InputError("; ".join(messages))
 
 
