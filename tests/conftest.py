@@ -12,14 +12,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from components.files import atomic_write
-from components.hyperparameters import TrainConfig
+from components.architectures.cnn import CnnConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
 from components.registry import connect
 
 ROOT = Path(__file__).parent.parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
+TINY = CnnConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
 
 
 # A test that uses one of these starts TensorFlow, a browser or a service.

@@ -152,6 +152,7 @@ def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], 
                 feature = {
                     "image_bytes": tf.train.Feature(bytes_list=tf.train.BytesList(value=[images.read_bytes(sample.sha256)])),
                     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[classes.index(sample.label)])),
+                    "group": tf.train.Feature(int64_list=tf.train.Int64List(value=[sample.group])),
                     "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sample.sha256.encode()])),
                 }
                 writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))

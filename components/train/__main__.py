@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.architectures import FIELDS, help_texts, read_config
 from components.errors import exit_on_input_error
 from components.hyperparameters import TrainConfig
 from components.train.train import train
@@ -22,7 +23,7 @@ exit status: 0 trained; 1 invalid shards, folder or value, or a loss that is not
 
 
 def parse_flags(command_line: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; each field of TrainConfig is text or None. An invalid flag ends the process with status 2."""
+    """Read the command line; each hyper-parameter is text or None. An invalid flag ends the process with status 2."""
     parser = argparse.ArgumentParser(
         prog="python -m components.train",
         description=DESCRIPTION,
@@ -35,24 +36,24 @@ def parse_flags(command_line: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--metrics-file", type=Path, metavar="FILE", help="one line per epoch and metric; default: none")
     parser.add_argument("--checkpoint-dir", type=Path, metavar="FOLDER", help="a killed training resumes from it; default: none")
     group = parser.add_argument_group("hyper-parameters")
-    for name, text in TrainConfig.help_texts().items():
-        kind = type(TrainConfig.model_fields[name].default).__name__.upper()
+    for name, text in help_texts().items():
+        kind = type(FIELDS[name].default).__name__.upper()
         group.add_argument(f"--{name.replace('_', '-')}", metavar=kind, help=text.replace("%", "%%"))
     return parser.parse_args([_with_dashes(word) for word in command_line])
 
 
-def read_config(flags: argparse.Namespace) -> TrainConfig:
-    """Return the hyper-parameters of the flags, else TrainConfig's defaults.
+def config_of_flags(flags: argparse.Namespace) -> TrainConfig:
+    """Return the hyper-parameters of the flags, else the architecture's defaults.
 
     Raises:
         InputError: A value of a wrong type or out of its bounds.
     """
     values = {
         name: parse_value(name, text, field.annotation)
-        for name, field in TrainConfig.model_fields.items()
+        for name, field in FIELDS.items()
         if (text := getattr(flags, name)) is not None
     }
-    return TrainConfig.from_overrides({}, **values)
+    return read_config({}, **values)
 
 
 def main(command_line: Sequence[str]) -> None:
@@ -62,7 +63,7 @@ def main(command_line: Sequence[str]) -> None:
         result = train(
             flags.shards,
             model_dir=flags.model_dir,
-            config=read_config(flags),
+            config=config_of_flags(flags),
             checkpoint_dir=flags.checkpoint_dir,
             metrics_file=flags.metrics_file,
         )

@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from PIL import Image
 
-from components.hyperparameters import TrainConfig
+from components.architectures.cnn import CnnConfig
 from components.saved_model import SavedModel
-from components.train.network import LAST_CONVOLUTION, build_model
+from components.architectures.cnn import LAST_CONVOLUTION, build_model
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +29,7 @@ OPACITY = 0.4
 
 def load_network(folder: Path) -> "keras.Model":
     """Build the default network with the weights of a SavedModel."""
-    network = build_model(TrainConfig(), 2)
+    network = build_model(CnnConfig(), 2)
     saved = SavedModel(folder)
     weights = {variable.name.removesuffix(":0"): variable.numpy() for variable in saved.signatures["serving_default"].variables}
     expected = {weight.path: tuple(weight.shape) for weight in network.weights}

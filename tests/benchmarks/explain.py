@@ -34,11 +34,11 @@ def export_untrained(folder: Path, head: str) -> SavedModel:
     """Export an untrained network of the default size: its weights have no influence on its duration."""
     import tensorflow as tf
 
-    from components.hyperparameters import TrainConfig
-    from components.train.network import build_model
+    from components.architectures.cnn import CnnConfig
+    from components.architectures.cnn import build_model
     from components.train.served_model import served_model
 
-    config = TrainConfig.from_overrides({"head": head})
+    config = read_config({"head": head})
     served = served_model(build_model(config, 2), ["no_tumor", "tumor"], config)
     signatures = {"serving_default": served.serving_default, "explain": served.explain}
     tf.saved_model.save(served, str(folder), signatures=signatures)
@@ -49,7 +49,7 @@ def main() -> None:
     """Print the median of both signatures and their ratio, for each head and batch size."""
     import_tensorflow_quietly()
     from brain_tumor.phantoms import phantom_pngs
-    from components.hyperparameters import Head
+    from components.architectures.cnn import Head
 
     images = phantom_pngs(max(BATCHES))
     print(f"median of {CALLS} interleaved calls, phantoms of {np.mean([len(p) for p in images]) / 1e3:.0f} kB")

@@ -156,7 +156,7 @@ def model_folder(given: Path | None) -> Iterator[Path]:
 
 def export_untrained(folder: Path) -> None:
     """Export a complete model to `model` in the folder, like the pipeline on phantoms."""
-    from components.hyperparameters import TrainConfig
+    from components.architectures.cnn import CnnConfig
     from components.ingest.ingest import ingest
     from components.preprocess.preprocess import preprocess
     from components.saved_model import import_tensorflow_quietly
@@ -168,11 +168,11 @@ def export_untrained(folder: Path) -> None:
 
     import keras
 
-    from components.train.data import open_shards
+    from components.shards import open_shards
     from components.train.export import export
-    from components.train.network import build_model
+    from components.architectures.cnn import build_model
 
-    config, opened = TrainConfig(), open_shards(shards)
+    config, opened = CnnConfig(), open_shards(shards)
     keras.utils.set_random_seed(config.seed)
     export(build_model(config, len(opened.classes)), opened, config, history={}, model_dir=folder / "model")
 

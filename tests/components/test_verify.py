@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.train.export import verify_against_keras_model
+from components.decision import Decision
+from components.train.export import verify_against_network
 from components.verify import VerifyError, sample_images, verify
 
 
@@ -68,12 +69,13 @@ def test_verify_names_missing_outputs(copy: Path) -> None:
 
 
 def test_keras_model_with_other_weights_fails_the_comparison(tiny_model: Path) -> None:
-    from components.train.network import build_model
+    from components.architectures.cnn import CnnNetwork, build_model
     from tests.conftest import TINY
 
-    other = build_model(TINY, 2)
-    with pytest.raises(VerifyError, match="probability of the Keras model: differs by"):
-        verify_against_keras_model(tiny_model, other, ["no_tumor", "tumor"])
+    other = CnnNetwork(build_model(TINY, 2))
+    decision = Decision(("no_tumor", "tumor"), temperature=1.0, threshold=0.5, min_probability=np.zeros(2, np.float32))
+    with pytest.raises(VerifyError, match="probability of the network: differs by"):
+        verify_against_network(tiny_model, other, decision)
 
 
 def test_sample_images_cover_every_format_and_mode() -> None:

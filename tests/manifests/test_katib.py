@@ -2,7 +2,7 @@
 
 import re
 
-from components.hyperparameters import TrainConfig
+from components.architectures.cnn import CnnConfig
 from components.train.__main__ import parse_flags
 from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
@@ -20,7 +20,7 @@ def test_every_parameter_reaches_the_command_as_a_flag_of_its_field() -> None:
     spec = experiment()["spec"]
     parameters = {each["name"]: each for each in spec["parameters"]}
     assert set(parameters) == {"learning_rate", "l2", "dropout", "filters", "dense_units"}
-    assert set(parameters) <= set(TrainConfig.model_fields)
+    assert set(parameters) <= set(CnnConfig.model_fields)
     references = {each["name"]: each["reference"] for each in spec["trialTemplate"]["trialParameters"]}
     (container,) = trial_pod()["containers"]
     assert container["command"][:3] == ["python3", "-m", "components.train"]
@@ -41,13 +41,13 @@ def test_every_value_of_the_search_space_is_valid() -> None:
     kinds = {"double": float, "int": int, "discrete": int}
     for parameter in experiment()["spec"]["parameters"]:
         space, kind = parameter["feasibleSpace"], kinds[parameter["parameterType"]]
-        assert isinstance(getattr(TrainConfig(), parameter["name"]), kind)
+        assert isinstance(getattr(CnnConfig(), parameter["name"]), kind)
         values = space.get("list") or [space["min"], space["max"]]
         assert all(isinstance(value, str) for value in values), "Katib reads numbers as text"
         for value in values:
-            TrainConfig.from_overrides({parameter["name"]: kind(value)})
+            read_config({parameter["name"]: kind(value)})
         if "min" in space:
-            assert float(space["min"]) < getattr(TrainConfig(), parameter["name"]) < float(space["max"])
+            assert float(space["min"]) < getattr(CnnConfig(), parameter["name"]) < float(space["max"])
 
 
 def test_metric_is_read_from_the_metrics_file_of_the_training() -> None:

@@ -1,12 +1,16 @@
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from brain_tumor.errors import InputError
-from components.train.data import open_shards
-from components.train.train import TrainingResult, fit
+from components.shards import Shards, open_shards
+from components import gpus
+from components.architectures import cnn
+from components.architectures.cnn import CnnConfig, compile_model
 from tests.conftest import TINY, DataSet
 
 LONG = TINY.model_copy(update={"epochs": 4, "early_stopping_patience": 2, "reduce_lr_patience": 1})
@@ -16,14 +20,30 @@ class KilledError(Exception):
     pass
 
 
-def weights(trained: TrainingResult) -> np.ndarray:
+@dataclass(frozen=True)
+class Fitted:
+    """The best epoch of a training, and all epochs' metrics."""
+
+    model: Any
+    history: dict[str, list[float]]
+
+    @property
+    def best_epoch(self) -> int:
+        return int(np.argmin(self.history["val_loss"]))
+
+
+def fit(shards: Shards, config: CnnConfig, **options: Any) -> Fitted:
+    return Fitted(*cnn.fit(shards, config, **options))
+
+
+def weights(trained: Fitted) -> np.ndarray:
     return np.concatenate([np.ravel(array) for array in trained.model.get_weights()])
 
 
 def test_killed_training_resumes_to_the_result_of_an_uninterrupted_one(
     phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from components.train.callbacks import Progress
+    from components.callbacks import Progress
 
     shards = open_shards(phantoms.shards)
     whole = fit(shards, LONG)
@@ -77,9 +97,7 @@ def test_checkpoint_contains_the_state_of_callbacks(phantoms: DataSet, tmp_path:
 def test_mixed_precision_training_resumes_and_returns_float32(
     phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from components.train import train
-
-    monkeypatch.setattr(train, "_policy", lambda gpus: "mixed_float16")
+    monkeypatch.setattr(gpus, "policy", lambda: "mixed_float16")
     shards = open_shards(phantoms.shards)
     config = TINY.model_copy(update={"epochs": 2})
     first = fit(shards, config, checkpoint_dir=tmp_path)
@@ -107,15 +125,14 @@ def test_progress_prints_one_line_per_epoch(phantoms: DataSet, capsys: pytest.Ca
 
 
 def test_fit_returns_the_best_epoch_not_the_last(phantoms: DataSet) -> None:
-    from components.train.data import validation_batches
-    from components.train.train import compile_model
+    from components.shards import unaugmented_batches
 
     shards = open_shards(phantoms.shards)
     trained = fit(shards, TINY.model_copy(update={"epochs": 6, "learning_rate": 0.03, "reduce_lr_patience": 6}))
     losses = trained.history["val_loss"]
     assert trained.best_epoch < len(losses) - 1, "the last epoch is the best one: this training proves nothing"
     compile_model(trained.model, TINY, 2)
-    loss = trained.model.evaluate(validation_batches(shards, TINY), verbose=0, return_dict=True)["loss"]
+    loss = trained.model.evaluate(unaugmented_batches(shards, TINY, "validation"), verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(min(losses), rel=1e-3)
 
 
