@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.hyperparameters import TrainConfig
 from components.trained import CalibrationSet
 
 if TYPE_CHECKING:
@@ -70,16 +71,13 @@ class Decision:
         }
 
 
-def fit_decision(
-    calibration: CalibrationSet, classes: list[str], *, threshold: float | str, sensitivity: float
-) -> tuple[Decision, dict[str, Any]]:
+def fit_decision(calibration: CalibrationSet, classes: list[str], config: TrainConfig) -> tuple[Decision, dict[str, Any]]:
     """Fit temperature, threshold and conformal sets.
 
     Args:
         calibration: Scores of images that the network was not trained on.
         classes: Class names.
-        threshold: The threshold, or `auto`; without effect above two classes.
-        sensitivity: Minimum sensitivity of an `auto` threshold.
+        config: Hyper-parameters, for the threshold, which has no effect above two classes.
 
     Returns:
         The rules, and the entries of model.json about them.
@@ -89,10 +87,10 @@ def fit_decision(
     probabilities = class_probabilities(scores / temperature)
     if len(classes) > 2:
         cut, rule = None, "fixed"
-    elif threshold == "auto":
-        cut, rule = highest_threshold(probabilities[labels == 1, 1], sensitivity), "auto"
+    elif config.threshold == "auto":
+        cut, rule = highest_threshold(probabilities[labels == 1, 1], config.threshold_sensitivity), "auto"
     else:
-        cut, rule = float(threshold), "fixed"
+        cut, rule = config.threshold, "fixed"
     minimum = conformal_minimums(probabilities, labels)
     about = {
         "temperature": {"value": round(temperature, 6), "fitted_on": calibration.description},
@@ -104,7 +102,7 @@ def fit_decision(
         "threshold": {
             "value": cut,
             "rule": rule,
-            "sensitivity": sensitivity if rule == "auto" else None,
+            "sensitivity": config.threshold_sensitivity if rule == "auto" else None,
             "fitted_on": calibration.description if rule == "auto" else None,
         },
     }

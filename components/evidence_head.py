@@ -159,7 +159,7 @@ class HeadTraining:
 
 def _channel_statistics(features: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each channel over all images and cells, float32 [C]."""
-    total, squares, count = 0.0, 0.0, 0
+    total, squares, count = np.zeros(features.channels), np.zeros(features.channels), 0
     for start in range(0, len(features), READ_IMAGES):
         images = np.arange(start, min(start + READ_IMAGES, len(features)))
         values = features.views(images, IMAGE).reshape(-1, features.channels).astype(np.float64)

@@ -32,8 +32,7 @@ def export(trained: Trained, shards: Shards, config: TrainConfig, *, model_dir: 
     """
     import tensorflow as tf
 
-    thresholds = {"threshold": config.threshold, "sensitivity": config.threshold_sensitivity}
-    decision, fitted = fit_decision(trained.calibration, shards.classes, **thresholds)
+    decision, fitted = fit_decision(trained.calibration, shards.classes, config)
     served = served_model(trained.network, decision, trained.in_distribution)
     card = model_card(trained, shards) | {"threshold": decision.threshold}
     card["calibration"] = fitted | {"in_distribution": trained.in_distribution.describe()}

@@ -85,8 +85,7 @@ class FittedModel:
     def __init__(self, trained: Trained, classes: Sequence[str], config: TrainConfig):
         self.trained = trained
         self.classes = list(classes)
-        thresholds = {"threshold": config.threshold, "sensitivity": config.threshold_sensitivity}
-        self.decision, _ = fit_decision(trained.calibration, self.classes, **thresholds)
+        self.decision, _ = fit_decision(trained.calibration, self.classes, config)
         self._served = served_model(trained.network, self.decision, trained.in_distribution)
 
     def predict(self, encoded: Sequence[bytes]) -> Outputs:

@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
+from components.architectures.evidence import EvidenceConfig
 from components.decision import (
     Decision,
     class_probabilities,
@@ -101,10 +104,10 @@ def test_boundary_is_the_score_of_the_threshold_or_of_the_second_class() -> None
 
 
 @pytest.mark.parametrize(("threshold", "rule"), [("auto", "auto"), (0.4, "fixed")])
-def test_fitted_decision_is_described_for_the_model_card(threshold: float | str, rule: str) -> None:
+def test_fitted_decision_is_described_for_the_model_card(threshold: Any, rule: str) -> None:
     scores, labels = overconfident()
     calibration = CalibrationSet(scores, labels, "4000 drawn images")
-    decision, about = fit_decision(calibration, BINARY, threshold=threshold, sensitivity=0.95)
+    decision, about = fit_decision(calibration, BINARY, EvidenceConfig(threshold=threshold))
     assert about["temperature"] == {"value": pytest.approx(decision.temperature, abs=1e-6), "fitted_on": "4000 drawn images"}
     assert about["threshold"]["rule"] == rule
     assert about["threshold"]["value"] == decision.threshold
@@ -121,7 +124,7 @@ def test_fitted_decision_is_described_for_the_model_card(threshold: float | str,
 def test_more_classes_have_no_threshold() -> None:
     rng = np.random.default_rng(0)
     calibration = CalibrationSet(rng.normal(size=(90, 3)).astype(np.float32), np.arange(90) % 3, "")
-    decision, about = fit_decision(calibration, ["a", "b", "c"], threshold="auto", sensitivity=0.95)
+    decision, about = fit_decision(calibration, ["a", "b", "c"], EvidenceConfig())
     assert decision.threshold is None
     assert about["threshold"]["value"] is None
 

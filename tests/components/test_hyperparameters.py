@@ -75,7 +75,7 @@ def test_seed_is_no_override_but_a_value_of_its_own() -> None:
 
 def test_config_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        CnnConfig().epochs = 3  # type: ignore[misc]
+        CnnConfig().epochs = 3
 
 
 def test_every_field_states_its_meaning_default_and_architecture() -> None:

@@ -18,7 +18,10 @@ class Named:
         self.module, self.name = module, name
 
 
-class StateDictPickler(pickle._Pickler):
+PurePickler: Any = pickle._Pickler  # type: ignore[attr-defined, unused-ignore]
+
+
+class StateDictPickler(PurePickler):
     """Writes tensors as PyTorch does: `_rebuild_tensor_v2` on a storage that is stored elsewhere."""
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
@@ -59,7 +62,8 @@ def test_tensors_share_storages_by_offset_and_strides(tmp_path: Path) -> None:
     assert list(state) == ["whole", "transposed", "count"]
     assert np.array_equal(state["whole"], numbers.reshape(2, 5))
     assert state["transposed"].tolist() == [[4, 6, 8], [5, 7, 9]]
-    assert (state["count"].item(), state["count"].dtype) == (7, np.int64)
+    assert state["count"].item() == 7
+    assert state["count"].dtype == np.dtype(np.int64)
 
 
 def test_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
@@ -70,7 +74,8 @@ def test_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
             return (Path.touch, (target,))
 
     buffer = io.BytesIO()
-    for each in (MAGIC_NUMBER, 1001, {}, Attack()):
+    content: tuple[Any, ...] = (MAGIC_NUMBER, 1001, {}, Attack())
+    for each in content:
         pickle.dump(each, buffer, protocol=2)
     (tmp_path / "attack.pth").write_bytes(buffer.getvalue())
     with pytest.raises(InputError, match=r"^attack\.pth: got .*, expected a state dict of PyTorch$"):
