@@ -28,7 +28,7 @@ SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "bi
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
     *("tests/benchmarks/test_benchmarks.py", "tests/components/deploy/test_commands.py"),
-    *( "tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
+    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
     *(
         "tests/ui/test_process.py",
         "tests/monitoring/test_monitor.py",

@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from components.hyperparameters import TrainConfig
 from components.uris import redact_credentials
 
 POLL_SECONDS = 0.3
@@ -19,53 +20,51 @@ ERROR = "error"  # user attribute of a failed trial
 SearchSpace = dict[str, BaseDistribution]
 
 
-class ArchitectureSearch(NamedTuple):
-    """How to search the hyper-parameters of an architecture.
-
-    Attributes:
-        space: The searched hyper-parameters and their ranges.
-        step: After what a trial reports a result: `epoch` or `fold`.
-        first_pruned_step: The step, from 1, after which a trial may be pruned.
-    """
-
-    space: SearchSpace
-    step: str
-    first_pruned_step: int
-
-
 # Left to a person: what changes the architecture or its cost, such as the head of `cnn`, or `views`, `mirror` and the image size.
 # Not searched for `evidence`: the augmentation, whose every value needs all features computed anew, so that a trial takes as long
 # as the first; and `epochs`, which with the falling learning rate and the averaged weights acts as the learning rate does.
-SEARCHES: dict[str, ArchitectureSearch] = {
-    "evidence": ArchitectureSearch(
-        {
-            "learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
-            "weight_decay": FloatDistribution(0.05, 10.0, log=True),
-            "label_smoothing": FloatDistribution(0.0, 0.2),
-            "sharpness": FloatDistribution(1.0, 20.0, log=True),
-        },
-        step="epoch",
-        first_pruned_step=5,
-    ),
-    "cnn": ArchitectureSearch(
-        {
-            "learning_rate": FloatDistribution(1e-4, 3e-3, log=True),
-            "dropout": FloatDistribution(0.2, 0.7),
-            "l2": FloatDistribution(1e-6, 1e-2, log=True),
-            "filters": CategoricalDistribution((16, 32, 48)),
-            "dense_units": CategoricalDistribution((64, 128, 256)),
-            "batch_size": CategoricalDistribution((8, 16, 32)),
-            "rotation_deg": FloatDistribution(0.0, 30.0),
-            "zoom": FloatDistribution(0.0, 0.2),
-        },
-        step="fold",
-        first_pruned_step=2,
-    ),
+SEARCH_SPACES: dict[str, SearchSpace] = {
+    "evidence": {
+        "learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
+        "weight_decay": FloatDistribution(0.05, 10.0, log=True),
+        "label_smoothing": FloatDistribution(0.0, 0.2),
+        "sharpness": FloatDistribution(1.0, 20.0, log=True),
+    },
+    "cnn": {
+        "learning_rate": FloatDistribution(1e-4, 3e-3, log=True),
+        "dropout": FloatDistribution(0.2, 0.7),
+        "l2": FloatDistribution(1e-6, 1e-2, log=True),
+        "filters": CategoricalDistribution((16, 32, 48)),
+        "dense_units": CategoricalDistribution((64, 128, 256)),
+        "batch_size": CategoricalDistribution((8, 16, 32)),
+        "rotation_deg": FloatDistribution(0.0, 30.0),
+        "zoom": FloatDistribution(0.0, 0.2),
+    },
 }
 
 
+def searched(config: TrainConfig, fixed: Collection[str]) -> SearchSpace:
+    """Return the searched hyper-parameters of an architecture and their ranges, without those of fixed names."""
+    return {name: values for name, values in SEARCH_SPACES[config.architecture].items() if name not in fixed}
+
+
+def warm_up_steps(config: TrainConfig) -> int:
+    """Return the number of steps whose results a trial does not report, as they predict little about its value.
+
+    These are the first half of the epochs, as the trained weights are the mean of the second half, or the first fold.
+    """
+    return config.epochs // 2 if config.scores_by_fold else 1
+
+
 def run_trial(
-    study: optuna.Study, trial: optuna.Trial, *, shards: Path, scratch: Path, fixed: Mapping[str, Any], log: Path
+    study: optuna.Study,
+    trial: optuna.Trial,
+    *,
+    shards: Path,
+    scratch: Path,
+    config: TrainConfig,
+    fixed: Mapping[str, Any],
+    log: Path,
 ) -> None:
     """Cross-validate a trial's hyper-parameters and report the result to the study.
 
@@ -77,7 +76,8 @@ def run_trial(
         trial: Trial with its hyper-parameters in `params`.
         shards: Preprocess output.
         scratch: Folder of what trials share and leave behind: cached features, temporary files of a pruned trial.
-        fixed: Hyper-parameters that are not searched, by name.
+        config: Hyper-parameters of the architecture without the trial's own.
+        fixed: Those that are not searched, by name.
         log: Output file of the training's log; the metrics go to a file next to it.
     """
     metrics = log.with_suffix(".metrics")
@@ -87,7 +87,7 @@ def run_trial(
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(scratch)})
     try:
-        pruned = _report_steps(trial, process, metrics)
+        pruned = _report_steps(trial, process, metrics, warm_up_steps(config))
     finally:
         process.terminate()
         process.wait()
@@ -101,9 +101,8 @@ def run_trial(
         study.tell(trial, read_metrics(metrics)["val_auc"][-1])
 
 
-def _report_steps(trial: optuna.Trial, process: subprocess.Popen, metrics: Path) -> bool:
-    """Report every step, in order, until the process ends; return whether the trial is to be pruned."""
-    reported = 0
+def _report_steps(trial: optuna.Trial, process: subprocess.Popen, metrics: Path, reported: int) -> bool:
+    """Report every step after the first ones until the process ends; return whether the trial is to be pruned."""
     running = True
     while running:
         time.sleep(POLL_SECONDS)
@@ -113,7 +112,7 @@ def _report_steps(trial: optuna.Trial, process: subprocess.Popen, metrics: Path)
             trial.report(values[step], step)
             if trial.should_prune():
                 return True
-        reported = len(values)
+        reported = max(reported, len(values))
     return False
 
 

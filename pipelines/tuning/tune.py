@@ -23,20 +23,20 @@ from components.uris import redact_credentials
 from components.values import unknown_name
 from pipelines.parameters import HYPERPARAMETERS, add_parameter_options, parse_parameters
 from pipelines.tuning.figure import draw_search
-from pipelines.tuning.search import ERROR, SEARCHES, SearchSpace, format_value, run_trial
+from pipelines.tuning.search import ERROR, SEARCH_SPACES, SearchSpace, format_value, run_trial, searched
 
 SHOWN_TRIALS = 5
 SPLIT_FRACTIONS = ("test_share", "validation_share")
 EPILOG = f"""\
 searched, unless --set gives a value:
-{chr(10).join(f"  {name:<10}{', '.join(search.space)}" for name, search in SEARCHES.items())}
+{chr(10).join(f"  {name:<10}{', '.join(space)}" for name, space in SEARCH_SPACES.items())}
 `--set architecture=cnn` searches those of cnn; the default is {DEFAULT}.
 
 The images are ingested and split once. A trial's result is the ROC-AUC over the training and validation images, each scored by a
 network that was not taught its fold, one of five by group: evidence does so in one training, cnn is trained once a fold. Trials
 of evidence share the features of the images, which the first one computes. A trial below the median of the others is pruned, of
-evidence from its fifth epoch on, of cnn from its second fold on. The first trial has the default hyper-parameters. The best of
-many trials looks better than it is: run the pipeline with its hyper-parameters to measure it on the held-out test set.
+evidence in the second half of its epochs, of cnn from its second fold on. The first trial has the default hyper-parameters. The
+best of many trials looks better than it is: run the pipeline with its hyper-parameters to measure it on the held-out test set.
 """
 
 
@@ -63,9 +63,7 @@ def search(
         study_name="brain-tumor",
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=config.seed),
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=4, n_warmup_steps=SEARCHES[config.architecture].first_pruned_step - 1
-        ),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     study.enqueue_trial(config.model_dump(include=set(space)))
     with tempfile.TemporaryDirectory(dir=folder) as data:
@@ -75,17 +73,11 @@ def search(
             for number in range(trials):
                 trial = study.ask(space)
                 log = folder.resolve() / f"trial-{number}.log"
-                run_trial(study, trial, shards=shards, scratch=scratch, fixed=fixed, log=log)
-                outcome = _outcome(study.trials[number], SEARCHES[config.architecture].step)
-                print(f"tune: trial {number + 1} of {trials}: {outcome}", flush=True)
+                run_trial(study, trial, shards=shards, scratch=scratch, config=config, fixed=fixed, log=log)
+                print(f"tune: trial {number + 1} of {trials}: {_outcome(study.trials[number], config)}", flush=True)
         except KeyboardInterrupt:
             print("\ntune: interrupted", file=sys.stderr)
     return study
-
-
-def searched(config: TrainConfig, fixed: Mapping[str, Any]) -> SearchSpace:
-    """Return the ranges of the searched hyper-parameters by name."""
-    return {name: values for name, values in SEARCHES[config.architecture].space.items() if name not in fixed}
 
 
 def _ingest_and_split(source: str, folder: Path, **split: Any) -> Path:
@@ -97,11 +89,11 @@ def _ingest_and_split(source: str, folder: Path, **split: Any) -> Path:
     return shards
 
 
-def _outcome(trial: FrozenTrial, step: str) -> str:
+def _outcome(trial: FrozenTrial, config: TrainConfig) -> str:
     if trial.state == TrialState.COMPLETE:
         return f"val_auc {trial.value:.4f}"
     if trial.state == TrialState.PRUNED:
-        last = max(trial.intermediate_values)
+        step, last = "epoch" if config.scores_by_fold else "fold", max(trial.intermediate_values)
         return f"pruned after {step} {last + 1}, val_auc {trial.intermediate_values[last]:.4f}"
     return f"failed: {trial.user_attrs[ERROR]}"
 

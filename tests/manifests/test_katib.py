@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from components.architectures import DEFAULT, read_config
 from components.architectures.evidence import CACHE_LIMIT_BYTES, EvidenceConfig
 from components.train.__main__ import parse_flags
-from pipelines.tuning.search import SEARCHES
+from pipelines.tuning.search import SEARCH_SPACES, warm_up_steps
 from tests.conftest import VERSION
 from tests.crds import crd_errors, require_crds
 from tests.manifests.render import experiment, trial_pod
@@ -46,7 +46,7 @@ def test_every_parameter_reaches_the_command_as_a_flag_of_its_field() -> None:
 
 
 def test_every_value_of_the_search_space_is_valid_and_searched_by_make_tune_too() -> None:
-    space = dict(SEARCHES[DEFAULT].space)
+    space = dict(SEARCH_SPACES[DEFAULT])
     for parameter in experiment()["spec"]["parameters"]:
         name, feasible = parameter["name"], parameter["feasibleSpace"]
         assert parameter["parameterType"] == "double"
@@ -71,6 +71,8 @@ def test_metric_is_read_from_the_metrics_file_of_the_training() -> None:
     (container,) = trial_pod()["containers"]
     assert f"--metrics-file={source['path']}" in container["command"]
     assert spec["earlyStopping"]["algorithmName"] == "medianstop"
+    settings = {each["name"]: each["value"] for each in spec["earlyStopping"]["algorithmSettings"]}
+    assert settings == {"min_trials_required": "3", "start_step": str(warm_up_steps(EvidenceConfig()) + 1)}
     assert spec["trialTemplate"]["primaryContainerName"] == container["name"]
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from components.architectures import CONFIGS, read_config
 from components.architectures.cnn import CnnConfig
 from pipelines.tuning.figure import draw_search
-from pipelines.tuning.search import SEARCHES, format_value, read_metrics, run_trial
-from pipelines.tuning.tune import _outcome, main, ranking, searched, table
+from pipelines.tuning.search import SEARCH_SPACES, format_value, read_metrics, run_trial, searched, warm_up_steps
+from pipelines.tuning.tune import _outcome, main, ranking, table
 from tests.conftest import DataSet
 from tests.pipelines.conftest import exit_message
 
@@ -52,7 +52,7 @@ def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
     for trial in study.trials:
         reported = read_metrics(folder / f"trial-{trial.number}.metrics")["val_auc"]
-        assert trial.intermediate_values == {0: reported[0], 1: reported[1]}
+        assert trial.intermediate_values == {1: reported[1]}, "the first half of the epochs is no reason to prune"
         assert trial.value == reported[1]
         assert set(trial.params) == {"learning_rate", "weight_decay", "label_smoothing", "sharpness"}
         assert f"tune: trial {trial.number + 1} of 2: val_auc {trial.value:.4f}\n" in done.stdout
@@ -92,15 +92,17 @@ def test_interrupted_search_prints_its_result_and_leaves_no_image_and_no_trainin
     assert not any(str(folder) in line for line in running_commands())
 
 
-def test_trial_of_cnn_below_the_threshold_is_pruned_after_a_fold(phantoms: DataSet, tmp_path: Path) -> None:
-    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.ThresholdPruner(lower=1.1, n_warmup_steps=1))
+def test_trial_of_cnn_below_the_threshold_is_pruned_after_its_second_fold(phantoms: DataSet, tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.ThresholdPruner(lower=1.1))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    run_trial(study, study.ask(), shards=phantoms.shards, scratch=scratch, fixed=CNN, log=tmp_path / "trial.log")
+    config = read_config(CNN)
+    log = tmp_path / "trial.log"
+    run_trial(study, study.ask(), shards=phantoms.shards, scratch=scratch, config=config, fixed=CNN, log=log)
     (trial,) = study.trials
-    assert trial.state == optuna.trial.TrialState.PRUNED, (tmp_path / "trial.log").read_text()
+    assert trial.state == optuna.trial.TrialState.PRUNED, log.read_text()
     reported = read_metrics(tmp_path / "trial.metrics")["val_auc"]
-    assert trial.intermediate_values == {0: reported[0], 1: reported[1]}
+    assert trial.intermediate_values == {1: reported[1]}
     assert len(reported) < 5
     folds = sorted(path.name for path in scratch.rglob("fold-*"))
     assert folds == [f"fold-{fold:05d}.tfrecord" for fold in range(5)], "left for the search to remove with its images"
@@ -108,8 +110,8 @@ def test_trial_of_cnn_below_the_threshold_is_pruned_after_a_fold(phantoms: DataS
 
 def test_failed_trial_has_its_reason_and_no_value(phantoms: DataSet, tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize")
-    fixed = {"image_size_px": 8}
-    run_trial(study, study.ask(), shards=phantoms.shards, scratch=tmp_path, fixed=fixed, log=tmp_path / "trial.log")
+    config, fixed, log = read_config({}), {"image_size_px": 8}, tmp_path / "trial.log"
+    run_trial(study, study.ask(), shards=phantoms.shards, scratch=tmp_path, config=config, fixed=fixed, log=log)
     (trial,) = study.trials
     assert trial.state == optuna.trial.TrialState.FAIL
     assert trial.user_attrs["error"] == "train: error: image_size_px: got 8, expected greater than or equal to 32"
@@ -117,25 +119,30 @@ def test_failed_trial_has_its_reason_and_no_value(phantoms: DataSet, tmp_path: P
 
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_default_hyper_parameters_are_inside_the_search_space(architecture: str) -> None:
-    space = SEARCHES[architecture].space
+    space = SEARCH_SPACES[architecture]
     defaults = read_config({"architecture": architecture})
     for name, values in space.items():
         assert values._contains(values.to_internal_repr(getattr(defaults, name))), name
         assert isinstance(values, CategoricalDistribution | FloatDistribution)
         for value in values.choices if isinstance(values, CategoricalDistribution) else (values.low, values.high):
             assert getattr(read_config({"architecture": architecture, name: value}), name) == value
-    assert searched(defaults, {"learning_rate": 1e-3}) == {name: space[name] for name in space if name != "learning_rate"}
+    assert searched(defaults, {"learning_rate"}) == {name: space[name] for name in space if name != "learning_rate"}
+
+
+def test_early_results_are_not_compared() -> None:
+    assert warm_up_steps(read_config({"epochs": 60})) == 30
+    assert warm_up_steps(CnnConfig(epochs=60)) == 1
 
 
 def test_search_of_cnn_has_its_figure_and_table(tmp_path: Path) -> None:
-    space = SEARCHES["cnn"].space
+    space = SEARCH_SPACES["cnn"]
     study = optuna.create_study(direction="maximize")
     for learning_rate, value in ((1e-3, 0.75), (2e-3, 0.875)):
         params = CnnConfig().model_dump(include=set(space)) | {"learning_rate": learning_rate}
         study.add_trial(create_trial(params=params, distributions=space, value=value))
     steps = {0: 0.5, 1: 0.625}
     study.add_trial(create_trial(state=TrialState.PRUNED, params=params, distributions=space, intermediate_values=steps))
-    assert _outcome(study.trials[2], SEARCHES["cnn"].step) == "pruned after fold 2, val_auc 0.6250"
+    assert _outcome(study.trials[2], CnnConfig()) == "pruned after fold 2, val_auc 0.6250"
     assert [line.split()[:3] for line in table(ranking(study), space).splitlines()] == [
         ["trial", "val_auc", "learning_rate"],
         ["1", "0.8750", "0.002"],
