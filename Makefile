@@ -29,7 +29,7 @@ run: $(READY) ## the whole pipeline on DATA, then the champion and the web page 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or a URI (default synthetic://)
 	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
 
-tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hyper-parameters
+tune: $(READY) ## TRIALS cross-validations (default 20) on DATA in search of better hyper-parameters
 	$(BIN)/python -m pipelines.tuning.tune --source "$(DATA)" --trials $(TRIALS)
 
 cv: $(READY) ## cross-validate the model on DATA beside baselines, and test it on the EXTERNAL sets, separated by commas

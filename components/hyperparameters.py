@@ -1,6 +1,6 @@
 """The hyper-parameters that every architecture has; each architecture's own are in its file in components/architectures/."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -25,7 +25,12 @@ class TrainConfig(BaseModel):
 
     Each field is a key of the pipeline parameter `hyperparameters`, a `--set NAME=VALUE` of the pipeline's commands and a flag of
     `python -m components.train`.
+
+    Attributes:
+        scores_by_fold: Whether a training itself scores each training and validation image without the fold that it is in.
     """
+
+    scores_by_fold: ClassVar[bool] = False
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -90,11 +90,12 @@ def training_batches(shards: Shards, config: TrainConfig, first_epoch: int = 0) 
 
     done = first_epoch * steps_per_epoch(shards, config)
     records = tf.data.TFRecordDataset(shards.files("train")).shuffle(SHUFFLE_BUFFER, seed=config.seed)
+    ranges = augmentation_ranges(config)  # not in `prepare`: AutoGraph warns that it cannot convert pydantic
 
     def prepare(step: "tf.Tensor", batch: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         pixels, labels = _parse(batch, shards, config)
         seed = tf.stack([tf.cast(config.seed, tf.int64), step])
-        return augment(pixels, **augmentation_ranges(config), seed=seed), labels
+        return augment(pixels, **ranges, seed=seed), labels
 
     batches = records.batch(config.batch_size).repeat().skip(done).enumerate(start=done)
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

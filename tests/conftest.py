@@ -29,7 +29,8 @@ SLOW_FIXTURES = {"tiny_model", "evidence_model", "service", "browser", "promethe
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
-    *("tests/components/deploy/test_commands.py", "tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
+    *("tests/benchmarks/test_benchmarks.py", "tests/components/deploy/test_commands.py"),
+    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
     *(
         "tests/ui/test_process.py",
         "tests/monitoring/test_monitor.py",

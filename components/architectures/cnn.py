@@ -131,6 +131,7 @@ def train(
     logs_dir: Path | None = None,
     checkpoint_dir: Path | None = None,
     metrics_file: Path | None = None,
+    cache_dir: Path | None = None,  # noqa: ARG001, as every architecture: this one has nothing to cache
 ) -> Trained:
     """Train the network, and score the validation split, on which its decisions are fitted."""
     model, history = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file)

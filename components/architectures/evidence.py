@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +31,7 @@ CACHE_LIMIT_BYTES = 4_000_000_000
 class EvidenceConfig(TrainConfig):
     """The hyper-parameters of `evidence`."""
 
+    scores_by_fold: ClassVar[bool] = True
     architecture: Literal["evidence"] = "evidence"
     image_size_px: ImageSizePx = 180
     learning_rate: LearningRate = 1e-2

@@ -19,6 +19,7 @@ def train(
     logs_dir: Path | None = None,
     checkpoint_dir: Path | None = None,
     metrics_file: Path | None = None,
+    cache_dir: Path | None = None,
     gpus: int = 0,
 ) -> Trained:
     """Train on the preprocess output and export the SavedModel.
@@ -30,6 +31,7 @@ def train(
         logs_dir: Folder of the TensorBoard logs.
         checkpoint_dir: Checkpoint folder. A killed training resumes from it.
         metrics_file: See `MetricsFile`.
+        cache_dir: Folder of the cached features, for other trainings on the same images, one at a time.
         gpus: Number of requested GPUs; a training on fewer prints it.
 
     Raises:
@@ -37,21 +39,28 @@ def train(
     """
     shards = open_shards(shards_dir)
     if checkpoint_dir:
-        _make_folder("checkpoint_dir", checkpoint_dir)
+        make_folder("checkpoint_dir", checkpoint_dir)
     if metrics_file:
-        _make_folder("metrics_file", metrics_file.parent)
+        make_folder("metrics_file", metrics_file.parent)
+    if cache_dir:
+        make_folder("cache_dir", cache_dir)
     if (found := count_gpus()) < gpus:
         print(f"train: requested {gpus} GPU, found {found}", flush=True)
     architecture = architecture_module(config)
     trained: Trained = architecture.train(
-        shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file
+        shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file, cache_dir=cache_dir
     )
     if model_dir:
         export(trained, shards, config, model_dir=model_dir)
     return trained
 
 
-def _make_folder(name: str, folder: Path) -> None:
+def make_folder(name: str, folder: Path) -> None:
+    """Create the folder of an option.
+
+    Raises:
+        InputError: It cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -110,11 +110,14 @@ def test_invalid_flag_exits_with_2_and_invalid_value_with_1(phantoms: DataSet, t
     misspelt = train(*shards, "--learning-rat", "0.1")
     assert misspelt.returncode == 2
     assert misspelt.stderr.endswith("error: unrecognized arguments: --learning-rat 0.1\n")
+    with pytest.raises(SystemExit, match="2"):
+        parse_flags([*shards, "--cross-validate", "--model-dir", "model"])
     cases = {
         ("--learning-rate", "fast"): "train: error: learning_rate: got 'fast', expected a valid number\n",
         ("--horizontal-flip", "1"): "train: error: horizontal_flip: got '1', expected true or false\n",
         ("--architecture", "cnn", "--dropout", "1"): "train: error: dropout: got 1.0, expected less than 1\n",
         ("--metrics-file", "/proc/none/metrics"): "train: error: metrics_file: cannot create folder /proc/none: ",
+        ("--cross-validate", "--cache-dir", "/proc/none"): "train: error: cache_dir: cannot create folder /proc/none: ",
         ("--shards", str(tmp_path)): f"train: error: {tmp_path}: got no dataset.json",
     }
     for flags, message in cases.items():
