@@ -8,12 +8,14 @@ and one on all images.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brain_tumor.errors import InputError
 from components.decision import score_metrics
 from components.feature_cache import CachedFeatures
 from components.files import atomic_write
@@ -184,6 +186,8 @@ def run_epochs(
     for epoch in range(len(history.get("loss", [])), training.config.epochs):
         progress.on_epoch_begin(epoch)
         loss = training.run_epoch(epoch)
+        if not math.isfinite(loss):
+            raise InputError(f"the loss is not finite (learning_rate={training.config.learning_rate}): lower the learning rate")
         held_out, taught = (score_metrics(scores, training.labels) for scores in training.scores())
         values = taught | {"loss": loss} | {f"val_{name}": value for name, value in held_out.items()}
         for name, value in values.items():

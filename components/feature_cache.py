@@ -1,10 +1,11 @@
 """The features of images and their augmented views on disk: a frozen network computes them once for all epochs and folds."""
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -34,9 +35,7 @@ class FeatureCache:
         self.shape = shape
         self._features, self._images = folder / f"features-{name}.float16", folder / f"features-{name}.sha256"
         self._rows: dict[str, int] = {}
-        if self._images.exists():
-            complete = self._images.read_text().split("\n")[:-1]
-            self._rows = {sha256: row for row, sha256 in enumerate(complete)}
+        self._read_rows()
 
     def add(self, records: Iterable[Record], compute: Callable[[Sequence[Record], int], "tf.Tensor"], *, total: int) -> None:
         """Compute the features of those images that have none.
@@ -46,31 +45,39 @@ class FeatureCache:
             compute: Function from n images and the number of views to their features, [n, *shape].
             total: Number of images, for the progress lines.
         """
-        if self._features.exists():
-            with self._features.open("r+b") as file:
-                file.truncate(len(self._rows) * self.row_bytes)
-        batch: list[Record] = []
-        for record in records:
-            if record.sha256 not in self._rows:
-                batch.append(record)
-            if len(batch) == BATCH_IMAGES:
-                self._append(batch, compute, total)
-                batch = []
-        if batch:
-            self._append(batch, compute, total)
+        with self._features.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # another training may be at it
+            self._read_rows()
+            file.truncate(len(self._rows) * self.row_bytes)
+            batch: list[Record] = []
+            for record in records:
+                if record.sha256 not in self._rows:
+                    batch.append(record)
+                if len(batch) == BATCH_IMAGES:
+                    self._append(file, batch, compute, total)
+                    batch = []
+            if batch:
+                self._append(file, batch, compute, total)
 
     def read(self, sha256s: Sequence[str]) -> "CachedFeatures":
         """Return the features of some images."""
         features = np.memmap(self._features, np.float16, mode="r", shape=(len(self._rows), *self.shape))
         return CachedFeatures(features, np.array([self._rows[sha256] for sha256 in sha256s]))
 
+    def _read_rows(self) -> None:
+        if self._images.exists():
+            complete = self._images.read_text().split("\n")[:-1]
+            self._rows = {sha256: row for row, sha256 in enumerate(complete)}
+
     @property
     def row_bytes(self) -> int:
         return int(np.prod(self.shape)) * np.dtype(np.float16).itemsize
 
-    def _append(self, batch: list[Record], compute: Callable[[Sequence[Record], int], "tf.Tensor"], total: int) -> None:
-        with self._features.open("ab") as features:
-            features.write(np.asarray(compute(batch, self.shape[0]), np.float16).tobytes())
+    def _append(
+        self, file: BinaryIO, batch: list[Record], compute: Callable[[Sequence[Record], int], "tf.Tensor"], total: int
+    ) -> None:
+        file.write(np.asarray(compute(batch, self.shape[0]), np.float16).tobytes())
+        file.flush()
         with self._images.open("a") as images:
             images.writelines(f"{record.sha256}\n" for record in batch)
         before = len(self._rows)

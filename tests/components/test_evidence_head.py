@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brain_tumor.errors import InputError
 from components.architectures.evidence import EvidenceConfig
 from components.evidence_head import Heads, HeadTraining, pool_evidence, run_epochs
 from components.feature_cache import CachedFeatures
@@ -115,3 +116,8 @@ def test_checkpoint_of_other_images_is_not_used(tmp_path: Path, capsys: pytest.C
 def test_heads_take_features_that_are_not_standardised() -> None:
     heads = Heads(np.full((2, 1, 1), 2.0, np.float32), np.full((1, 1), -1.0, np.float32))
     assert heads.evidence(np.ones((1, 3, 3, 2), np.float32)) == pytest.approx(3.0)
+
+
+def test_loss_that_is_not_finite_names_the_learning_rate() -> None:
+    with pytest.raises(InputError, match=r"^the loss is not finite \(learning_rate=1e\+38\): lower the learning rate$"):
+        trained(config=CONFIG.model_copy(update={"learning_rate": 1e38}))
