@@ -35,7 +35,7 @@ def augment(
         zoom: Maximum enlargement or reduction, as a fraction of the size.
         shear_deg: Maximum shear in degrees, either way.
         shift: Maximum shift, as a fraction of the size.
-        gamma: Maximum of the natural logarithm of the exponent of the grey levels, either way.
+        gamma: Maximum logarithm of the exponent of the grey levels, either way.
         horizontal_flip: Whether to mirror half of the images.
         seed: Random seed, int64 [2]; the same seed gives the same images.
 
@@ -50,17 +50,15 @@ def augment(
     shear = uniform[1] * math.radians(shear_deg)
     zoom_x, zoom_y = 1 + uniform[2] * zoom, 1 + uniform[3] * zoom
     mirror = tf.sign(uniform[4] + 1e-9) if horizontal_flip else tf.ones([count])
-
     # Output to input coordinates about the centre: rotation after shear after zoom after mirror.
     a, b = mirror * zoom_x * tf.cos(angle), -zoom_y * tf.sin(angle + shear)
     c, d = mirror * zoom_x * tf.sin(angle), zoom_y * tf.cos(angle + shear)
-    centre = (side_px - 1) / 2
-    shift_x = centre - (a + b) * centre + uniform[5] * shift * side_px
-    shift_y = centre - (c + d) * centre + uniform[6] * shift * side_px
-    zeros = tf.zeros([count])
+    centre, zeros = (side_px - 1) / 2, tf.zeros([count])
+    e = centre - (a + b) * centre + uniform[5] * shift * side_px
+    f = centre - (c + d) * centre + uniform[6] * shift * side_px
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels,
-        transforms=tf.stack([a, b, shift_x, c, d, shift_y, zeros, zeros], axis=1),
+        transforms=tf.stack([a, b, e, c, d, f, zeros, zeros], axis=1),
         output_shape=tf.shape(pixels)[1:3],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",

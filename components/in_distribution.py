@@ -1,7 +1,7 @@
 """How like the training images an image is: the Mahalanobis distance of a network's pooled features.
 
 After Lee et al. 2018, "A simple unified framework for detecting out-of-distribution samples and adversarial attacks", with one
-Gaussian for all classes and the shrunk covariance of Ledoit and Wolf 2004, as there are fewer images than features.
+Gaussian for all classes. The correlations are shrunk towards 0, as there may be fewer images than features.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # Fraction of brain images like the training images that count as unlike them.
 REFUSED_SHARE = 0.02
+# Measured: the shrinkage of Ledoit and Wolf, 0.15, calls twice as many brain slices of other sources unlike the training images,
+# and no more of the images that are no MRI.
+SHRINKAGE = 0.5
 MIN_SCALE = 1e-6
 
 
@@ -87,11 +90,10 @@ def held_out_distances(features: np.ndarray, folds: np.ndarray) -> np.ndarray:
 
 def fit_gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and a whitening matrix of features, float32 [F] and [F, F]."""
-    from sklearn.covariance import ledoit_wolf
-
     mean = features.mean(axis=0, dtype=np.float64)
-    scale = features.std(axis=0, dtype=np.float64) + MIN_SCALE  # the shrinkage is towards equal variances
-    covariance, _ = ledoit_wolf((features - mean) / scale, assume_centered=True)
-    values, vectors = np.linalg.eigh(covariance)
-    whitening = vectors / np.sqrt(np.maximum(values, MIN_SCALE)) / scale[:, None]
+    scale = features.std(axis=0, dtype=np.float64) + MIN_SCALE
+    standardised = (features - mean) / scale
+    correlation = standardised.T @ standardised / len(features)
+    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(len(mean)))
+    whitening = vectors / np.sqrt(values) / scale[:, None]
     return mean.astype(np.float32), whitening.astype(np.float32)

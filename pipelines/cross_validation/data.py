@@ -7,18 +7,18 @@ import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 from brain_tumor.classes import NO_TUMOR
 from brain_tumor.errors import InputError
-from brain_tumor.images import read_image
+from brain_tumor.images import ImageError, read_image
 from components.dataset import ImagesZip
 from components.ingest.alignment import brain_thumbnail
 from components.ingest.ingest import ingest
-from components.ingest.masks import MASKS_FOLDER, read_mask
+from components.ingest.masks import MASKS_FOLDER, MaskError, find_mask, mask_key, read_mask
 from components.ingest.near_copies import find_near_copies, low_frequencies
 
 IMAGES_FOLDER = "images"
@@ -139,18 +139,24 @@ def _read_masked_tumors(folder: Path, classes: list[str]) -> ImageSet:
     if TUMOR not in classes:
         raise InputError(f"{folder}: got images with masks and without classes, expected classes {', '.join(classes)}")
     files = sorted(file for file in (folder / IMAGES_FOLDER).iterdir() if file.is_file())
-    images = [read_image(file.read_bytes()) for file in files]
-    masks = []
-    for file, image in zip(files, images, strict=True):
-        png = read_mask(folder / MASKS_FOLDER / file.name, width_px=image.width_px, height_px=image.height_px)
-        masks.append(np.asarray(Image.open(io.BytesIO(png))) > 127)
+    masks = {mask_key(PurePosixPath(file.name)): file for file in sorted((folder / MASKS_FOLDER).iterdir())}
+    images, lesions = [], []
+    for number, file in enumerate(files, start=1):
+        try:
+            image = read_image(file.read_bytes())
+            mask = find_mask(masks, PurePosixPath(file.name))
+            png = read_mask(mask, width_px=image.width_px, height_px=image.height_px) if mask else None
+        except (ImageError, MaskError) as error:
+            raise InputError(f"{folder}: image {number} of {len(files)}, or its mask, cannot be used: {error}") from error
+        images.append(image.data)
+        lesions.append(np.asarray(Image.open(io.BytesIO(png))) > 127 if png else None)
     return ImageSet(
         name=folder.name,
         classes=classes,
-        encoded=[image.data for image in images],
-        sha256=[hashlib.sha256(image.data).hexdigest() for image in images],
+        encoded=images,
+        sha256=[hashlib.sha256(data).hexdigest() for data in images],
         labels=np.full(len(files), classes.index(TUMOR)),
         groups=np.arange(len(files)),
         geometry=np.zeros((len(files), 0)),
-        masks=list(masks),
+        masks=lesions,
     )
