@@ -20,7 +20,7 @@ from components.saved_model import SavedModel
 
 LIMIT = 0.5
 BATCH_SIZE = 16
-MADE_EACH = 30
+MADE_EACH = 50
 MIN_SIDE_PX = 48
 MAX_PER_PACKAGE = 40
 WORDS = [
