@@ -23,7 +23,7 @@ TINY = CnnConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_siz
 
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
-SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model", "doubting_model"}
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
