@@ -16,7 +16,7 @@ FEW_IMAGES = 30
 # Name and meaning of the heatmaps by `explanation` of model.json.
 EXPLANATIONS = {
     "grad_cam": ("Grad-CAM", "the regions of the last convolution that support the predicted class"),
-    "evidence": ("Evidence map", "the map that the model sums into its score, where it supports the predicted class"),
+    "evidence": ("evidence map", "the map that the model sums into its score, where it supports the predicted class"),
 }
 GALLERY = {
     "misclassified": ("Misclassified, most confident first", "No held-out image is misclassified."),

@@ -137,6 +137,26 @@ def test_doubt_of_five_images_matches_hand_counts() -> None:
     assert set(doubt["calibration_line"]) == {"slope", "intercept"}
 
 
+def test_doubt_of_three_classes_is_that_of_any_tumour() -> None:
+    probabilities = np.array([[0.3, 0.5, 0.2], [0.1, 0.6, 0.3], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8]])
+    labels = np.array([0, 1, 1, 2])
+    predictions = Predictions(
+        ("glioma", "no_tumor", "pituitary"), ("glioma", "pituitary"), labels, probabilities.argmax(axis=1), probabilities, labels
+    )
+    samples = [Sample(str(i), i, "", "test") for i in range(4)]
+    marks = InferenceResults(samples, predictions, [], np.ones(4), np.zeros(4, bool), np.zeros(4), np.zeros(4))
+    minimums = {"glioma": 0.6, "no_tumor": 0.5, "pituitary": 0.1}
+
+    doubt = measure_doubt(marks, {"temperature": {"value": 1.0}, "conformal": {"min_probability": minimums}}, seed=0)
+
+    assert doubt is not None
+    assert doubt["coverage"] == {"glioma": 0, "no_tumor": 0.5, "pituitary": 1}
+    assert doubt["brier"]["without_temperature"] == pytest.approx(doubt["brier"]["with_temperature"])
+    line = calibration_line(np.array([0.5, 0.4, 0.6, 0.9]), np.array([True, False, False, True]))
+    assert line is not None
+    assert [doubt["calibration_line"][name]["value"] for name in ("slope", "intercept")] == pytest.approx(line)
+
+
 def test_model_without_calibration_or_images_has_no_doubt() -> None:
     assert measure_doubt(results([1, 0], [0.9, 0.1], [False, False], [1, 1]), None, seed=0) is None
     assert measure_doubt(results([], [], [], []), CALIBRATION, seed=0) is None

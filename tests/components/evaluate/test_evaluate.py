@@ -177,7 +177,7 @@ def test_heatmap_hits_bright_lesions_that_a_central_peak_misses(prepare: Prepare
     assert 0.65 <= score["iou_threshold"] <= 0.9  # the lesions are 1, the rest of their images up to 0.64
     page = run.report.read_text()
     assert "say nothing about accuracy on patients" in page
-    assert 'Grad-CAM of this model</th><td class="number">75.0&nbsp;%</td>' in page
+    assert 'This model, Grad-CAM</th><td class="number">75.0&nbsp;%</td>' in page
     assert page.count("peak inside the lesion") == 3
 
 
@@ -206,8 +206,8 @@ def test_doubt_is_measured_and_marked_in_the_gallery(prepare: Prepare, doubting_
     assert page.count('<span class="mark">uncertain</span>') == 2
     assert page.count('<span class="mark">unlike the training images</span>') == 1
     assert "the tumours among them" in page
-    assert "the highest that 97.0&nbsp;% of the tumours reach" in page
-    assert "Evidence map examples" in page
+    assert "the highest that 97&nbsp;% of the tumours reach" in page
+    assert "Explanations: evidence map" in page
     assert "Grad-CAM" not in page
 
 
@@ -217,7 +217,7 @@ def test_model_of_0_1_0_has_no_tables_of_doubt(prepare: Prepare, binary_model: P
     page = run.report.read_text()
     assert "Uncertainty and calibration" not in page
     assert 'class="mark"' not in page
-    assert "Grad-CAM examples" in page
+    assert "Explanations: Grad-CAM" in page
 
 
 def test_report_is_self_contained_and_names_no_image(prepare: Prepare, binary_model: Path) -> None:

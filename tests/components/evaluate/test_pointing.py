@@ -85,9 +85,11 @@ def test_iou_has_one_threshold_for_all_images() -> None:
 
     row, threshold = summarise([low, high])
 
-    assert (row["iou"], threshold) == (1, pytest.approx(0.05))  # the first of the best
+    assert row["iou"] == 1
+    assert threshold == pytest.approx(0.05)  # the first of the best
     row, threshold = summarise([score_heatmap(np.array([[1, level]]), np.array([[True, False]])) for level in (0.32, 0.72)])
-    assert (row["iou"], threshold) == (1, pytest.approx(0.75))
+    assert row["iou"] == 1
+    assert threshold == pytest.approx(0.75)
 
 
 def test_rows_are_means_over_the_images() -> None:
