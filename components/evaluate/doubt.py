@@ -1,6 +1,7 @@
 """Measure whether a model's doubt can be trusted: its calibration, its conformal sets and the images that it marks."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,6 +97,7 @@ def calibration_line(
     Returns:
         None if the regression has no finite solution: all images are alike, or the probabilities separate the events.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     counted = np.ones(len(truth), bool) if weights is None else weights > 0
@@ -103,8 +105,10 @@ def calibration_line(
     logits, events = np.log(clipped / (1 - clipped)), truth[counted]
     if events.all() or not events.any() or _separated(logits[events], logits[~events]):
         return None
-    regression = LogisticRegression(C=np.inf, solver="newton-cholesky")
-    regression.fit(logits[:, None], events, None if weights is None else weights[counted])
+    regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)  # many times as fast as the default, lbfgs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # at the optimum its line search fails, and it turns to lbfgs
+        regression.fit(logits[:, None], events, None if weights is None else weights[counted])
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])
 
 
