@@ -46,7 +46,9 @@ class Decision:
 
         if self.threshold is not None:
             index = tf.cast(tf.sigmoid(score[:, 0] / self.temperature) >= self.threshold, tf.int32)
-            return index, tf.fill(tf.shape(index), tf.constant(self.temperature * math.log(self.threshold / (1 - self.threshold)), tf.float32))
+            return index, tf.fill(
+                tf.shape(index), tf.constant(self.temperature * math.log(self.threshold / (1 - self.threshold)), tf.float32)
+            )
         return tf.argmax(score, axis=-1, output_type=tf.int32), tf.math.top_k(score, 2).values[:, 1]
 
     def outputs(self, score: "tf.Tensor") -> dict[str, "tf.Tensor"]:

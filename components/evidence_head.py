@@ -3,8 +3,8 @@
 The pooling is that of Pinheiro and Collobert 2015, "From image-level to pixel-level labeling with convolutional networks":
 score = log(mean(exp(sharpness * evidence))) / sharpness, between the mean and the maximum of the evidence.
 
-Several heads are fitted at a time, for they share the reading of the features: one for each fold, on the images of the others, and
-one on all images.
+Several heads are fitted at a time, as they share the reading of the features: one for each fold, on the images of the others,
+and one on all images.
 """
 
 import json
@@ -153,9 +153,7 @@ class HeadTraining:
                 loss = tf.nn.softmax_cross_entropy_with_logits(smooth, score)
             by_head = tf.math.divide_no_nan(tf.reduce_sum(loss * taught_by, axis=0), tf.reduce_sum(taught_by, axis=0))
             total = tf.reduce_sum(by_head)
-        self.optimizer.apply_gradients(
-            zip(tape.gradient(total, [self.kernel, self.bias]), [self.kernel, self.bias], strict=True)
-        )
+        self.optimizer.apply_gradients(zip(tape.gradient(total, [self.kernel, self.bias]), [self.kernel, self.bias], strict=True))
         return by_head[-1]
 
 
@@ -169,6 +167,7 @@ def _channel_statistics(features: CachedFeatures) -> tuple[np.ndarray, np.ndarra
     mean = total / count
     scale = np.sqrt(np.maximum(squares / count - np.square(mean), 0)) + MIN_SCALE
     return mean.astype(np.float32), scale.astype(np.float32)
+
 
 def run_epochs(
     training: HeadTraining, identity: str, *, logs_dir: Path | None, checkpoint_dir: Path | None, metrics_file: Path | None

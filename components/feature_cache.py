@@ -18,7 +18,7 @@ BATCH_IMAGES = 4
 
 
 class FeatureCache:
-    """Feature maps of images in one file, float16 [image, view, cells, cells, channels], in the order in which they were computed.
+    """Feature maps of images in one file, float16 [image, view, cells, cells, channels], in the order of their computation.
 
     A second file lists the SHA-256 of the images; it is written after their features, so a killed computation resumes.
 
@@ -76,7 +76,10 @@ class FeatureCache:
         before = len(self._rows)
         self._rows |= {record.sha256: before + position for position, record in enumerate(batch)}
         if before * 10 // total < len(self._rows) * 10 // total:
-            print(f"train: features of {len(self._rows)} of {total} images, {len(self._rows) * self.row_bytes / 1e6:.0f} MB", flush=True)
+            print(
+                f"train: features of {len(self._rows)} of {total} images, {len(self._rows) * self.row_bytes / 1e6:.0f} MB",
+                flush=True,
+            )
 
 
 class CachedFeatures:
@@ -98,5 +101,10 @@ class CachedFeatures:
         return int(self._features.shape[-1])
 
     def views(self, images: np.ndarray, views: np.ndarray | int) -> np.ndarray:
-        """Return one view of each of m images, float32 [m, cells, cells, channels]; both arguments int [m], or one view for all."""
+        """Return one view of each of m images, float32 [m, cells, cells, channels].
+
+        Args:
+            images: Numbers of the images, int [m].
+            views: The view of each, int [m], or one for all.
+        """
         return self._features[self._rows[images], views].astype(np.float32)

@@ -79,7 +79,9 @@ def held_out_distances(features: np.ndarray, folds: np.ndarray) -> np.ndarray:
     distances = np.zeros(len(features))
     for fold in np.unique(folds):
         inside = folds == fold
-        distances[inside] = InDistribution(*fit_gaussian(features[~inside]), limit=1.0, description="").distances(features[inside])
+        distances[inside] = InDistribution(*fit_gaussian(features[~inside]), limit=1.0, description="").distances(
+            features[inside]
+        )
     return distances
 
 

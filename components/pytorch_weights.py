@@ -1,7 +1,7 @@
 """Read the weights of a PyTorch state dict in the legacy format (before PyTorch 1.6), without PyTorch.
 
-The file is a sequence of pickles: a magic number, a protocol version, facts about the machine, the state dict, and the keys of its
-storages; then for each key the number of elements, int64, and the elements. Source: `torch.serialization`, `_legacy_load`.
+The file is a sequence of pickles: a magic number, a protocol version, facts about the machine, the state dict, and the keys of
+its storages; then for each key the number of elements, int64, and the elements. Source: `torch.serialization`, `_legacy_load`.
 """
 
 import pickle

@@ -39,7 +39,9 @@ def as_input_error(error: ValidationError, name: str = "") -> InputError:
     expected: dict[tuple[str, str], list[str]] = {}
     for each in error.errors():  # several for one value that may be of several types
         expected.setdefault((name or str(each["loc"][0]), repr(each["input"])), []).append(expected_value(each))
-    return InputError("; ".join(f"{which}: got {value}, expected {' or '.join(each)}" for (which, value), each in expected.items()))
+    return InputError(
+        "; ".join(f"{which}: got {value}, expected {' or '.join(each)}" for (which, value), each in expected.items())
+    )
 
 
 def unknown_name(where: str, name: str, known: Collection[str]) -> InputError:

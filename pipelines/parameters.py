@@ -26,9 +26,7 @@ def add_parameter_options(parser: argparse.ArgumentParser, *, source_help: str) 
         metavar="NAME=VALUE",
         help="a parameter of the pipeline or a hyper-parameter; may be repeated",
     )
-    lines = [
-        textwrap.fill(f"  {name:<23} {text}", 100, subsequent_indent=" " * 26) for name, text in help_texts().items()
-    ]
+    lines = [textwrap.fill(f"  {name:<23} {text}", 100, subsequent_indent=" " * 26) for name, text in help_texts().items()]
     parser.add_argument_group("hyper-parameters, for --set", "\n".join(lines).replace("%", "%%"))
 
 

@@ -3,10 +3,10 @@
 from kfp import dsl
 
 from components import SERVING_IMAGE
+from components.architectures import FIELDS
 from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.gate.component import gate, refuse
-from components.architectures import FIELDS
 from components.ingest.component import ingest
 from components.preprocess.component import preprocess
 from components.register.component import register

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from components.files import atomic_write
 from components.architectures.cnn import CnnConfig
+from components.architectures.evidence import EvidenceConfig
+from components.files import atomic_write
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
 from components.registry import connect
@@ -20,10 +21,14 @@ from components.registry import connect
 ROOT = Path(__file__).parent.parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TINY = CnnConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
+TINY_EVIDENCE = EvidenceConfig(image_size_px=64, epochs=4, views=3)
 
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
-SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model", "doubting_model"}
+SLOW_FIXTURES = {
+    *("tiny_model", "evidence_model", "service", "browser", "prometheus", "passed"),
+    *("binary_model", "doubting_model", "four_class_model"),
+}
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
@@ -134,3 +139,15 @@ def tiny_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
         train(phantoms.shards, model_dir=folder, config=TINY)
 
     return made_once("tiny_model", fill)
+
+
+@pytest.fixture(scope="session")
+def evidence_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
+    """Return the folder of a small model of the architecture `evidence`. Tests must not write into it."""
+
+    def fill(folder: Path) -> None:
+        from components.train.train import train
+
+        train(phantoms.shards, model_dir=folder, config=TINY_EVIDENCE)
+
+    return made_once("evidence_model", fill)

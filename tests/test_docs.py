@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import inspect
 import json
 import re
 from collections.abc import Callable

@@ -19,7 +19,9 @@ DEFAULT = "evidence"
 # Every hyper-parameter of any architecture, by name; those that several have are of one type.
 FIELDS: dict[str, FieldInfo] = {name: field for config in CONFIGS.values() for name, field in config.model_fields.items()} | {
     "architecture": FieldInfo(
-        annotation=str, default=DEFAULT, description=f"Architecture of the network: {' or '.join(f'`{name}`' for name in CONFIGS)}."
+        annotation=str,
+        default=DEFAULT,
+        description=f"Architecture of the network: {' or '.join(f'`{name}`' for name in CONFIGS)}.",
     )
 }
 

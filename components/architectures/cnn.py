@@ -135,7 +135,9 @@ def train(
     """Train the network, and score the validation split, on which its decisions are fitted."""
     model, history = fit(shards, config, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file)
     network = CnnNetwork(model)
-    (_, features, _), (scores, held_out, labels) = (_score_split(network, shards, config, split) for split in ("train", "validation"))
+    (_, features, _), (scores, held_out, labels) = (
+        _score_split(network, shards, config, split) for split in ("train", "validation")
+    )
     description = f"{len(labels)} images of the validation split"
     distances = InDistribution(*fit_gaussian(features), limit=1.0, description="").distances(held_out)
     return Trained(
@@ -209,9 +211,7 @@ def compile_model(model: "keras.Model", config: CnnConfig, classes: int) -> None
     model.compile(keras.optimizers.Adam(config.learning_rate), loss=loss, metrics=metrics)
 
 
-def _score_split(
-    network: CnnNetwork, shards: Shards, config: CnnConfig, split: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _score_split(network: CnnNetwork, shards: Shards, config: CnnConfig, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return scores, pooled features and the indices of the classes of a split, in the order of the shards."""
     rows = [(*network.score(pixels), labels) for pixels, labels in unaugmented_batches(shards, config, split)]
     scores, features, labels = (np.concatenate([np.asarray(each) for each in column]) for column in zip(*rows, strict=True))

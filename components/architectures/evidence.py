@@ -1,4 +1,4 @@
-"""A frozen ImageNet network on the brain crop and one evidence map, which is both the sum behind the score and its explanation."""
+"""A frozen ImageNet network on the brain crop with one evidence map, which is pooled to the score and is its explanation."""
 
 import dataclasses
 import tempfile
@@ -46,7 +46,10 @@ class EvidenceConfig(TrainConfig):
     weight_decay: float = Field(default=1.0, ge=0, description="Weight decay of AdamW.")
     label_smoothing: float = Field(default=0.05, ge=0, lt=1, description="Part of each target that is spread over all classes.")
     sharpness: float = Field(
-        default=5.0, gt=0, le=100, description="Sharpness of the log-sum-exp pooling: near 0 the mean of the evidence, at 100 its maximum."
+        default=5.0,
+        gt=0,
+        le=100,
+        description="Sharpness of the log-sum-exp pooling: near 0 the mean of the evidence, at 100 its maximum.",
     )
     mirror: bool = Field(default=True, description="At prediction, average the evidence of the image and of its mirror image.")
 

@@ -57,19 +57,26 @@ def preprocess(
             raise InputError(f"{name}: got {share}, expected a fraction between 0 and 1")
     rows = read_manifest(manifest_csv)
     samples = split_by_group(rows, test_share=test_share, validation_share=validation_share, seed=seed)
-    with ImagesZip(images_zip) as images, atomic_write(shards) as folder:
+    with ImagesZip(images_zip) as images:
+        counts = write_shards(images, samples, shards)
+    write_splits(splits_csv, samples)
+    return counts
+
+
+def write_shards(images: ImagesZip, samples: list[Sample], shards: Path) -> dict[str, dict[str, int]]:
+    """Write the shards of the splits `train` and `validation`, and dataset.json; return the images by split and label."""
+    classes = images.dataset["classes"]
+    counts = _count_labels(samples, classes)
+    dataset = images.dataset | {
+        "counts": counts,
+        "fingerprint": _hash_lines(f"{sample.sha256} {sample.label}" for sample in samples),
+        "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
+    }
+    with atomic_write(shards) as folder:
         folder.mkdir()
-        classes = images.dataset["classes"]
         for split in ("train", "validation"):
-            _write_shards(images, [sample for sample in samples if sample.split == split], classes, folder)
-        counts = _count_labels(samples, classes)
-        dataset = images.dataset | {
-            "counts": counts,
-            "fingerprint": _hash_lines(f"{row.sha256} {row.label}" for row in rows),
-            "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
-        }
+            _write_split(images, [sample for sample in samples if sample.split == split], classes, folder)
         (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n")
-        write_splits(splits_csv, samples)
     return counts
 
 
@@ -141,7 +148,7 @@ def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validatio
     return names
 
 
-def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], folder: Path) -> None:
+def _write_split(images: ImagesZip, samples: list[Sample], classes: list[str], folder: Path) -> None:
     import tensorflow as tf
 
     split, shard_count = samples[0].split, math.ceil(len(samples) / RECORDS_PER_SHARD)

@@ -16,9 +16,8 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from PIL import Image
 
-from components.architectures.cnn import CnnConfig
+from components.architectures.cnn import LAST_CONVOLUTION, CnnConfig, build_model
 from components.saved_model import SavedModel
-from components.architectures.cnn import LAST_CONVOLUTION, build_model
 
 if TYPE_CHECKING:
     import keras

@@ -34,7 +34,6 @@ def export_untrained(folder: Path, head: str) -> SavedModel:
     """Export an untrained network of the default size: its weights have no influence on its duration."""
     import tensorflow as tf
 
-    from components.architectures.cnn import CnnConfig
     from components.architectures.cnn import build_model
     from components.train.served_model import served_model
 

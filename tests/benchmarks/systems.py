@@ -168,9 +168,9 @@ def export_untrained(folder: Path) -> None:
 
     import keras
 
+    from components.architectures.cnn import build_model
     from components.shards import open_shards
     from components.train.export import export
-    from components.architectures.cnn import build_model
 
     config, opened = CnnConfig(), open_shards(shards)
     keras.utils.set_random_seed(config.seed)

@@ -94,9 +94,13 @@ def test_a_name_of_two_architectures_has_one_type() -> None:
 
 
 def test_name_of_another_architecture_is_rejected_with_its_owner() -> None:
-    with pytest.raises(InputError, match=r"^hyperparameters: got dropout, which belongs to architecture=cnn, with architecture=evidence$"):
+    with pytest.raises(
+        InputError, match=r"^hyperparameters: got dropout, which belongs to architecture=cnn, with architecture=evidence$"
+    ):
         read_config({"dropout": 0.3})
-    with pytest.raises(InputError, match=r"^hyperparameters: got views, which belongs to architecture=evidence, with architecture=cnn$"):
+    with pytest.raises(
+        InputError, match=r"^hyperparameters: got views, which belongs to architecture=evidence, with architecture=cnn$"
+    ):
         read_config({"architecture": "cnn", "views": 4})
     with pytest.raises(InputError, match=r"^architecture: got 'resnet', expected evidence or cnn$"):
         read_config({"architecture": "resnet"})

@@ -8,7 +8,7 @@ import pytest
 from brain_tumor.errors import InputError
 from components.architectures.cnn import CnnConfig
 from components.augmentation import augment, augmentation_ranges
-from components.shards import TRAINING_SPLITS, open_shards, read_records, steps_per_epoch, training_batches, validation_batches
+from components.shards import TRAINING_SPLITS, open_shards, read_records, steps_per_epoch, training_batches, unaugmented_batches
 from tests.conftest import TINY, DataSet
 
 PLAIN = TINY.model_copy(update={"rotation_deg": 0.0, "zoom": 0.0, "shear_deg": 0.0, "horizontal_flip": False})
@@ -102,7 +102,9 @@ def test_epoch_contains_every_training_image_once(phantoms: DataSet) -> None:
     sums = np.concatenate([pixels.sum(axis=(1, 2, 3)) for pixels, _ in one_epoch])
     assert len(sums) == len(set(sums.tolist())) == shards.count("train")
     assert sum(labels.sum() for _, labels in one_epoch) == shards.description["counts"]["train"]["tumor"]
-    assert sum(len(labels) for _, labels in unaugmented_batches(shards, PLAIN, "validation").as_numpy_iterator()) == shards.count("validation")
+    assert sum(len(labels) for _, labels in unaugmented_batches(shards, PLAIN, "validation").as_numpy_iterator()) == shards.count(
+        "validation"
+    )
 
 
 def test_records_have_the_images_labels_and_groups_of_their_splits(phantoms: DataSet) -> None:

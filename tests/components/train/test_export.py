@@ -8,11 +8,10 @@ import pytest
 from PIL import Image
 
 from brain_tumor.phantoms import phantom_pngs
-from components.architectures.cnn import CnnConfig
+from components.architectures.cnn import LAST_CONVOLUTION, LOGITS, CnnConfig, CnnNetwork, build_model
 from components.decision import Decision
 from components.decode import decode_batch
 from components.in_distribution import InDistribution
-from components.architectures.cnn import LAST_CONVOLUTION, LOGITS, CnnNetwork, build_model
 from components.train.served_model import served_model
 from tests.conftest import TINY, DataSet
 
@@ -54,7 +53,9 @@ def explain(model: Any, config: CnnConfig, encoded: list[bytes], classes: list[s
     threshold = config.threshold if len(classes) == 2 and config.threshold != "auto" else None
     decision = Decision(tuple(classes), temperature=1.0, threshold=threshold, min_probability=np.zeros(len(classes), np.float32))
     features = 4 * config.filters
-    in_distribution = InDistribution(np.zeros(features, np.float32), np.eye(features, dtype=np.float32), limit=1e6, description="")
+    in_distribution = InDistribution(
+        np.zeros(features, np.float32), np.eye(features, dtype=np.float32), limit=1e6, description=""
+    )
     served = served_model(CnnNetwork(model), decision, in_distribution)
     return {name: value.numpy() for name, value in served.explain(tf.constant(encoded)).items()}
 

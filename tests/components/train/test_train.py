@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from brain_tumor.errors import InputError
-from components.shards import Shards, open_shards
 from components import gpus
 from components.architectures import cnn
 from components.architectures.cnn import CnnConfig, compile_model
+from components.shards import Shards, open_shards
 from tests.conftest import TINY, DataSet
 
 LONG = TINY.model_copy(update={"epochs": 4, "early_stopping_patience": 2, "reduce_lr_patience": 1})
