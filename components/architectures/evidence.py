@@ -35,7 +35,7 @@ class EvidenceConfig(TrainConfig):
     image_size_px: ImageSizePx = 180
     learning_rate: LearningRate = 1e-2
     batch_size: BatchSize = 64
-    epochs: Epochs = 60
+    epochs: Epochs = 30
     zoom: Zoom = 0.12
     threshold: Threshold = "auto"
     views: int = Field(default=8, ge=2, description="Views of each image: the image, its mirror image, the others augmented.")

@@ -54,7 +54,8 @@ def frozen_logistic_regression(
 
     folds = folds_by_group(images.labels[train], images.groups[train], seed=seed)
     splits = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds)]
-    regression = LogisticRegressionCV(Cs=REGULARISATIONS, cv=splits, scoring="neg_log_loss", max_iter=2000)
+    options = {"l1_ratios": (0.0,), "use_legacy_attributes": False, "max_iter": 2000}
+    regression = LogisticRegressionCV(Cs=REGULARISATIONS, cv=splits, scoring="neg_log_loss", **options)
     model = make_pipeline(StandardScaler(), regression)
     model.fit(features[train], images.labels[train])
     return model.predict_proba(features[test])
