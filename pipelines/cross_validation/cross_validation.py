@@ -118,7 +118,7 @@ class CrossValidation:
 
     def _external(self, images: ImageSet) -> dict[str, Any]:
         """Return the scores of a model trained on all images, on an external set and on its images that are copies of none."""
-        path = self.predictions / f"external-{images.fingerprint}.json"
+        path = self.predictions / f"external-{images.fingerprint}-scores.json"
         if not path.exists():
             if self._on_all is None:
                 self._on_all = self._train(np.arange(len(self.images)), 0, "all images, for the external sets")
