@@ -25,7 +25,10 @@ TINY_EVIDENCE = EvidenceConfig(image_size_px=64, epochs=4, views=3)
 
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
-SLOW_FIXTURES = {"tiny_model", "evidence_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+SLOW_FIXTURES = {
+    *("tiny_model", "evidence_model", "service", "browser", "prometheus", "passed"),
+    *("binary_model", "doubting_model", "four_class_model"),
+}
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),

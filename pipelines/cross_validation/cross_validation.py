@@ -12,7 +12,7 @@ import numpy as np
 from brain_tumor.classes import NO_TUMOR
 from brain_tumor.model_card import NOTICE
 from components.dataset import ImagesZip
-from components.evaluate.pointing import pointing_game
+from components.evaluate.pointing import compare_with_baselines
 from components.files import atomic_write
 from components.folds import folds_by_group
 from components.hyperparameters import TrainConfig
@@ -118,7 +118,7 @@ class CrossValidation:
 
     def _external(self, images: ImageSet) -> dict[str, Any]:
         """Return the scores of a model trained on all images, on an external set and on its images that are copies of none."""
-        path = self.predictions / f"external-{images.fingerprint}.json"
+        path = self.predictions / f"external-{images.fingerprint}-scores.json"
         if not path.exists():
             if self._on_all is None:
                 self._on_all = self._train(np.arange(len(self.images)), 0, "all images, for the external sets")
@@ -134,8 +134,9 @@ class CrossValidation:
 
     def _external_scores(self, images: ImageSet, outputs: Outputs, heatmaps: Sequence[np.ndarray]) -> dict[str, Any]:
         tumors = zip(heatmaps, images.masks, self.is_tumor[outputs.predicted], strict=True)
+        cases = (({"model": heatmap}, mask) for heatmap, mask, is_tumor in tumors if is_tumor and mask is not None)
         return {
             "images": len(images),
             "scores": scores_of([outputs], images.labels, images.groups, images.classes, self.is_tumor, EXTERNAL_SCORES),
-            "pointing": pointing_game((heatmap, mask) for heatmap, mask, is_tumor in tumors if is_tumor and mask is not None),
+            "pointing": compare_with_baselines(cases, seed=0),
         }

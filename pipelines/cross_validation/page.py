@@ -34,6 +34,13 @@ TITLES = {
 }
 COLUMNS = ("accuracy_at_half", "accuracy", "auc", "sensitivity", "specificity", "brier")
 
+HEATMAP_SCORES = {
+    "peak_in_lesion": "peak of the heatmap in the lesion",
+    "peak_within_cell": "peak at most one cell away",
+    "heat_inside": "share of the heat in the lesion",
+    "iou": "IoU at the best threshold on this set",
+}
+
 
 def text_table(results: dict[str, Any]) -> str:
     """Return the scores as lines of text: each row's main scores, all scores of the first row, and the external sets."""
@@ -51,8 +58,11 @@ def text_table(results: dict[str, Any]) -> str:
                 lines.append(f"  external {name}{part}: {found['images']} images")
                 lines += [f"    {title(score):<40} {_cell(value)}" for score, value in found["scores"].items()]
                 if found["pointing"]:
-                    lines.append(f"    {'peak of the heatmap in the lesion':<40} {found['pointing']['peak_in_lesion']:.3f}")
-                    lines.append(f"    {'the same for a blob in the centre':<40} {found['pointing']['centred_blob']:.3f}")
+                    model, blob = (found["pointing"]["rows"][row] for row in ("model", "centred_blob"))
+                    lines += [
+                        f"    {words:<40} {model[key]:.3f}, a blob in the centre {blob[key]:.3f}"
+                        for key, words in HEATMAP_SCORES.items()
+                    ]
     return "\n".join(lines)
 
 
@@ -74,6 +84,7 @@ def render_page(results: dict[str, Any], validation: "CrossValidation") -> str:
         results=results,
         columns=COLUMNS,
         title=title,
+        heatmap_scores=HEATMAP_SCORES,
         figures=[
             _figure(
                 "ROC-AUC of each row",
