@@ -1,7 +1,8 @@
 """From scores to decisions: probabilities by temperature, the threshold, and whether a prediction is uncertain.
 
-Temperature scaling after Guo et al. 2017, "On calibration of modern neural networks"; class-conditional split conformal
-prediction after Vovk 2012, "Conditional validity of inductive conformal predictors".
+Temperature scaling after Guo et al. 2017, "On calibration of modern neural networks", with the targets of Platt 1999,
+"Probabilistic outputs for support vector machines", which keep it finite if the scores separate the classes; class-conditional
+split conformal prediction after Vovk 2012, "Conditional validity of inductive conformal predictors".
 """
 
 import math
@@ -16,8 +17,9 @@ from components.trained import CalibrationSet
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Fraction of the images of each class whose conformal set may lack it.
+# Fraction of the images of each class whose conformal set may lack it. Of n images to fit on, at least one is left out.
 CONFORMAL_ERROR = 0.05
+DECIMALS = 6
 TEMPERATURES = (0.05, 20.0)
 
 
@@ -93,10 +95,10 @@ def fit_decision(calibration: CalibrationSet, classes: list[str], config: TrainC
         cut, rule = config.threshold, "fixed"
     minimum = conformal_minimums(probabilities, labels)
     about = {
-        "temperature": {"value": round(temperature, 6), "fitted_on": calibration.description},
+        "temperature": {"value": round(temperature, DECIMALS), "fitted_on": calibration.description},
         "conformal": {
-            "error": CONFORMAL_ERROR,
-            "min_probability": {name: round(float(value), 6) for name, value in zip(classes, minimum, strict=True)},
+            "error": round(max(CONFORMAL_ERROR, 1 / (np.bincount(labels, minlength=len(classes)).min() + 1)), DECIMALS),
+            "min_probability": dict(zip(classes, minimum.tolist(), strict=True)),
             "fitted_on": calibration.description,
         },
         "threshold": {
@@ -110,11 +112,15 @@ def fit_decision(calibration: CalibrationSet, classes: list[str], config: TrainC
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the divisor of the scores, float [n, 1] or [n, classes], with the highest likelihood of the labels, int [n]."""
+    """Return the divisor of the scores, float [n, 1] or [n, classes], that makes the labels, int [n], most likely."""
     from scipy.optimize import minimize_scalar
 
+    classes = max(2, scores.shape[1])
+    counts = np.bincount(labels, minlength=classes)[labels][:, None]
+    targets = (np.eye(classes)[labels] * counts + 1) / (counts + classes)
+
     def loss(log_temperature: float) -> float:
-        return -float(_log_probabilities(scores / math.exp(log_temperature))[np.arange(len(labels)), labels].mean())
+        return -float((targets * _log_probabilities(scores / math.exp(log_temperature))).sum(axis=1).mean())
 
     bounds = (math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
@@ -129,14 +135,13 @@ def highest_threshold(tumor_probabilities: np.ndarray, sensitivity: float) -> fl
     """Return the highest threshold that at least a fraction `sensitivity` of the probabilities, float [n], reaches."""
     highest_first = np.sort(tumor_probabilities)[::-1]
     reached = highest_first[math.ceil(sensitivity * len(highest_first)) - 1]
-    # Rounded down, so that the image at the threshold stays above it in float32.
-    return float(np.clip(math.floor(reached * 1e6) / 1e6, 1e-6, 1 - 1e-6))
+    return float(np.clip(_round_down(reached), 10**-DECIMALS, 1 - 10**-DECIMALS))
 
 
 def conformal_minimums(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return for each class the probability from which it is in the conformal set, float [classes].
 
-    It is 0, so that the class is in every set, if there are too few images of the class for the error.
+    It is rounded down. Without an image of a class it is 0: the class is in every set.
 
     Args:
         probabilities: float [n, classes], of images that the network was not trained on.
@@ -145,9 +150,14 @@ def conformal_minimums(probabilities: np.ndarray, labels: np.ndarray) -> np.ndar
     minimums = []
     for index in range(probabilities.shape[1]):
         own = np.sort(probabilities[labels == index, index])
-        missed = math.floor(CONFORMAL_ERROR * (len(own) + 1))
-        minimums.append(own[missed - 1] if missed else 0.0)
+        missed = max(1, math.floor(CONFORMAL_ERROR * (len(own) + 1)))
+        minimums.append(_round_down(own[missed - 1]) if len(own) else 0.0)
     return np.array(minimums)
+
+
+def _round_down(value: float) -> float:
+    """Round down, so that an image at the limit stays above it in float32."""
+    return math.floor(value * 10**DECIMALS) / 10**DECIMALS
 
 
 def _log_probabilities(scores: np.ndarray) -> np.ndarray:

@@ -54,8 +54,24 @@ def test_conformal_minimum_leaves_out_the_error_of_each_class() -> None:
     labels = np.repeat([0, 1], [39, 10])
     own = np.concatenate([np.arange(1, 40) / 40, np.arange(1, 11) / 11])
     probabilities = np.where(labels[:, None] == [0, 1], own[:, None], 1 - own[:, None])
-    # 5 % of 39 + 1 images are two: the second smallest probability is still in. Of 10 images none may be left out.
-    assert conformal_minimums(probabilities, labels) == pytest.approx([2 / 40, 0.0])
+    # 5 % of 39 + 1 images are two: the second smallest probability is still in. Of 10 images the smallest is the limit.
+    assert conformal_minimums(probabilities, labels) == pytest.approx([2 / 40, 1 / 11], abs=1e-6)
+    assert conformal_minimums(probabilities[:39], labels[:39])[1] == 0
+
+
+def test_error_of_few_images_is_what_they_allow() -> None:
+    scores, labels = overconfident(30)
+    few = CalibrationSet(scores, labels, "")
+    _, about = fit_decision(few, BINARY, EvidenceConfig())
+    assert about["conformal"]["error"] == pytest.approx(1 / (np.bincount(labels).min() + 1), abs=1e-6)
+
+
+def test_scores_that_separate_the_classes_keep_a_finite_temperature() -> None:
+    scores, labels = np.repeat([[-3.0], [3.0]], 50, axis=0), np.repeat([0, 1], 50)
+    decision, _ = fit_decision(CalibrationSet(scores, labels, ""), BINARY, EvidenceConfig())
+    # With Platt's targets the most likely probability of 50 tumours of 50 is 51 / 52.
+    assert class_probabilities(scores / decision.temperature)[-1, 1] == pytest.approx(51 / 52, abs=1e-4)
+    assert decision.threshold == pytest.approx(51 / 52, abs=1e-4)
 
 
 def test_conformal_sets_cover_new_images_of_each_class() -> None:
