@@ -66,12 +66,12 @@ def conformal_coverage(probabilities: np.ndarray, labels: np.ndarray, min_probab
     return np.array([_mean(covered[labels == index]) for index in range(len(min_probability))])
 
 
-def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def without_temperature(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """Return the probabilities at a temperature of 1, from their logits.
 
     Args:
         probabilities: float [n, c], rows sum to 1.
-        temperature: The temperature that they have been computed with (Guo et al. 2017), above 0.
+        temperature: The temperature that they have been computed with (Guo et al. 2017), above 0; one for all, or float [n, 1].
 
     Returns:
         float64 [n, c], rows sum to 1.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from components.evaluate.doubt import calibration_line, without_temperature
 from pipelines.cross_validation.training import Outputs
 
 RESAMPLES = 1000
 MIN_IN_DISTRIBUTION = 0.5
-EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,14 @@ def brier(given: Scored, weights: np.ndarray) -> float:
 
 def brier_before_temperature(given: Scored, weights: np.ndarray) -> float:
     """Return the Brier score of the probabilities without temperature scaling."""
-    scores = np.log(np.clip(given.outputs.probability, EPSILON, 1)) * given.outputs.temperature[:, None]
-    uncalibrated = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return _brier(uncalibrated / uncalibrated.sum(axis=1, keepdims=True), given.labels, weights)
+    return _brier(without_temperature(given.outputs.probability, given.outputs.temperature[:, None]), given.labels, weights)
 
 
 def calibration_slope(given: Scored, weights: np.ndarray) -> float:
     """Return the slope of a logistic regression of the truth on the logit of the tumour probability: 1 if calibrated."""
-    from sklearn.linear_model import LogisticRegression
-
-    truth = given.is_tumor[given.labels]
-    if len(np.unique(truth[weights > 0])) < 2:
-        return math.nan
-    tumor = np.clip(given.outputs.probability[:, given.is_tumor].sum(axis=1), EPSILON, 1 - EPSILON)
-    regression = LogisticRegression(C=1e6).fit(np.log(tumor / (1 - tumor))[:, None], truth, sample_weight=weights)
-    return float(regression.coef_[0, 0])
+    tumor = given.outputs.probability[:, given.is_tumor].sum(axis=1)
+    line = calibration_line(tumor, given.is_tumor[given.labels], weights)
+    return line[0] if line else math.nan
 
 
 def uncertain_share(given: Scored, weights: np.ndarray) -> float:
@@ -117,7 +110,7 @@ def coverage(index: int) -> Score:
     """Return the score: how often the conformal set of an image of class `index` holds this class."""
 
     def score(given: Scored, weights: np.ndarray) -> float:
-        covered = given.outputs.probability[:, index] >= given.outputs.minimum[:, index] - EPSILON
+        covered = given.outputs.probability[:, index] >= given.outputs.minimum[:, index]
         return average(covered, weights * (given.labels == index))
 
     return score
