@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
+from kfp.dsl import structures
 
 CHECKPOINT_PVC = os.environ.get("CHECKPOINT_PVC", "")
 CHECKPOINTS = "/checkpoints"
@@ -59,8 +60,10 @@ def set_resources(*tasks: dsl.PipelineTask) -> None:
     """Set resources, time limit, retries, secrets and image pull policy of tasks. A task without a row in RESOURCES is small."""
     for task in tasks:
         resources = RESOURCES.get(task.name, SMALL)
-        task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
-        task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
+        spec = task.container_spec  # task.set_cpu_request() and its like look up the source of all callers: in all half a second
+        spec.resources = spec.resources or structures.ResourceSpec()
+        spec.resources.cpu_request, spec.resources.cpu_limit = resources.cpu
+        spec.resources.memory_request, spec.resources.memory_limit = resources.memory
         task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
         kubernetes.set_timeout(task, resources.minutes * 60)
         kubernetes.set_image_pull_policy(task, "IfNotPresent")
