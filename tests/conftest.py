@@ -44,7 +44,10 @@ SLOW_PATHS = (
 )
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
 # The longest come first, so that no process is left alone with them at the end.
-GROUPS = ("tests/pipelines/local/", "tests/components/deploy/", "tests/pipelines/tuning/", "tests/serving/test_lifecycle.py")
+GROUPS = (
+    *("tests/pipelines/local/", "tests/ui/", "tests/pipelines/tuning/", "tests/components/train/test_train.py"),
+    *("tests/serving/test_lifecycle.py", "tests/components/deploy/"),
+)
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from brain_tumor.errors import InputError
 from components.dataset import SPLITS, ImagesZip, Sample, write_splits
 from components.files import atomic_write
+from components.saved_model import import_tensorflow_quietly
 
 RECORDS_PER_SHARD = 1024
 
@@ -149,6 +150,7 @@ def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validatio
 
 
 def _write_split(images: ImagesZip, samples: list[Sample], classes: list[str], folder: Path) -> None:
+    import_tensorflow_quietly()
     import tensorflow as tf
 
     split, shard_count = samples[0].split, math.ceil(len(samples) / RECORDS_PER_SHARD)

@@ -1,5 +1,6 @@
 """The real service: predictor and transformer, each in a process of its own."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ def predictor(model_dir: Path, http: int, grpc: int) -> Iterator[Service]:
     ports = {"MODEL_DIR": model_dir, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": grpc}
     with running("serving.predictor", ports, f"http://127.0.0.1:{http}/v1/models/brain-tumor/metadata") as process:
         yield process
+
+
+@pytest.fixture
+def ignored_sigint() -> Iterator[None]:
+    """Let child processes inherit SIGINT as ignored, as a script's background jobs do."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture(scope="session")

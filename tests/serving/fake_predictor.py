@@ -43,8 +43,8 @@ class FakePredictor:
 
 
 @contextmanager
-def running_fake_predictor() -> Iterator[FakePredictor]:
-    """Serve a fake predictor on a free port."""
+def running_fake_predictor(port: int = 0) -> Iterator[FakePredictor]:
+    """Serve a fake predictor on a port, by default a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,7 +71,7 @@ def running_fake_predictor() -> Iterator[FakePredictor]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
         fake = FakePredictor(f"127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
