@@ -62,4 +62,5 @@ def _outputs(score: "tf.Tensor", classes: list[str], threshold: float) -> dict[s
         "probability": probability,
         "label": tf.gather(tf.constant(classes), index),
         "in_distribution": tf.ones_like(probability[:, 0]),
+        "uncertain": tf.zeros_like(probability[:, 0], tf.bool),
     }
