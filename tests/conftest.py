@@ -23,7 +23,10 @@ TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_s
 
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
-SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+SLOW_FIXTURES = {
+    *("tiny_model", "binary_model", "four_class_model", "passed"),
+    *("service", "brightness_service", "service_of_0_1_0", "browser", "prometheus"),
+}
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
