@@ -33,6 +33,7 @@ class ModelCard:
         threshold: Threshold on the probability of a tumour; None for more than two classes.
         synthetic: Whether the model was trained on phantoms.
         reference: Feature -> {le, share}, cumulative shares of the held-out images.
+        explanation: Method of the heatmap: `grad_cam`, or `evidence`, the map that the model sums into its score.
     """
 
     document: dict[str, Any]
@@ -43,6 +44,7 @@ class ModelCard:
     threshold: float | None
     synthetic: bool
     reference: dict[str, dict[str, list[Any]]]
+    explanation: str = "grad_cam"
 
     def probabilities(self, columns: list[float]) -> dict[str, float]:
         """Return class -> probability from the model's columns: the second class alone, or every class."""
@@ -76,6 +78,7 @@ def read_model_card(model_dir: Path) -> ModelCard:
             threshold=document["threshold"],
             synthetic=document["dataset"]["synthetic"],
             reference=document["reference"] or {},
+            explanation=document.get("explanation", ModelCard.explanation),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelCardError(f"{path}: not a valid model.json: {error!r}") from error

@@ -26,8 +26,8 @@ TINY_EVIDENCE = EvidenceConfig(image_size_px=64, epochs=4, views=3)
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
 SLOW_FIXTURES = {
-    *("tiny_model", "evidence_model", "service", "browser", "prometheus", "passed"),
-    *("binary_model", "doubting_model", "four_class_model"),
+    *("tiny_model", "evidence_model", "binary_model", "doubting_model", "four_class_model", "passed"),
+    *("service", "brightness_service", "service_of_0_1_0", "browser", "prometheus"),
 }
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ROW = {"probability": [0.75], "label": "tumor", "in_distribution": 1.0, "heatmap": [[0.0, 1.0], [0.5, 0.25]]}
+ROW = {
+    "probability": [0.75],
+    "label": "tumor",
+    "in_distribution": 1.0,
+    "uncertain": False,
+    "heatmap": [[0.0, 1.0], [0.5, 0.25]],
+}
 
 
 @dataclass
