@@ -13,6 +13,7 @@ MODEL_CARD_PATH = Path("assets.extra") / "model.json"
 TRAINING_HASHES = Path("assets.extra") / "train.sha256"
 WARMUP_REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"  # the name that TF Serving expects
 KEYS = {"name", "version", "classes", "tumor_classes", "threshold", "dataset", "reference"}
+MIN_IN_DISTRIBUTION = 0.5  # below it, an image is unlike the training images
 SCHEMA = Path(__file__).with_name("model_card.schema.json")
 
 

@@ -12,7 +12,7 @@ from kserve import InferRequest, InferResponse, Model
 from kserve.model import InferenceVerb
 
 from brain_tumor.images import ImageError, read_image
-from brain_tumor.model_card import ModelCard
+from brain_tumor.model_card import MIN_IN_DISTRIBUTION, ModelCard
 from brain_tumor.overlay import MAX_OVERLAY_SIDE_PX, overlay_png, scale_image
 from serving import v1, v2
 from serving.errors import ServiceError
@@ -21,7 +21,6 @@ from serving.metrics import Metrics
 from serving.predictor_client import PredictorClient
 from serving.settings import Settings
 
-MIN_IN_DISTRIBUTION = 0.5
 T = TypeVar("T")
 
 

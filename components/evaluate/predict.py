@@ -6,13 +6,12 @@ import numpy as np
 
 from brain_tumor.errors import InputError
 from brain_tumor.images import read_image
-from brain_tumor.model_card import ModelCard
+from brain_tumor.model_card import MIN_IN_DISTRIBUTION, ModelCard
 from components.dataset import ImagesZip, Sample
 from components.evaluate.predictions import Predictions
 from components.saved_model import SavedModel
 
 BATCH_SIZE = 16
-MIN_IN_DISTRIBUTION = 0.5
 
 
 @dataclass(frozen=True)

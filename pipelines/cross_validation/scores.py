@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from brain_tumor.model_card import MIN_IN_DISTRIBUTION
 from components.evaluate.doubt import calibration_line, without_temperature
 from pipelines.cross_validation.training import Outputs
 
 RESAMPLES = 1000
-MIN_IN_DISTRIBUTION = 0.5
 
 
 @dataclass(frozen=True)
