@@ -52,7 +52,7 @@ class EvidenceConfig(TrainConfig):
         le=100,
         description="Sharpness of the log-sum-exp pooling: near 0 the mean of the evidence, at 100 its maximum.",
     )
-    mirror: bool = Field(default=False, description="At prediction, average the evidence of the image and of its mirror image.")
+    mirror: bool = Field(default=True, description="At prediction, average the evidence of the image and of its mirror image.")
 
 
 class EvidenceNetwork(Network):
