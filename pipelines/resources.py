@@ -1,11 +1,9 @@
 """The resources that each task requests from a cluster. The local runner ignores them."""
 
-import dataclasses
 import os
 from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
-from kfp.dsl import structures
 
 CHECKPOINT_PVC = os.environ.get("CHECKPOINT_PVC", "")
 CHECKPOINTS = "/checkpoints"
@@ -61,19 +59,13 @@ def set_resources(*tasks: dsl.PipelineTask) -> None:
     """Set resources, time limit, retries, secrets and image pull policy of tasks. A task without a row in RESOURCES is small."""
     for task in tasks:
         resources = RESOURCES.get(task.name, SMALL)
-        (cpu_request, cpu_limit), (memory_request, memory_limit) = resources.cpu, resources.memory
-        _request(task, cpu_request=cpu_request, cpu_limit=cpu_limit, memory_request=memory_request, memory_limit=memory_limit)
+        task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
+        task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
         task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
         kubernetes.set_timeout(task, resources.minutes * 60)
         kubernetes.set_image_pull_policy(task, "IfNotPresent")
         for secret in resources.secrets:
             kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS[secret]}, optional=True)
-
-
-def _request(task: dsl.PipelineTask, **resources: str) -> None:
-    """Set fields of the task's ResourceSpec. Its own setters look up the source code of all callers, in all for half a second."""
-    before = task.container_spec.resources or structures.ResourceSpec()
-    task.container_spec.resources = dataclasses.replace(before, **resources)
 
 
 def place_on_gpu_node(task: dsl.PipelineTask, *, gpus: int, accelerator: str, node_selector: dict, tolerations: list) -> None:
@@ -83,7 +75,7 @@ def place_on_gpu_node(task: dsl.PipelineTask, *, gpus: int, accelerator: str, no
     CHECKPOINT_PVC names it at compile time.
     """
     task.register_pipeline_channels([accelerator, gpus])  # else the compiler drops parameters that only the resources use
-    _request(task, accelerator_type=str(accelerator), accelerator_count=str(gpus))
+    task.set_accelerator_type(accelerator).set_accelerator_limit(gpus)
     kubernetes.add_node_selector_json(task, node_selector)
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
     kubernetes.add_toleration_json(task, tolerations)
