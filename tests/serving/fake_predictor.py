@@ -80,6 +80,6 @@ def running_fake_predictor(port: int = 0) -> Iterator[FakePredictor]:
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
         fake = FakePredictor(f"127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield fake
         server.shutdown()
