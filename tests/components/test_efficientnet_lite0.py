@@ -5,11 +5,11 @@ from components.efficientnet_lite0 import BATCH_NORM_EPSILON, CHANNELS, build_ba
 from components.pytorch_weights import read_state_dict
 
 
-@pytest.mark.parametrize("side_px", [64, 180, 200])
+@pytest.mark.parametrize("side_px", [64, 192, 224])
 def test_both_stages_lie_on_one_grid(side_px: int) -> None:
     cells = grid_cells(side_px)
     assert build_backbone(side_px).output_shape == (None, cells, cells, CHANNELS)
-    assert (grid_cells(180), CHANNELS) == (12, 304)
+    assert (grid_cells(192), CHANNELS) == (12, 304)
 
 
 def test_weights_are_the_published_ones_and_frozen() -> None:
@@ -56,10 +56,27 @@ def test_network_recognises_a_photograph() -> None:
         x = x * scale + (state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
         return tf.nn.relu6(x) if activation else x
 
-    x = build_backbone(224)(photograph)[..., 112:]  # the end of stage 6
+    x = build_backbone(224)(photograph)[..., 112:]  # the end of stage 6, moved by half a cell
     x = convolve(x, "_blocks.15._expand_conv", "_blocks.15._bn0")
     x = convolve(x, "_blocks.15._depthwise_conv", "_blocks.15._bn1", depthwise=True)
     x = convolve(x, "_blocks.15._project_conv", "_blocks.15._bn2", activation=False)
     x = tf.reduce_mean(convolve(x, "_conv_head", "_bn1"), axis=(1, 2))
     scores = (x @ state["_fc.weight"].T + state["_fc.bias"]).numpy()[0]
     assert 698 in np.argsort(-scores)[:3]
+
+
+@pytest.mark.parametrize("channels", [slice(0, 112), slice(112, CHANNELS)], ids=["stage 5", "stage 6"])
+def test_maps_lie_where_their_cells_are(channels: slice) -> None:
+    """A bright spot changes the features around the cell that it is in: the mean of the change is not moved aside."""
+    backbone, rng = build_backbone(192), np.random.default_rng(0)
+    y, x = np.mgrid[:192, :192]
+    ground = np.full((1, 192, 192, 3), 0.35, np.float32)
+    before, offsets = backbone(ground).numpy()[0], []
+    for _ in range(40):
+        centre = rng.uniform(60, 132, 2)
+        spot = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 98)[None, ..., None]
+        change = np.abs(backbone((ground * (1 - spot) + spot).astype(np.float32)).numpy()[0] - before)[..., channels].sum(axis=-1)
+        change = np.maximum(change - np.percentile(change, 70), 0)
+        cells = np.mgrid[:12, :12] + 0.5
+        offsets.append([(cells[axis] * change).sum() / change.sum() * 16 - centre[axis] for axis in (0, 1)])
+    assert np.mean(offsets, axis=0) == pytest.approx([0, 0], abs=4)  # a quarter of a cell

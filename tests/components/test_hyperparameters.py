@@ -20,7 +20,7 @@ from components.architectures.evidence import EvidenceConfig
         ("threshold", 0.0, "greater than 0 or 'auto'"),
         ("threshold", "high", "a valid number or 'auto'"),
         ("views", 1, "greater than or equal to 2"),
-        ("image_size_px", 8, "greater than or equal to 32"),
+        ("image_size_px", 180, "a multiple of 32"),
         ("seed", -1, "greater than or equal to 0"),
     ],
 )
@@ -35,6 +35,7 @@ def test_value_out_of_bounds_is_named(field: str, value: Any, expected: str) -> 
         ("head", "attention", "'flatten' or 'pool'"),
         ("dropout", 1.0, "less than 1"),
         ("l2", float("inf"), "a finite number"),
+        ("image_size_px", 8, "greater than or equal to 32"),
     ],
 )
 def test_value_of_cnn_out_of_bounds_is_named(field: str, value: Any, expected: str) -> None:
@@ -81,7 +82,7 @@ def test_config_is_frozen() -> None:
 def test_every_field_states_its_meaning_default_and_architecture() -> None:
     texts = help_texts()
     assert texts["horizontal_flip"] == "Augmentation: mirror half of the images. default: true"
-    assert texts["image_size_px"] == "Side of the square network input in pixels. default: 180 (evidence), 150 (cnn)"
+    assert texts["image_size_px"] == "Side of the square network input in pixels. default: 192 (evidence), 150 (cnn)"
     assert texts["dropout"] == "`cnn`: Fraction of the dense units dropped in training. default: 0.5"
     assert texts["architecture"] == "Architecture of the network: `evidence` or `cnn`. default: evidence"
     assert set(texts) == {name for config in CONFIGS.values() for name in config.model_fields}
