@@ -36,7 +36,7 @@ class EvidenceConfig(TrainConfig):
     image_size_px: Annotated[ImageSizePx, Field(multiple_of=SIDE_MULTIPLE_PX)] = 192
     learning_rate: LearningRate = 1e-2
     batch_size: BatchSize = 64
-    epochs: Epochs = 30
+    epochs: Epochs = 20
     zoom: Zoom = 0.12
     threshold: Threshold = "auto"
     views: int = Field(default=8, ge=2, description="Views of each image: the image, its mirror image, the others augmented.")
@@ -44,7 +44,7 @@ class EvidenceConfig(TrainConfig):
     gamma: float = Field(
         default=0.2, ge=0, le=2, description="Augmentation: maximum logarithm of the exponent of the grey levels, either way."
     )
-    weight_decay: float = Field(default=1.0, ge=0, description="Weight decay of AdamW.")
+    weight_decay: float = Field(default=4.0, ge=0, description="Weight decay of AdamW.")
     label_smoothing: float = Field(default=0.05, ge=0, lt=1, description="Part of each target that is spread over all classes.")
     sharpness: float = Field(
         default=5.0,
@@ -52,7 +52,7 @@ class EvidenceConfig(TrainConfig):
         le=100,
         description="Sharpness of the log-sum-exp pooling: near 0 the mean of the evidence, at 100 its maximum.",
     )
-    mirror: bool = Field(default=True, description="At prediction, average the evidence of the image and of its mirror image.")
+    mirror: bool = Field(default=False, description="At prediction, average the evidence of the image and of its mirror image.")
 
 
 class EvidenceNetwork(Network):

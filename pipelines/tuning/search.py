@@ -26,7 +26,7 @@ SearchSpace = dict[str, BaseDistribution]
 SEARCH_SPACES: dict[str, SearchSpace] = {
     "evidence": {
         "learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
-        "weight_decay": FloatDistribution(0.05, 10.0, log=True),
+        "weight_decay": FloatDistribution(0.2, 20.0, log=True),
         "label_smoothing": FloatDistribution(0.0, 0.2),
         "sharpness": FloatDistribution(1.0, 20.0, log=True),
     },

@@ -37,10 +37,10 @@ CONFIGS: dict[str, TrainConfig] = {
     BASELINE: CnnConfig(),
     "cnn, head=flatten": CnnConfig(head="flatten"),
     "evidence": EvidenceConfig(),
-    "evidence, mirror=false": EvidenceConfig(mirror=False),
+    "evidence, mirror=true": EvidenceConfig(mirror=True),
 }
 MAX_EXPLAIN_RATIO = {"cnn": 1.5, "evidence": 1.15}
-MAX_PREDICT_RATIO = {"evidence": 5.0, "evidence, mirror=false": 3.0}
+MAX_PREDICT_RATIO = {"evidence": 3.0, "evidence, mirror=true": 5.0}
 Medians = Mapping[tuple[str, str], float]  # network, signature
 
 

@@ -36,8 +36,8 @@ def test_table_notes_what_is_above_its_limit() -> None:
     medians = {
         ("cnn", PREDICT): 0.010,
         ("cnn", EXPLAIN): 0.016,
-        ("evidence, mirror=false", PREDICT): 0.040,
-        ("evidence, mirror=false", EXPLAIN): 0.044,
+        ("evidence", PREDICT): 0.040,
+        ("evidence", EXPLAIN): 0.044,
     }
     cnn, evidence = table(1, medians)
     assert cnn.split()[:7] == ["cnn", "1", "10.0", "ms", "16.0", "ms", "1.60"]

@@ -48,13 +48,13 @@ def exit_message(main: Callable[[], int], *arguments: str) -> str:
     return exited.value.code
 
 
-def kill_once_split(runs: Path) -> None:
-    """Start a run and kill it, its steps included, as soon as its images are ingested and split."""
+def kill_once_training(runs: Path) -> None:
+    """Start a run and kill it, its steps included, as soon as the training starts."""
     arguments = command(runs, "synthetic://?n=40")
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True) as started:
         assert started.stdout is not None
         for line in started.stdout:
-            if line.startswith("preprocess: "):
+            if line.startswith("train: "):
                 os.killpg(started.pid, signal.SIGKILL)
     assert started.returncode == -signal.SIGKILL
 
@@ -67,7 +67,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def passed(runs: Path) -> subprocess.CompletedProcess[str]:
     """A run whose model is promoted, the first of `runs` that completes: the run before it is killed."""
-    kill_once_split(runs)
+    kill_once_training(runs)
     assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
     assert list((runs / "models").iterdir()) == []
     return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0")

@@ -23,10 +23,10 @@ BINARY = ["no_tumor", "tumor"]
 
 @pytest.fixture(scope="module")
 def network() -> EvidenceNetwork:
-    """Return a network with random heads: one for two classes."""
+    """Return a network with random heads for two classes, which averages the evidence of the image and its mirror image."""
     rng = np.random.default_rng(0)
     heads = Heads(rng.normal(0, 0.01, (CHANNELS, 2, 1)).astype(np.float32), np.array([[0.0], [0.3]], np.float32))
-    return EvidenceNetwork(build_backbone(96), heads, EvidenceConfig(image_size_px=96))
+    return EvidenceNetwork(build_backbone(96), heads, EvidenceConfig(image_size_px=96, mirror=True))
 
 
 def pixels(count: int = 3) -> Any:
