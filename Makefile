@@ -20,7 +20,7 @@ DEPLOY = @test -n "$(NAMESPACE)" || { echo "give the namespace: make $@ NAMESPAC
 TAKE_OVER = $(if $(FORCE),--force)
 PIP_COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: run pipeline tune serve page monitor verify test test-fast coverage tools fuzz bench lint lint-code lint-deployment docs compile deploy promote rollback lock images version-set clean help
+.PHONY: run pipeline tune cv serve page monitor verify test test-fast coverage tools fuzz bench lint lint-code lint-deployment docs compile deploy promote rollback lock images version-set clean help
 
 run: $(READY) ## the whole pipeline on DATA, then the champion and the web page (8501) until Ctrl-C
 	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
@@ -29,8 +29,11 @@ run: $(READY) ## the whole pipeline on DATA, then the champion and the web page 
 pipeline: $(READY) ## the whole pipeline on DATA, a folder, an archive or a URI (default synthetic://)
 	$(BIN)/python -m pipelines.local.run --source "$(DATA)"
 
-tune: $(READY) ## TRIALS trainings (default 20) on DATA in search of better hyper-parameters
+tune: $(READY) ## TRIALS cross-validations (default 20) on DATA in search of better hyper-parameters
 	$(BIN)/python -m pipelines.tuning.tune --source "$(DATA)" --trials $(TRIALS)
+
+cv: $(READY) ## cross-validate the model on DATA beside baselines, and test it on the EXTERNAL sets, separated by commas
+	$(BIN)/python -m pipelines.cross_validation --source "$(DATA)" --external "$(EXTERNAL)"
 
 serve: $(READY) ## the champion over REST (8080) and gRPC (8081) until Ctrl-C
 	$(BIN)/python -m pipelines.local.serve
@@ -53,7 +56,7 @@ test-fast: $(TOOLS) ## the tests that start no TensorFlow, browser or service, i
 
 coverage: $(TOOLS) ## the tests with the coverage of the product's code, child processes included; fails below the floor
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 2 --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -13,6 +13,7 @@ MODEL_CARD_PATH = Path("assets.extra") / "model.json"
 TRAINING_HASHES = Path("assets.extra") / "train.sha256"
 WARMUP_REQUESTS = Path("assets.extra") / "tf_serving_warmup_requests"  # the name that TF Serving expects
 KEYS = {"name", "version", "classes", "tumor_classes", "threshold", "dataset", "reference"}
+MIN_IN_DISTRIBUTION = 0.5  # below it, an image is unlike the training images
 SCHEMA = Path(__file__).with_name("model_card.schema.json")
 
 
@@ -33,6 +34,7 @@ class ModelCard:
         threshold: Threshold on the probability of a tumour; None for more than two classes.
         synthetic: Whether the model was trained on phantoms.
         reference: Feature -> {le, share}, cumulative shares of the held-out images.
+        explanation: Method of the heatmap: `grad_cam`, or `evidence`, the map that the model sums into its score.
     """
 
     document: dict[str, Any]
@@ -43,6 +45,7 @@ class ModelCard:
     threshold: float | None
     synthetic: bool
     reference: dict[str, dict[str, list[Any]]]
+    explanation: str = "grad_cam"
 
     def probabilities(self, columns: list[float]) -> dict[str, float]:
         """Return class -> probability from the model's columns: the second class alone, or every class."""
@@ -76,6 +79,7 @@ def read_model_card(model_dir: Path) -> ModelCard:
             threshold=document["threshold"],
             synthetic=document["dataset"]["synthetic"],
             reference=document["reference"] or {},
+            explanation=document.get("explanation", ModelCard.explanation),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelCardError(f"{path}: not a valid model.json: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Draw the overlay: a Grad-CAM heatmap over its image."""
+"""Draw the overlay: a heatmap over its image."""
 
 import struct
 import zlib
@@ -50,7 +50,7 @@ def render_overlay(
 
     Args:
         pixels: Image, uint8 [height, width, 3], 0-255.
-        heatmap: Grad-CAM at low resolution, float [h, w], 0-1; if all values are 0, the image stays unchanged.
+        heatmap: Explanation at low resolution, float [h, w], 0-1; if all values are 0, the image stays unchanged.
         colour_map: Name in `COLOUR_MAPS`.
         max_side_px: Longest side of the overlay in pixels; a larger image is scaled down.
         opacity: Opacity at a heatmap value of 1, 0-1; at 0 the image stays unchanged, without the line.

@@ -98,6 +98,10 @@ class ImagesZip:
             raise InputError(f"images.zip: no image {sha256}, which splits.csv lists; use both files of one run")
         return self._zip.read(self._names[sha256])
 
+    def has_mask(self, sha256: str) -> bool:
+        """Return whether the image has a lesion mask."""
+        return sha256 in self._masks
+
     def read_mask(self, sha256: str) -> np.ndarray | None:
         """Return the lesion mask, bool [height, width], or None if the image has none."""
         if sha256 not in self._masks:

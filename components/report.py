@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 COMPONENTS = Path(__file__).parent
 
 
-def render(template: str, **context: object) -> str:
-    """Render `template`, a path below components/, as one HTML page without external references."""
+def render(template: str, *, folder: Path = COMPONENTS, **context: object) -> str:
+    """Render `template`, a path below `folder`, as one HTML page without external references."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(COMPONENTS),
+        loader=jinja2.FileSystemLoader([folder, COMPONENTS]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

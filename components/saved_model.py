@@ -41,8 +41,12 @@ class SavedModel:
 
 
 def import_tensorflow_quietly() -> None:
-    """Import TensorFlow without the messages that it writes to stderr; none of its settings turns them off."""
+    """Import TensorFlow without the messages that it writes to stderr; none of its settings turns them off.
+
+    Keras takes half of the time of the import. A module that needs it imports it by name.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for its later messages
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # or TensorFlow imports Keras 3; Keras 2 is not installed
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as devnull:

@@ -36,10 +36,12 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
 
 def as_input_error(error: ValidationError, name: str = "") -> InputError:
     """Return pydantic's error in one line: `epochs: got 0, expected greater than or equal to 1; zoom: got ...`."""
-    messages = []
-    for each in error.errors():
-        messages.append(f"{name or each['loc'][0]}: got {each['input']!r}, expected {expected_value(each)}")
-    return InputError("; ".join(messages))
+    expected: dict[tuple[str, str], list[str]] = {}
+    for each in error.errors():  # several for one value that may be of several types
+        expected.setdefault((name or str(each["loc"][0]), repr(each["input"])), []).append(expected_value(each))
+    return InputError(
+        "; ".join(f"{which}: got {value}, expected {' or '.join(each)}" for (which, value), each in expected.items())
+    )
 
 
 def unknown_name(where: str, name: str, known: Collection[str]) -> InputError:

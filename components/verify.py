@@ -49,7 +49,7 @@ def verify(model_dir: Path) -> list[str]:
     return [
         f"model.json: schema {card.document['schema']}, classes {', '.join(card.classes)}",
         f"train.sha256: {_check_hashes(model_dir)} training images",
-        _check_signatures(model),
+        _check_signatures(model, card),
         _check_warmup(model, model_dir),
         _check_outputs(model, card),
         _check_sample_images(model),
@@ -84,7 +84,8 @@ def _check_hashes(model_dir: Path) -> int:
     return len(lines)
 
 
-def _check_signatures(model: SavedModel) -> str:
+def _check_signatures(model: SavedModel, card: ModelCard) -> str:
+    fitted = {"uncertain"} if card.document.get("calibration") else set()  # a model of 0.1.0 has none
     for name, outputs in SIGNATURES.items():
         if name not in model.signatures:
             raise VerifyError(f"signatures: got {', '.join(model.signatures) or 'none'}, expected {name}")
@@ -92,7 +93,7 @@ def _check_signatures(model: SavedModel) -> str:
         inputs = {key: (spec.dtype.name, spec.shape.as_list()) for key, spec in signature.structured_input_signature[1].items()}
         if inputs != {"image_bytes": ("string", [None])}:
             raise VerifyError(f"signatures: {name} has inputs {inputs}, expected image_bytes: string[N]")
-        missing = set(outputs) - set(signature.structured_outputs)
+        missing = {*outputs, *fitted} - set(signature.structured_outputs)
         if missing:
             raise VerifyError(f"signatures: {name} lacks outputs {', '.join(sorted(missing))}")
     return f"signatures: {' and '.join(SIGNATURES)}, image_bytes: string[N]"

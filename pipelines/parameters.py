@@ -5,7 +5,7 @@ import textwrap
 from typing import Any
 
 from brain_tumor.errors import InputError
-from components.hyperparameters import TrainConfig
+from components.architectures import FIELDS, help_texts, read_config
 from components.values import parse_value, unknown_name
 from pipelines.pipeline import brain_tumor
 
@@ -26,9 +26,7 @@ def add_parameter_options(parser: argparse.ArgumentParser, *, source_help: str) 
         metavar="NAME=VALUE",
         help="a parameter of the pipeline or a hyper-parameter; may be repeated",
     )
-    lines = [
-        textwrap.fill(f"  {name:<23} {text}", 100, subsequent_indent=" " * 26) for name, text in TrainConfig.help_texts().items()
-    ]
+    lines = [textwrap.fill(f"  {name:<23} {text}", 100, subsequent_indent=" " * 26) for name, text in help_texts().items()]
     parser.add_argument_group("hyper-parameters, for --set", "\n".join(lines).replace("%", "%%"))
 
 
@@ -51,11 +49,11 @@ def parse_parameters(settings: list[str]) -> dict[str, Any]:
             _merge(overrides, parse_value(name, text, dict))
         elif name in declared:
             arguments[name] = parse_value(name, text, TYPES[declared[name].type])
-        elif name in TrainConfig.model_fields:
-            _merge(overrides, {name: parse_value(name, text, TrainConfig.model_fields[name].annotation)})
+        elif name in FIELDS:
+            _merge(overrides, {name: parse_value(name, text, FIELDS[name].annotation)})
         else:
-            raise unknown_name("--set", name, declared.keys() | TrainConfig.model_fields.keys())
-    TrainConfig.from_overrides(overrides, seed=arguments.get("seed", TrainConfig().seed))
+            raise unknown_name("--set", name, declared.keys() | FIELDS.keys())
+    read_config(overrides, seed=arguments.get("seed", FIELDS["seed"].default))
     return arguments | ({HYPERPARAMETERS: overrides} if overrides else {})
 
 

@@ -3,10 +3,10 @@
 from kfp import dsl
 
 from components import SERVING_IMAGE
+from components.architectures import FIELDS
 from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.gate.component import gate, refuse
-from components.hyperparameters import TrainConfig
 from components.ingest.component import ingest
 from components.preprocess.component import preprocess
 from components.register.component import register
@@ -33,7 +33,7 @@ def brain_tumor(
     validation_share: float = 0.15,
     min_auc: float = 0.70,
     min_recall: float = 0.70,
-    seed: int = TrainConfig().seed,
+    seed: int = FIELDS["seed"].default,
     hyperparameters: dict = {},  # noqa: B006
 ) -> None:
     """Ingest, preprocess, train and evaluate; register and deploy a model that passes the gate.

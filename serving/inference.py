@@ -7,7 +7,11 @@ from kserve import InferRequest
 
 WARNINGS = {
     "synthetic_model": "the model was trained on synthetic phantoms: its predictions for patient images are meaningless",
-    "unlike_training": "the image does not look like a brain MRI slice",
+    "unlike_training": (
+        "the image is unlike those the model was trained on (no brain MRI, or another sequence or source): "
+        "do not rely on the prediction"
+    ),
+    "uncertain": "the model cannot tell the classes apart for this image at its error rate: a reader should decide without it",
 }
 
 
@@ -36,15 +40,19 @@ class ImageResult:
         label: Predicted class.
         probability: [C], the probability of each class, or of a tumour alone.
         confidence: Probability of `label`.
-        warnings: Keys of `WARNINGS`.
-        heatmap: Grad-CAM of `label`, [h][w], 0-1; None if not requested.
+        in_distribution: Likeness to the training images, 0-1; below 0.5 the image is unlike them.
+        uncertain: Whether the model cannot tell the classes apart at its error rate.
+        warning_codes: Keys of `WARNINGS`.
+        heatmap: Explanation of `label`, [h][w], 0-1; None if not requested.
         overlay: PNG of the heatmap over the image; None if not requested.
     """
 
     label: str
     probability: list[float]
     confidence: float
-    warnings: list[str]
+    in_distribution: float
+    uncertain: bool
+    warning_codes: list[str]
     heatmap: list[list[float]] | None = None
     overlay: bytes | None = None
 

@@ -31,6 +31,7 @@ class Metrics:
 
         duration = "Request duration in seconds, headers to last byte."
         stage_duration = "Stage duration in seconds: decode and render per image, predictor per call."
+        likeness = "Likeness of an image to the training images, 0-1; below 0.5 it is unlike them."
         availability = "Whether the last probe or call of the predictor succeeded: 1 or 0."
         self.requests = counter("requests", "Requests by route and status code.", "route", "code")
         self.request_seconds = histogram("request_seconds", duration, SECONDS, "route")
@@ -41,6 +42,7 @@ class Metrics:
         self.in_flight = gauge("in_flight_requests", "Requests in flight.")
         self.predictor_available = gauge("predictor_available", availability)
         self.confidence = histogram("confidence", "Probability of the predicted class.", _bounds(card, "confidence", SHARES))
+        self.in_distribution = histogram("in_distribution", likeness, _bounds(card, "in_distribution", SHARES))
         self.brightness = histogram("input_brightness", "Mean grey level, 0-1.", _bounds(card, "brightness", SHARES))
         self.side_pixels = histogram("input_side_pixels", "Longest image side in pixels.", _bounds(card, "side_pixels", SIDES))
         for label in card.classes:
@@ -53,9 +55,10 @@ class Metrics:
         """Count the prediction for one image."""
         self.predictions.labels(result.label).inc()
         self.confidence.observe(result.confidence)
+        self.in_distribution.observe(result.in_distribution)
         self.brightness.observe(image.brightness)
         self.side_pixels.observe(image.side_px)
-        for reason in result.warnings:
+        for reason in result.warning_codes:
             self.warnings.labels(reason).inc()
 
     @contextlib.contextmanager

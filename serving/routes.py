@@ -24,7 +24,7 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
     async def predict(
         request: Request,
         file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000")],
-        explain: Annotated[bool, Query(description="also return the Grad-CAM heatmap and its overlay")] = False,
+        explain: Annotated[bool, Query(description="also return the heatmap of the explanation and its overlay")] = False,
     ) -> Response:
         """Classify one image, and explain it if requested."""
         count = len((await request.form()).getlist("file"))

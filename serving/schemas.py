@@ -6,11 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brain_tumor.model_card import NOTICE
 from serving.errors import CODES
+from serving.inference import WARNINGS
 from serving.settings import MAX_IMAGES
 
 # PNG of 8 x 8 grey pixels.
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAGklEQVR4nGMUYIAAFnkYQxHGUCDMYHwPZQAALeQB2tscXdMAAAAASUVORK5CYII="
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
+OutputName = Literal["probability", "label", "in_distribution", "uncertain", "heatmap", "overlay_png"]
 Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"}, description="base64 of the bytes")]
 
 
@@ -43,9 +45,19 @@ class Prediction(BaseModel):
     ]
     threshold: Annotated[UnitInterval | None, Field(description="threshold on `probability`; null for three and more classes")]
     confidence: Annotated[UnitInterval, Field(description="probability of `label`")]
+    in_distribution: Annotated[
+        UnitInterval, Field(description="likeness to the training images; below 0.5: unlike them; 1 if not measured")
+    ]
+    uncertain: Annotated[bool, Field(description="whether the model cannot tell the classes apart at its error rate")]
+    explanation: Annotated[
+        str, Field(description="method of the heatmap: `grad_cam`, or `evidence`, the map that the model sums into its score")
+    ]
     model: ModelName
-    warnings: Annotated[list[str], Field(description="reasons not to rely on the prediction")]
-    heatmap: Annotated[Heatmap, Field(description="Grad-CAM heatmap; only if an explanation was requested")] = None  # type: ignore[assignment]
+    warnings: Annotated[list[str], Field(description="reasons not to rely on the prediction, as sentences")]
+    warning_codes: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"enum": list(WARNINGS)})]], Field(description="code of each of `warnings`")
+    ]
+    heatmap: Annotated[Heatmap, Field(description="only if an explanation was requested")] = None  # type: ignore[assignment]
     overlay_png: Annotated[Base64, Field(description="PNG of heatmap and image; only if an explanation was requested")] = ""
     model_config = ConfigDict(
         json_schema_extra={
@@ -54,8 +66,12 @@ class Prediction(BaseModel):
                 "probability": 0.9312,
                 "threshold": 0.5,
                 "confidence": 0.9312,
+                "in_distribution": 0.8741,
+                "uncertain": False,
+                "explanation": "grad_cam",
                 "model": {"name": "brain-tumor", "version": "1"},
                 "warnings": [],
+                "warning_codes": [],
                 "heatmap": {"shape": [2, 2], "values": [0.0, 0.25, 0.5, 1.0], "label": "tumor"},
                 "overlay_png": EXAMPLE,
             }
@@ -94,7 +110,7 @@ class Parameters(BaseModel):
 
 
 class Output(BaseModel):
-    name: Literal["probability", "label", "heatmap", "overlay_png"]
+    name: OutputName
 
 
 class TensorRequest(BaseModel):
@@ -115,9 +131,9 @@ class TensorRequest(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    name: Literal["probability", "label", "heatmap", "overlay_png"]
+    name: OutputName
     shape: list[int]
-    datatype: Literal["FP32", "BYTES"]
+    datatype: Literal["FP32", "BOOL", "BYTES"]
     data: Annotated[list[Any], Field(description="row by row; BYTES as base64 text")]
 
 

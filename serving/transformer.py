@@ -12,7 +12,7 @@ from kserve import InferRequest, InferResponse, Model
 from kserve.model import InferenceVerb
 
 from brain_tumor.images import ImageError, read_image
-from brain_tumor.model_card import ModelCard
+from brain_tumor.model_card import MIN_IN_DISTRIBUTION, ModelCard
 from brain_tumor.overlay import MAX_OVERLAY_SIDE_PX, overlay_png, scale_image
 from serving import v1, v2
 from serving.errors import ServiceError
@@ -21,7 +21,6 @@ from serving.metrics import Metrics
 from serving.predictor_client import PredictorClient
 from serving.settings import Settings
 
-MIN_IN_DISTRIBUTION = 0.5
 T = TypeVar("T")
 
 
@@ -70,6 +69,8 @@ class Transformer(Model):
         return [
             {"name": "probability", "datatype": "FP32", "shape": [-1, self._probability_columns]},
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "in_distribution", "datatype": "FP32", "shape": [-1]},
+            {"name": "uncertain", "datatype": "BOOL", "shape": [-1]},
             {"name": "heatmap", "datatype": "FP32", "shape": [-1, -1, -1]},
             {"name": "overlay_png", "datatype": "BYTES", "shape": [-1]},
         ]
@@ -125,15 +126,26 @@ class Transformer(Model):
     def _parse_row(self, row: dict[str, Any]) -> ImageResult:
         try:
             label, probability = str(row["label"]), [float(value) for value in row["probability"]]
-            in_distribution = float(row.get("in_distribution", 1))
+            # A model of 0.1.0 has at most the first of these outputs.
+            in_distribution, uncertain = float(row.get("in_distribution", 1)), bool(row.get("uncertain", False))
         except (KeyError, TypeError, ValueError):
-            label, probability, in_distribution = "", [], 1.0
+            label, probability, in_distribution, uncertain = "", [], 1.0, False
         if label not in self.card.classes or len(probability) != self._probability_columns:
             raise ServiceError("predictor_failed", "the predictor does not serve the model that model.json describes")
-        warnings = ["synthetic_model"] if self.card.synthetic else []
-        if in_distribution < MIN_IN_DISTRIBUTION:
-            warnings.append("unlike_training")
-        return ImageResult(label, probability, self.card.probabilities(probability)[label], warnings, row.get("heatmap"))
+        warnings = {
+            "synthetic_model": self.card.synthetic,
+            "unlike_training": in_distribution < MIN_IN_DISTRIBUTION,
+            "uncertain": uncertain,
+        }
+        return ImageResult(
+            label,
+            probability,
+            self.card.probabilities(probability)[label],
+            in_distribution,
+            uncertain,
+            [code for code, applies in warnings.items() if applies],
+            row.get("heatmap"),
+        )
 
     def _render(self, request: ImageRequest, index: int) -> ImageResult:
         result, scaled = request.results[index], request.images[index].scaled

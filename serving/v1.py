@@ -79,8 +79,12 @@ def _prediction(result: ImageResult, card: ModelCard) -> dict[str, Any]:
         "probability": result.probability[0] if card.threshold is not None else probabilities,
         "threshold": card.threshold,
         "confidence": result.confidence,
+        "in_distribution": result.in_distribution,
+        "uncertain": result.uncertain,
+        "explanation": card.explanation,
         "model": {"name": card.name, "version": card.version},
-        "warnings": [WARNINGS[reason] for reason in result.warnings],
+        "warnings": [WARNINGS[code] for code in result.warning_codes],
+        "warning_codes": result.warning_codes,
     }
     if result.heatmap is not None and result.overlay is not None:
         shape = [len(result.heatmap), len(result.heatmap[0])]

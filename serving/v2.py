@@ -21,8 +21,9 @@ from serving.settings import MAX_IMAGES
 from serving.v1 import decode_base64, read_json
 
 TENSOR = "image_bytes"
-OUTPUTS = ("probability", "label")
+OUTPUTS = ("probability", "label", "in_distribution", "uncertain")
 EXPLAIN_OUTPUTS = (*OUTPUTS, "heatmap", "overlay_png")
+DATATYPES = {"f": "FP32", "b": "BOOL", "O": "BYTES"}  # by the kind of the array
 
 
 def read_rest(body: bytes, json_length: str | None, model_name: str) -> InferRequest:
@@ -91,6 +92,8 @@ def response(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -
     tensors: dict[str, np.ndarray] = {
         "probability": np.array([result.probability for result in request.results], np.float32),
         "label": np.array([result.label.encode() for result in request.results], np.object_),
+        "in_distribution": np.array([result.in_distribution for result in request.results], np.float32),
+        "uncertain": np.array([result.uncertain for result in request.results], np.bool_),
     }
     if request.explain:
         tensors["heatmap"] = np.array([result.heatmap for result in request.results], np.float32)
@@ -138,11 +141,10 @@ def _unpack(blob: bytes, count: int) -> list[bytes]:
 
 
 def _output(name: str, tensor: np.ndarray, *, raw: bool) -> InferOutput:
-    is_bytes = tensor.dtype == np.object_
-    output = InferOutput(name, list(tensor.shape), "BYTES" if is_bytes else "FP32")
+    output = InferOutput(name, list(tensor.shape), DATATYPES[tensor.dtype.kind])
     if raw:
         output.set_data_from_numpy(tensor, binary_data=True)
-    elif is_bytes:
+    elif output.datatype == "BYTES":
         output.data = [binascii.b2a_base64(element, newline=False).decode() for element in tensor]
     else:
         output.data = tensor.ravel().tolist()
@@ -154,5 +156,6 @@ def _parameters(request: ImageRequest, card: ModelCard, v2_request: InferRequest
     if card.threshold is not None:
         # gRPC's InferParameter has no floating-point number.
         parameters["threshold"] = str(card.threshold) if v2_request.from_grpc else card.threshold
-    warnings = [WARNINGS[reason] for reason in dict.fromkeys(reason for result in request.results for reason in result.warnings)]
+    codes = dict.fromkeys(code for result in request.results for code in result.warning_codes)
+    warnings = [WARNINGS[code] for code in codes]
     return parameters | ({"warnings": "; ".join(warnings)} if warnings else {})

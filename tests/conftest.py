@@ -11,23 +11,29 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from components.architectures.cnn import CnnConfig
+from components.architectures.evidence import EvidenceConfig
 from components.files import atomic_write
-from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
 from components.registry import connect
 
 ROOT = Path(__file__).parent.parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-TINY = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
+TINY = CnnConfig(image_size_px=48, filters=4, dense_units=8, epochs=3, batch_size=8, learning_rate=1e-3)
+TINY_EVIDENCE = EvidenceConfig(image_size_px=64, epochs=4, views=3)
 
 
 # A test that uses one of these starts TensorFlow, a browser or a service.
-SLOW_FIXTURES = {"tiny_model", "service", "browser", "prometheus", "passed", "binary_model", "four_class_model"}
+SLOW_FIXTURES = {
+    *("tiny_model", "evidence_model", "binary_model", "doubting_model", "four_class_model", "passed"),
+    *("service", "brightness_service", "service_of_0_1_0", "browser", "prometheus"),
+}
 # Files and folders whose tests start processes of their own.
 SLOW_PATHS = (
     *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
-    *("tests/components/deploy/test_commands.py", "tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
+    *("tests/benchmarks/test_benchmarks.py", "tests/components/deploy/test_commands.py"),
+    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
     *(
         "tests/ui/test_process.py",
         "tests/monitoring/test_monitor.py",
@@ -38,7 +44,10 @@ SLOW_PATHS = (
 )
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
 # The longest come first, so that no process is left alone with them at the end.
-GROUPS = ("tests/pipelines/local/", "tests/components/deploy/", "tests/pipelines/tuning/", "tests/serving/test_lifecycle.py")
+GROUPS = (
+    *("tests/pipelines/local/", "tests/ui/", "tests/pipelines/tuning/", "tests/components/train/test_train.py"),
+    *("tests/serving/test_lifecycle.py", "tests/components/deploy/"),
+)
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -134,3 +143,15 @@ def tiny_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
         train(phantoms.shards, model_dir=folder, config=TINY)
 
     return made_once("tiny_model", fill)
+
+
+@pytest.fixture(scope="session")
+def evidence_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
+    """Return the folder of a small model of the architecture `evidence`. Tests must not write into it."""
+
+    def fill(folder: Path) -> None:
+        from components.train.train import train
+
+        train(phantoms.shards, model_dir=folder, config=TINY_EVIDENCE)
+
+    return made_once("evidence_model", fill)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import requests
 
+from brain_tumor.model_card import ModelCard
 from ui.errors import RequestError, error_from_response
 from ui.metrics import REQUEST_SECONDS
 
@@ -23,7 +24,12 @@ class Prediction:
         threshold: Threshold on `probability`; None above two classes.
         confidence: Probability of `label`.
         version: Version of the model.
-        heatmap: Grad-CAM for `label`, float32 [h, w], 0-1.
+        warnings: Reasons not to rely on the prediction, as sentences.
+        heatmap: Explanation of `label`, float32 [h, w], 0-1.
+        warning_codes: Code of each of `warnings`; empty from a service of 0.1.0.
+        in_distribution: Likeness to the training images, 0-1; None from a service of 0.1.0.
+        uncertain: Whether the model cannot tell the classes apart; None from a service of 0.1.0.
+        explanation: Method of the heatmap.
     """
 
     label: str
@@ -33,6 +39,10 @@ class Prediction:
     version: str
     warnings: tuple[str, ...]
     heatmap: np.ndarray
+    warning_codes: tuple[str, ...] = ()
+    in_distribution: float | None = None
+    uncertain: bool | None = None
+    explanation: str = ModelCard.explanation
 
 
 @dataclass(frozen=True)
@@ -104,4 +114,8 @@ def _parse_prediction(document: Any) -> Prediction:
         version=document["model"]["version"],
         warnings=tuple(document["warnings"]),
         heatmap=np.array(heatmap["values"], np.float32).reshape(heatmap["shape"]),
+        warning_codes=tuple(map(str, document.get("warning_codes", ()))),
+        in_distribution=document.get("in_distribution"),
+        uncertain=document.get("uncertain"),
+        explanation=str(document.get("explanation", Prediction.explanation)),
     )

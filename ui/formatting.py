@@ -4,9 +4,22 @@ DECIMALS = 3
 MAX_DECIMALS = 17
 
 
+EXPLANATIONS = {"grad_cam": "Grad-CAM", "evidence": "evidence map"}
+
+
 def class_display_name(label: str) -> str:
     """Return a class name as displayed: `no_tumor` becomes `no tumour`."""
     return label.replace("_", " ").replace("tumor", "tumour")
+
+
+def explanation_display_name(method: str) -> str:
+    """Return the name of a method of explanation as displayed: `grad_cam` becomes `Grad-CAM`."""
+    return EXPLANATIONS.get(method, method)
+
+
+def capitalize_first(text: str) -> str:
+    """Return a text with an upper-case first letter, the rest unchanged."""
+    return text[:1].upper() + text[1:]
 
 
 def format_probability(value: float, distinct_from: float | None = None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ui.formatting import class_display_name, format_probability
+from ui.formatting import capitalize_first, class_display_name, explanation_display_name, format_probability
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -14,7 +14,12 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"class_name": class_display_name, "probability": format_probability}
+_ENVIRONMENT.filters |= {
+    "class_name": class_display_name,
+    "explanation_name": explanation_display_name,
+    "capitalize_first": capitalize_first,
+    "probability": format_probability,
+}
 
 
 def render(template: str, **values: object) -> Markup:

@@ -6,9 +6,11 @@ import streamlit as st
 from markupsafe import Markup
 from streamlit.delta_generator import DeltaGenerator
 
+from brain_tumor.model_card import ModelCard
+from ui.advice import ADVICE
 from ui.client import ServiceClient
 from ui.errors import RequestError
-from ui.formatting import class_display_name, format_probability
+from ui.formatting import capitalize_first, class_display_name, explanation_display_name, format_probability
 from ui.html import render
 from ui.plots import calibration_plot, history_plot, roc_plot
 
@@ -37,7 +39,7 @@ def show(service: ServiceClient) -> None:
         return
     properties, limits = st.columns(2, gap="large")
     properties.html(properties_html(card))
-    limits.html(render("limits.html", synthetic=card.get("dataset", {}).get("synthetic")))
+    limits.html(limits_html(card) + calibration_html(card))
     performance, confusion = st.columns(2, gap="large")
     performance.html(performance_html(card.get("metrics") or {}, binary=card.get("threshold") is not None))
     confusion.html(render("confusion.html", matrix=card.get("confusion"), names=_class_names(card)))
@@ -52,15 +54,30 @@ def properties_html(card: dict[str, Any]) -> Markup:
         "Architecture": card.get("architecture"),
         "Classes": ", ".join(_class_names(card)),
         "Threshold": f"{threshold:g} on the probability of a tumour" if threshold else "none: the most probable class",
+        "Explanation": capitalize_first(explanation_display_name(_explanation(card))),
         "Input": f"{card.get('image_size_px')} px per side, resized by the model",
         "Dataset": dataset.get("source"),
         "Dataset fingerprint": dataset.get("fingerprint"),
     }
+    if weights := card.get("weights"):
+        source = "{package} {version}, licence {license}, trained on {trained_on}"
+        properties["Pretrained weights"] = source.format_map(weights)
     counts = [
         [SPLITS.get(split, split), *(by_class.get(label, 0) for label in card["classes"])]
         for split, by_class in dataset.get("counts", {}).items()
     ]
     return render("model.html", properties=properties, headings=["Slices", *_class_names(card)], rows=counts)
+
+
+def limits_html(card: dict[str, Any]) -> Markup:
+    synthetic, warns = card.get("dataset", {}).get("synthetic"), bool(card.get("calibration"))
+    return render("limits.html", synthetic=synthetic, warns=warns, explanation=_explanation(card))
+
+
+def calibration_html(card: dict[str, Any]) -> Markup:
+    """Write how the model's outputs were calibrated; nothing if the model card does not state it."""
+    calibration = card.get("calibration")
+    return render("calibration.html", calibration=calibration, splits=SPLITS, advice=ADVICE) if calibration else Markup()
 
 
 def performance_html(metrics: dict[str, Any], *, binary: bool) -> Markup:
@@ -74,6 +91,10 @@ def performance_html(metrics: dict[str, Any], *, binary: bool) -> Markup:
     mean = "" if binary else "; ROC-AUC, PR-AUC, recall, precision and F1 are means over the classes, one against the rest"
     note = f"On {metrics.get('images', '?')} held-out slices{groups}{mean}."
     return render("performance.html", headings=["Metric", "Value", "Meaning"], rows=rows, note=note)
+
+
+def _explanation(card: dict[str, Any]) -> str:
+    return str(card.get("explanation", ModelCard.explanation))
 
 
 def _class_names(card: dict[str, Any]) -> list[str]:

@@ -44,5 +44,5 @@ def report_html(
         prediction=prediction_html(prediction),
         slice=slice_figure(pixels),
         overlay=overlay_figure(overlay, prediction),
-        colour_bar=colour_bar(colour_map, prediction.label),
+        colour_bar=colour_bar(colour_map, prediction),
     )

@@ -1,6 +1,7 @@
 """HTML of one slice's result, the same on the web page and in the report."""
 
 import base64
+import itertools
 
 import numpy as np
 from markupsafe import Markup
@@ -8,8 +9,9 @@ from PIL import Image
 
 from brain_tumor.model_card import NOTICE
 from brain_tumor.overlay import COLOUR_MAPS, MAX_OVERLAY_SIDE_PX, encode_rgb_png, scale_image
+from ui.advice import ADVICE
 from ui.client import Prediction
-from ui.formatting import class_display_name
+from ui.formatting import capitalize_first, class_display_name, explanation_display_name
 from ui.html import render
 
 MIN_SIDE_PX = 640
@@ -19,7 +21,8 @@ ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
 def prediction_html(prediction: Prediction) -> Markup:
     """Write the label, the probability against the threshold, the confidence, the warnings and the notice."""
-    return render("prediction.html", prediction=prediction, notice=NOTICE)
+    warnings = itertools.zip_longest(prediction.warnings, prediction.warning_codes, fillvalue="")
+    return render("prediction.html", prediction=prediction, warnings=list(warnings), advice=ADVICE, notice=NOTICE)
 
 
 def scale_for_display(image: Image.Image) -> np.ndarray:
@@ -39,15 +42,16 @@ def slice_figure(pixels: np.ndarray) -> Markup:
 def overlay_figure(overlay: np.ndarray, prediction: Prediction) -> Markup:
     """Write the overlay, uint8 [h, w, 3], 0-255, as a figure."""
     regions = "regions that" if prediction.heatmap.any() else "no region"
-    caption = f"Grad-CAM: {regions} raised the score of “{class_display_name(prediction.label)}”"
-    return _figure(overlay, f"The slice under the Grad-CAM heatmap. {describe_peak(prediction.heatmap)}", caption)
+    method = explanation_display_name(prediction.explanation)
+    caption = f"{capitalize_first(method)}: {regions} raised the score of “{class_display_name(prediction.label)}”"
+    return _figure(overlay, f"The slice under its {method}. {describe_peak(prediction.heatmap)}", caption)
 
 
-def colour_bar(colour_map: str, label: str) -> Markup:
-    """Write the colour scale of the heatmap with labelled ends."""
+def colour_bar(colour_map: str, prediction: Prediction) -> Markup:
+    """Write the colour scale of the heatmap with labelled ends, and what the heatmap shows."""
     table = COLOUR_MAPS[colour_map][np.linspace(0, 255, COLOUR_STOPS).round().astype(int)]
     stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in table.tolist())
-    return render("colour_bar.html", colour_map=colour_map, label=label, stops=stops)
+    return render("colour_bar.html", colour_map=colour_map, prediction=prediction, stops=stops)
 
 
 def describe_peak(heatmap: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import streamlit as st
 from brain_tumor.images import read_image
 from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
 from ui import table
+from ui.advice import ADVICE, OF_THE_IMAGE
 from ui.batch import Result, Results, Slice, drop_retryable_errors, explain_all
 from ui.client import Prediction, ServiceClient
 from ui.errors import RequestError
@@ -105,7 +106,7 @@ def _show_prediction(chosen: Slice, prediction: Prediction, colour_map: str) -> 
         _offer_downloads(chosen.name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity)
     image.html(slice_figure(pixels))
     heat.html(overlay_figure(overlay, prediction))
-    scale.html(colour_bar(colour_map, prediction.label))
+    scale.html(colour_bar(colour_map, prediction))
 
 
 def _offer_downloads(
@@ -138,7 +139,10 @@ def _display_pixels(chosen: Slice) -> np.ndarray:
 
 
 def _caption(result: Result) -> str:
-    return "failed" if isinstance(result, RequestError) else class_display_name(result.label)
+    if isinstance(result, RequestError):
+        return "failed"
+    warnings = [ADVICE[code].name.lower() for code in result.warning_codes if code in OF_THE_IMAGE]
+    return ", ".join([class_display_name(result.label), *warnings])
 
 
 def _escape_markdown(text: str) -> str:

@@ -14,6 +14,7 @@ from ui.html import render
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 REMARKS = ("warnings", "error")
+CSV_ONLY = ("in_distribution", "uncertain", "warning_codes")  # `warnings` has them in words
 
 Row = dict[str, str | float | None]
 
@@ -22,22 +23,25 @@ def rows(slices: Sequence[Slice], results: Mapping[str, Result]) -> list[Row]:
     """Return one row per slice, all with the same columns. An unknown value is None."""
     found = [_row(each, results[each.id]) for each in slices]
     probabilities = sorted({column for row in found for column in row if column.startswith("probability")}) or ["probability"]
-    columns = ["file", "label", *probabilities, "threshold", "confidence", "model_version", "warnings", "error"]
+    columns = ["file", "label", *probabilities, "threshold", "confidence", "model_version", *REMARKS, *CSV_ONLY]
     return [{column: row.get(column) for column in columns} for row in found]
 
 
 def csv_text(table: Sequence[Row]) -> str:
-    """Write rows as CSV (RFC 4180). A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe."""
+    """Write rows as CSV (RFC 4180), truth values as in JSON.
+
+    A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows({column: _without_formula(cell) for column, cell in row.items()} for row in table)
+    writer.writerows({column: _csv_cell(cell) for column, cell in row.items()} for row in table)
     return buffer.getvalue()
 
 
 def html(table: Sequence[Row]) -> Markup:
     """Write rows as a table that scrolls horizontally: numbers with three decimals, warnings and error as remarks."""
-    columns = [column for column in table[0] if column not in REMARKS]
+    columns = [column for column in table[0] if column not in REMARKS + CSV_ONLY]
     headings = [*("model" if column == "model_version" else class_display_name(column) for column in columns), "remarks"]
     cells = [[*(_cell(column, row) for column in columns), _remarks(row)] for row in table]
     return render("slices_table.html", summary=_summary(table), headings=headings, rows=cells)
@@ -57,10 +61,15 @@ def _row(each: Slice, result: Result) -> Row:
         "confidence": result.confidence,
         "model_version": result.version,
         "warnings": "; ".join(result.warnings),
+        "in_distribution": result.in_distribution,
+        "uncertain": result.uncertain,
+        "warning_codes": "; ".join(result.warning_codes),
     }
 
 
-def _without_formula(cell: str | float | None) -> str | float | None:
+def _csv_cell(cell: str | float | None) -> str | float | None:
+    if isinstance(cell, bool):
+        return str(cell).lower()
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor.errors import InputError
-from brain_tumor.model_card import read_model_card
+from brain_tumor.model_card import ModelCard, read_model_card
 from components.dataset import HELD_OUT, ImagesZip, count_splits, read_splits
 from components.evaluate.champion import compare_with_champion
+from components.evaluate.doubt import measure_doubt
 from components.evaluate.drift_reference import drift_reference
+from components.evaluate.explanation import score_explanation
 from components.evaluate.metrics import compute_metrics, round_floats
-from components.evaluate.pointing import pointing_game
 from components.evaluate.predict import InferenceResults, run_inference
 from components.evaluate.promotion import reasons_not_to_promote
 from components.evaluate.report import render_report
@@ -41,7 +42,7 @@ def evaluate(
         min_auc: Minimum ROC-AUC for promotion, 0-1.
         min_recall: Minimum recall of any tumour for promotion, 0-1.
         tracking_uri: URI of the registry with the champion; empty for MLFLOW_TRACKING_URI, None for no comparison.
-        seed: Seed of the bootstrap.
+        seed: Seed of the bootstrap, and of the random maps and weights that explanations are compared with.
 
     Returns:
         The content of evaluation.json.
@@ -56,7 +57,7 @@ def evaluate(
     with ImagesZip(images_zip) as archive:
         held_out = [sample for sample in splits if sample.split == HELD_OUT]
         results = run_inference(SavedModel(model_dir), archive, held_out, card)
-        evaluation = _measure(results, archive, card.threshold, tracking_uri=tracking_uri, seed=seed)
+        evaluation = _measure(results, archive, card, model_dir, tracking_uri=tracking_uri, seed=seed)
         minimums = {"min_auc": min_auc, "min_recall": min_recall}
         reasons = reasons_not_to_promote(evaluation["metrics"], evaluation.get("champion"), **minimums)
         evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
@@ -68,27 +69,20 @@ def evaluate(
 
 
 def _measure(
-    results: InferenceResults, archive: ImagesZip, threshold: float | None, *, tracking_uri: str | None, seed: int
+    results: InferenceResults, archive: ImagesZip, card: ModelCard, model_dir: Path, *, tracking_uri: str | None, seed: int
 ) -> dict[str, Any]:
     """Return evaluation.json without the promotion decision."""
     predictions = results.predictions
     evaluation = {
         "classes": predictions.classes,
-        "threshold": threshold,
+        "threshold": card.threshold,
         "images": len(results.samples),
         "groups": len({sample.group for sample in results.samples}),
         **compute_metrics(predictions, seed=seed),
+        "doubt": round_floats(measure_doubt(results, card.document.get("calibration"), seed=seed)),
         "reference": round_floats(drift_reference(results.brightness, results.side_pixels, predictions.confidences)),
-        "grad_cam": round_floats(_score_heatmaps(results, archive)),
+        "explanation": round_floats(score_explanation(results, archive, card, model_dir, seed=seed)),
     }
     if tracking_uri is not None:
         evaluation["champion"] = round_floats(compare_with_champion(results, archive, tracking_uri=tracking_uri, seed=seed))
     return evaluation
-
-
-def _score_heatmaps(results: InferenceResults, archive: ImagesZip) -> dict[str, float] | None:
-    """Play the pointing game on the images predicted as a tumour, since only their heatmaps explain one."""
-    is_tumor = results.predictions.is_tumor(results.predictions.predicted_labels)
-    cases = zip(results.samples, results.heatmaps, is_tumor, strict=True)
-    pairs = ((heatmap, archive.read_mask(sample.sha256)) for sample, heatmap, predicted in cases if predicted)
-    return pointing_game((heatmap, mask) for heatmap, mask in pairs if mask is not None)

@@ -32,6 +32,8 @@ class Case:
         probability: Probability of the second of two classes; with more classes, of the predicted class.
         peak_in_lesion: Whether the heatmap's peak lies in the lesion; None without a known lesion.
         has_heatmap: False if the heatmap is 0 everywhere.
+        uncertain: Whether the model marks the prediction as uncertain.
+        unlike_training: Whether the model marks the image as unlike its training images.
     """
 
     image: str
@@ -41,6 +43,8 @@ class Case:
     probability: float
     peak_in_lesion: bool | None
     has_heatmap: bool
+    uncertain: bool
+    unlike_training: bool
 
     @property
     def is_correct(self) -> bool:
@@ -77,6 +81,8 @@ def render_case(index: int, results: InferenceResults, archive: ImagesZip) -> Ca
         probability=float(predictions.probabilities[index, 1 if predictions.is_binary else predicted_label]),
         peak_in_lesion=None if mask is None else peak_in_mask(heatmap, mask),
         has_heatmap=bool(heatmap.any()),
+        uncertain=bool(results.uncertain[index]),
+        unlike_training=bool(results.unlike_training[index]),
     )
 
 

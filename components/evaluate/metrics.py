@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from components.evaluate.bootstrap import accuracy_interval
-from components.evaluate.calibration import calibration_bins, calibration_error
+from components.evaluate.calibration import brier_score, calibration_bins, calibration_error
 from components.evaluate.predictions import Predictions
 
 MAX_CURVE_POINTS = 200
@@ -26,7 +26,7 @@ def compute_metrics(predictions: Predictions, *, seed: int) -> dict[str, Any]:
         **_class_averages(per_class, predictions),
         **_areas_under_curves(predictions),
         **_tumor_rates(predictions, per_class),
-        "brier": brier_score(predictions),
+        "brier": brier_score(predictions.probabilities, predictions.labels),
         "ece": calibration_error(bins),
     }
     return round_floats(
@@ -49,13 +49,6 @@ def class_report(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, dict[s
         scores = {"precision": correct / predicted, "recall": correct / support, "f1": 2 * correct / (predicted + support)}
     columns = {**scores, "support": support}
     return {name: {key: column[i].item() for key, column in columns.items()} for i, name in enumerate(classes)}
-
-
-def brier_score(predictions: Predictions) -> float:
-    """Return the mean squared error of the probabilities (Brier 1950): of one of two classes, summed over more classes."""
-    # scikit-learn's brier_score_loss warns when rows of float32 probabilities do not sum to exactly 1.
-    truth = np.eye(len(predictions.classes))[predictions.labels]
-    return _mean(((predictions.probabilities - truth) ** 2).sum(axis=1)) / (2 if predictions.is_binary else 1)
 
 
 def roc_points(truth: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from brain_tumor.errors import InputError
 from brain_tumor.images import read_image
-from brain_tumor.model_card import ModelCard
+from brain_tumor.model_card import MIN_IN_DISTRIBUTION, ModelCard
 from components.dataset import ImagesZip, Sample
 from components.evaluate.predictions import Predictions
 from components.saved_model import SavedModel
@@ -21,7 +21,9 @@ class InferenceResults:
     Attributes:
         samples: The images' rows of splits.csv.
         predictions: Predicted and true classes.
-        heatmaps: One Grad-CAM map for each image, float32 [h, w], 0-1.
+        heatmaps: One heatmap for each image, float32 [h, w], 0-1.
+        in_distribution: How like the training images each image is, float [n], 0-1; 1 from a model without this output.
+        uncertain: Whether the conformal set is not the predicted class alone, bool [n]; False from a model without this output.
         brightness: Mean grey levels, float64 [n], 0-1.
         side_pixels: Longest sides, int [n].
     """
@@ -29,8 +31,15 @@ class InferenceResults:
     samples: list[Sample]
     predictions: Predictions
     heatmaps: list[np.ndarray]
+    in_distribution: np.ndarray
+    uncertain: np.ndarray
     brightness: np.ndarray
     side_pixels: np.ndarray
+
+    @property
+    def unlike_training(self) -> np.ndarray:
+        """Whether each image is unlike the training images, bool [n]."""
+        return self.in_distribution < MIN_IN_DISTRIBUTION
 
 
 def run_inference(
@@ -52,13 +61,15 @@ def run_inference(
     unknown = sorted({sample.label for sample in samples} - set(classes))
     if unknown:
         raise InputError(f"splits.csv: got the labels {unknown}, expected the model's classes {classes}")
-    probabilities, predicted_labels, heatmaps, brightness, sides = [], [], [], [], []
+    probabilities, predicted_labels, heatmaps, in_distribution, uncertain, brightness, sides = [], [], [], [], [], [], []
     for start in range(0, len(samples), BATCH_SIZE):
         images = [read_image(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH_SIZE]]
         outputs = model.run_signature("explain", [image.data for image in images])
         probabilities += list(_class_probabilities(outputs["probability"]))
         predicted_labels += [classes.index(label) for label in outputs["label"]]
         heatmaps += list(outputs["heatmap"])
+        in_distribution += list(outputs.get("in_distribution", np.ones(len(images))))
+        uncertain += list(outputs.get("uncertain", np.zeros(len(images), bool)))
         brightness += [image.brightness for image in images]
         sides += [max(image.width_px, image.height_px) for image in images]
         print(f"evaluate: {len(heatmaps)} of {len(samples)} held-out images{note}", flush=True)
@@ -70,7 +81,15 @@ def run_inference(
         probabilities=np.array(probabilities).reshape(-1, len(classes)),
         groups=np.array([sample.group for sample in samples], dtype=int),
     )
-    return InferenceResults(samples, predictions, heatmaps, np.array(brightness), np.array(sides, dtype=int))
+    return InferenceResults(
+        samples,
+        predictions,
+        heatmaps,
+        in_distribution=np.array(in_distribution, dtype=float),
+        uncertain=np.array(uncertain, dtype=bool),
+        brightness=np.array(brightness),
+        side_pixels=np.array(sides, dtype=int),
+    )
 
 
 def _class_probabilities(probability: np.ndarray) -> np.ndarray:

@@ -7,11 +7,17 @@ import numpy as np
 
 from components.dataset import ImagesZip
 from components.evaluate import plots
+from components.evaluate.explanation import explanation_method
 from components.evaluate.gallery import Case, render_case, render_colour_bar, select_cases
 from components.evaluate.predict import InferenceResults
 from components.report import render
 
 FEW_IMAGES = 30
+# Name and meaning of the heatmaps by `explanation` of model.json.
+EXPLANATIONS = {
+    "grad_cam": ("Grad-CAM", "the regions of the last convolution that support the predicted class"),
+    "evidence": ("evidence map", "the map that the model sums into its score, where it supports the predicted class"),
+}
 GALLERY = {
     "misclassified": ("Misclassified, most confident first", "No held-out image is misclassified."),
     "borderline": ("Borderline, nearest to another class", "No further image."),
@@ -53,6 +59,7 @@ def render_report(
         caveats=list_caveats(evaluation),
         test_plots=_draw_test_plots(evaluation, results),
         training_plots=_draw_training_plots(card.get("history") or {}),
+        explanation=EXPLANATIONS[explanation_method(card)],
         gallery=_render_gallery(results, archive, evaluation["threshold"]),
         colour_bar=render_colour_bar(),
     )

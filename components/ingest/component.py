@@ -24,12 +24,12 @@ def ingest(
     """
     from pathlib import Path
 
+    from components.architectures import read_config
     from components.errors import exit_on_input_error
-    from components.hyperparameters import TrainConfig
     from components.ingest.ingest import ingest as run_ingest
 
     with exit_on_input_error("ingest"):
-        TrainConfig.from_overrides(hyperparameters)  # here and not only in train, which starts hours later
+        read_config(hyperparameters)  # here and not only in train, which starts hours later
         paths = {"images_zip": Path(images.path), "manifest_csv": Path(manifest.path), "report_html": Path(report.path)}
         summary = run_ingest(source, **paths)
     images.metadata.update({"files": summary.files, "kept": summary.kept, "groups": summary.groups})

@@ -12,6 +12,7 @@ from pathlib import Path
 from brain_tumor.errors import InputError
 from components.dataset import SPLITS, ImagesZip, Sample, write_splits
 from components.files import atomic_write
+from components.saved_model import import_tensorflow_quietly
 
 RECORDS_PER_SHARD = 1024
 
@@ -57,19 +58,26 @@ def preprocess(
             raise InputError(f"{name}: got {share}, expected a fraction between 0 and 1")
     rows = read_manifest(manifest_csv)
     samples = split_by_group(rows, test_share=test_share, validation_share=validation_share, seed=seed)
-    with ImagesZip(images_zip) as images, atomic_write(shards) as folder:
+    with ImagesZip(images_zip) as images:
+        counts = write_shards(images, samples, shards)
+    write_splits(splits_csv, samples)
+    return counts
+
+
+def write_shards(images: ImagesZip, samples: list[Sample], shards: Path) -> dict[str, dict[str, int]]:
+    """Write the shards of the splits `train` and `validation`, and dataset.json; return the images by split and label."""
+    classes = images.dataset["classes"]
+    counts = _count_labels(samples, classes)
+    dataset = images.dataset | {
+        "counts": counts,
+        "fingerprint": _hash_lines(f"{sample.sha256} {sample.label}" for sample in samples),
+        "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
+    }
+    with atomic_write(shards) as folder:
         folder.mkdir()
-        classes = images.dataset["classes"]
         for split in ("train", "validation"):
-            _write_shards(images, [sample for sample in samples if sample.split == split], classes, folder)
-        counts = _count_labels(samples, classes)
-        dataset = images.dataset | {
-            "counts": counts,
-            "fingerprint": _hash_lines(f"{row.sha256} {row.label}" for row in rows),
-            "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
-        }
+            _write_split(images, [sample for sample in samples if sample.split == split], classes, folder)
         (folder / "dataset.json").write_text(json.dumps(dataset, indent=2) + "\n")
-        write_splits(splits_csv, samples)
     return counts
 
 
@@ -141,7 +149,8 @@ def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validatio
     return names
 
 
-def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], folder: Path) -> None:
+def _write_split(images: ImagesZip, samples: list[Sample], classes: list[str], folder: Path) -> None:
+    import_tensorflow_quietly()
     import tensorflow as tf
 
     split, shard_count = samples[0].split, math.ceil(len(samples) / RECORDS_PER_SHARD)
@@ -152,6 +161,7 @@ def _write_shards(images: ImagesZip, samples: list[Sample], classes: list[str], 
                 feature = {
                     "image_bytes": tf.train.Feature(bytes_list=tf.train.BytesList(value=[images.read_bytes(sample.sha256)])),
                     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[classes.index(sample.label)])),
+                    "group": tf.train.Feature(int64_list=tf.train.Int64List(value=[sample.group])),
                     "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sample.sha256.encode()])),
                 }
                 writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))

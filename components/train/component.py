@@ -20,7 +20,7 @@ def train(
 
     Args:
         shards: Preprocess output: TFRecord shards.
-        hyperparameters: Overrides by name; the defaults are those of components/hyperparameters.py.
+        hyperparameters: Overrides by name; the defaults are those of components/architectures/.
         seed: Random seed of the weights, the image order and the augmentation.
         checkpoint_dir: Folder that outlives the pod, from which a killed training resumes; empty for none.
         gpus: Number of GPUs requested from the cluster; a training on fewer prints it.
@@ -30,15 +30,15 @@ def train(
     """
     from pathlib import Path
 
+    from components.architectures import read_config
     from components.errors import exit_on_input_error
-    from components.hyperparameters import TrainConfig
     from components.train.train import train as fit_and_export
 
     with exit_on_input_error("train"):
         result = fit_and_export(
             Path(shards.path),
             model_dir=Path(model.path),
-            config=TrainConfig.from_overrides(hyperparameters, seed=seed),
+            config=read_config(hyperparameters, seed=seed),
             logs_dir=Path(logs.path),
             checkpoint_dir=Path(checkpoint_dir) if checkpoint_dir else None,
             gpus=gpus,

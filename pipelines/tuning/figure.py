@@ -5,12 +5,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from brain_tumor.model_card import NOTICE
 from components.evaluate.plots import INK, SERIES, SOFT, STYLE
-from pipelines.tuning.search import SEARCH_SPACE
+from pipelines.tuning.search import SearchSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,21 +19,20 @@ if TYPE_CHECKING:
 COLUMNS = 4
 
 
-def draw_search(trials: Sequence[FrozenTrial], path: Path, *, title: str) -> None:
+def draw_search(trials: Sequence[FrozenTrial], space: SearchSpace, path: Path, *, title: str) -> None:
     """Write a PNG: the trials in their order above, the ROC-AUC over the values of each hyper-parameter below."""
     import matplotlib
     from matplotlib.figure import Figure
 
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    names = [name for name in SEARCH_SPACE if any(name in trial.params for trial in complete)]
-    rows = -(-len(names) // COLUMNS)
+    rows = -(-len(space) // COLUMNS)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.2 + 2.4 * rows), layout="constrained")
         grid = figure.add_gridspec(1 + rows, COLUMNS, height_ratios=[1.7, *[1] * rows])
         _plot_history(figure.add_subplot(grid[0, :]), trials, title)
-        for index, name in enumerate(names):
+        for index, name in enumerate(space):
             axes = figure.add_subplot(grid[1 + index // COLUMNS, index % COLUMNS])
-            _plot_values(axes, complete, name)
+            _plot_values(axes, complete, name, space[name])
             if index % COLUMNS == 0:
                 axes.set_ylabel("ROC-AUC (darker: later)")
         figure.supxlabel(NOTICE, fontsize=9, color=SOFT)
@@ -53,15 +52,14 @@ def _plot_history(axes: "Axes", trials: Sequence[FrozenTrial], title: str) -> No
     best = values.index(max(values))
     ring = axes.scatter(numbers[best], values[best], s=150, facecolors="none", edgecolors=INK, label="best", zorder=4)
     ring.set_linewidth(1.4)
-    axes.set(xlabel="trial (0 has the default hyper-parameters)", ylabel="ROC-AUC on the validation split")
+    axes.set(xlabel="trial (0 has the default hyper-parameters)", ylabel="ROC-AUC by cross-validation")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=28)
     axes.locator_params(axis="x", integer=True)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=4)
 
 
-def _plot_values(axes: "Axes", complete: Sequence[FrozenTrial], name: str) -> None:
+def _plot_values(axes: "Axes", complete: Sequence[FrozenTrial], name: str, space: BaseDistribution) -> None:
     values = [trial.params[name] for trial in complete]
-    space = SEARCH_SPACE[name]
     if isinstance(space, CategoricalDistribution):
         axes.set_xticks(range(len(space.choices)), [str(choice) for choice in space.choices])
         axes.set_xlim(-0.5, len(space.choices) - 0.5)

@@ -5,7 +5,7 @@ import datetime
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import NOTICE
+from components.architectures import DEFAULT, FIELDS, read_config
 from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
@@ -22,50 +23,58 @@ from components.uris import redact_credentials
 from components.values import unknown_name
 from pipelines.parameters import HYPERPARAMETERS, add_parameter_options, parse_parameters
 from pipelines.tuning.figure import draw_search
-from pipelines.tuning.search import EPOCH, ERROR, SEARCH_SPACE, format_value, run_trial
+from pipelines.tuning.search import ERROR, SEARCH_SPACES, SearchSpace, format_value, run_trial, searched
 
 SHOWN_TRIALS = 5
 SPLIT_FRACTIONS = ("test_share", "validation_share")
 EPILOG = f"""\
-searched, unless --set gives a value: {", ".join(SEARCH_SPACE)}
+searched, unless --set gives a value:
+{chr(10).join(f"  {name:<10}{', '.join(space)}" for name, space in SEARCH_SPACES.items())}
+`--set architecture=cnn` searches those of cnn; the default is {DEFAULT}.
 
-The images are ingested and split once. Each trial is one training. From its fifth epoch on, a trial below the median of the
-others is pruned. The first trial has the default hyper-parameters. The best trial was selected on the validation split: run the
-pipeline with its hyper-parameters to measure it on the held-out test set.
+The images are ingested and split once. A trial's result is the ROC-AUC over the training and validation images, each scored by a
+network that was not taught its fold, one of five by group: evidence does so in one training, cnn is trained once a fold. Trials
+of evidence share the features of the images, which the first one computes. A trial below the median of the others is pruned, of
+evidence in the second half of its epochs, of cnn from its second fold on. The first trial has the default hyper-parameters. The
+best of many trials looks better than it is: run the pipeline with its hyper-parameters to measure it on the held-out test set.
 """
 
 
-def search(source: str, folder: Path, *, trials: int, fixed: Mapping[str, Any], split: Mapping[str, float]) -> optuna.Study:
-    """Ingest the images, then search hyper-parameters; `folder` keeps the study, but not the images.
+def search(
+    source: str, folder: Path, *, trials: int, config: TrainConfig, fixed: Mapping[str, Any], split: Mapping[str, float]
+) -> optuna.Study:
+    """Ingest the images, then search hyper-parameters; `folder` keeps the study, but neither images nor features.
 
     Args:
         source: Source of the images, as for the ingest step.
         folder: Folder of this search.
         trials: Number of trials.
-        fixed: Hyper-parameters that are not searched, by name.
+        config: Hyper-parameters of the first trial.
+        fixed: Those that are not searched, by name.
         split: Fractions of the split, by parameter name.
 
     Raises:
         InputError: The source is invalid.
     """
-    seed = fixed.get("seed", TrainConfig().seed)
-    space = {name: values for name, values in SEARCH_SPACE.items() if name not in fixed}
+    space = searched(config, fixed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{folder}/study.db",
         study_name="brain-tumor",
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=4),
+        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
-    study.enqueue_trial(TrainConfig().model_dump(include=set(space)))
+    study.enqueue_trial(config.model_dump(include=set(space)))
     with tempfile.TemporaryDirectory(dir=folder) as data:
-        shards = _ingest_and_split(source, Path(data).resolve(), seed=seed, **split)
+        scratch = Path(data).resolve()
+        shards = _ingest_and_split(source, scratch, seed=config.seed, **split)
         try:
             for number in range(trials):
                 trial = study.ask(space)
-                run_trial(study, trial, shards=shards, fixed=fixed, log=folder.resolve() / f"trial-{number}.log")
-                print(f"tune: trial {number + 1} of {trials}: {_outcome(study.trials[number])}", flush=True)
+                log = folder.resolve() / f"trial-{number}.log"
+                run_trial(study, trial, shards=shards, scratch=scratch, config=config, fixed=fixed, log=log)
+                print(f"tune: trial {number + 1} of {trials}: {_outcome(study.trials[number], config)}", flush=True)
         except KeyboardInterrupt:
             print("\ntune: interrupted", file=sys.stderr)
     return study
@@ -80,11 +89,13 @@ def _ingest_and_split(source: str, folder: Path, **split: Any) -> Path:
     return shards
 
 
-def _outcome(trial: FrozenTrial) -> str:
-    epoch = trial.user_attrs.get(EPOCH)
+def _outcome(trial: FrozenTrial, config: TrainConfig) -> str:
     if trial.state == TrialState.COMPLETE:
-        return f"val_auc {trial.value:.4f} at epoch {epoch}"
-    return f"pruned after epoch {epoch}" if trial.state == TrialState.PRUNED else f"failed: {trial.user_attrs[ERROR]}"
+        return f"val_auc {trial.value:.4f}"
+    if trial.state == TrialState.PRUNED:
+        step, last = "epoch" if config.scores_by_fold else "fold", max(trial.intermediate_values)
+        return f"pruned after {step} {last + 1}, val_auc {trial.intermediate_values[last]:.4f}"
+    return f"failed: {trial.user_attrs[ERROR]}"
 
 
 def ranking(study: optuna.Study) -> list[FrozenTrial]:
@@ -93,13 +104,11 @@ def ranking(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
 
-def table(trials: list[FrozenTrial]) -> str:
-    """Return one line per trial: its result and its hyper-parameters."""
-    names = [name for name in SEARCH_SPACE if name in trials[0].params]
-    rows = [["trial", "val_auc", "epoch", *names]]
+def table(trials: Sequence[FrozenTrial], names: Collection[str]) -> str:
+    """Return one line per trial: its result and its hyper-parameters of some names."""
+    rows = [["trial", "val_auc", *names]]
     for trial in trials:
-        values = [format_value(trial.params[name]) for name in names]
-        rows.append([str(trial.number), f"{trial.value:.4f}", str(trial.user_attrs[EPOCH]), *values])
+        rows.append([str(trial.number), f"{trial.value:.4f}", *(format_value(trial.params[name]) for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
@@ -110,8 +119,8 @@ def _parse_settings(settings: list[str]) -> tuple[dict[str, Any], dict[str, floa
     split = {name: arguments.pop(name) for name in SPLIT_FRACTIONS if name in arguments}
     fixed = arguments.pop(HYPERPARAMETERS, {}) | arguments
     for name in fixed:
-        if name not in TrainConfig.model_fields:
-            raise unknown_name("--set of a search", name, [*SPLIT_FRACTIONS, *TrainConfig.model_fields])
+        if name not in FIELDS:
+            raise unknown_name("--set of a search", name, [*SPLIT_FRACTIONS, *FIELDS])
     return fixed, split
 
 
@@ -137,8 +146,9 @@ def main() -> int:
         if options.trials < 1:
             raise InputError(f"trials: got {options.trials}, expected 1 or more")
         fixed, split = _parse_settings(options.set)
+        config = read_config({}, **fixed)
         folder.mkdir(parents=True)
-        study = search(options.source, folder, trials=options.trials, fixed=fixed, split=split)
+        study = search(options.source, folder, trials=options.trials, config=config, fixed=fixed, split=split)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -148,15 +158,17 @@ def main() -> int:
     best = ranking(study)
     if not best:
         sys.exit(f"no trial completed: see the logs in {folder}")
-    _report_results(best, study, folder, options.source, fixed | split)
+    space = searched(config, fixed)
+    title = f"{len(study.trials)} trials of {config.architecture} on {redact_credentials(options.source)}"
+    draw_search(study.trials, space, folder / "search.png", title=title)
+    _print_results(best, space, folder, options.source, fixed | split)
     return 0
 
 
-def _report_results(best: list[FrozenTrial], study: optuna.Study, folder: Path, source: str, settings: dict[str, Any]) -> None:
+def _print_results(best: list[FrozenTrial], space: SearchSpace, folder: Path, source: str, settings: dict[str, Any]) -> None:
     shown = redact_credentials(source)
-    draw_search(study.trials, folder / "search.png", title=f"{len(study.trials)} trials on {shown}")
     flags = " ".join(f"--set {name}={format_value(value)}" for name, value in (settings | best[0].params).items())
-    print(f"\n{table(best[:SHOWN_TRIALS])}\n\n  best: {flags}")
+    print(f"\n{table(best[:SHOWN_TRIALS], space)}\n\n  best: {flags}")
     print(f"  run the pipeline with it: .venv/bin/python -m pipelines.local.run --source '{shown}' {flags}")
     print(f"  figure: {folder / 'search.png'}\n\n  {NOTICE}")
 

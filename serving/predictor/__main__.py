@@ -34,6 +34,7 @@ def main() -> None:
     """Read the settings, and serve until SIGTERM or SIGINT."""
     exit_on_signals()
     settings = read_settings(Settings, "serving.predictor", "Serve a SavedModel like TensorFlow Serving, over REST and gRPC.")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # or TensorFlow imports Keras 3, half of its time; Keras 2 is not installed
     sys.stderr = sys.stdout
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow writes a banner to it, and bytes of images that it cannot decode
     try:

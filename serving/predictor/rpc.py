@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import grpc
-import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from serving.predictor.model import PredictorError, Servable
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+TYPED_FIELDS = {"float32": "float_val", "bool": "bool_val"}
 SERVICE = "tensorflow.serving.PredictionService"
 
 
@@ -57,10 +57,11 @@ async def _predict(servable: Servable, message: bytes) -> Message:
         raise PredictorError(f"output_filter: expected names out of {', '.join(outputs)}, each once")
     response = PredictResponse(model_spec=servable.spec(signature))
     for name in names:
-        response.outputs[name].CopyFrom(make_tensor_proto(outputs[name]))
-        if outputs[name].dtype == np.float32:  # TensorFlow Serving fills the typed field, and clients read it
-            response.outputs[name].float_val[:] = outputs[name].ravel()
-            response.outputs[name].tensor_content = b""
+        tensor, values = response.outputs[name], outputs[name]
+        tensor.CopyFrom(make_tensor_proto(values))
+        if field := TYPED_FIELDS.get(values.dtype.name):  # TensorFlow Serving fills the typed field, and clients read it
+            getattr(tensor, field)[:] = values.ravel().tolist()
+            tensor.tensor_content = b""
     return response
 
 

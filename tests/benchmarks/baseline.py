@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 from PIL import Image
 
-from components.hyperparameters import TrainConfig
+from brain_tumor.model_card import read_model_card
+from components.architectures.cnn import LAST_CONVOLUTION, LOGITS, CnnConfig, build_model
 from components.saved_model import SavedModel
-from components.train.network import LAST_CONVOLUTION, build_model
 
 if TYPE_CHECKING:
     import keras
@@ -27,16 +27,20 @@ JET = (matplotlib.colormaps["jet"](np.arange(256))[:, :3] * 255).astype(np.uint8
 OPACITY = 0.4
 
 
-def load_network(folder: Path) -> "keras.Model":
-    """Build the default network with the weights of a SavedModel."""
-    network = build_model(TrainConfig(), 2)
+def load_network(folder: Path, config: CnnConfig) -> "keras.Model":
+    """Build the network of a configuration with the weights of a SavedModel and the temperature of its probabilities."""
+    network = build_model(config, 2)
     saved = SavedModel(folder)
     weights = {variable.name.removesuffix(":0"): variable.numpy() for variable in saved.signatures["serving_default"].variables}
     expected = {weight.path: tuple(weight.shape) for weight in network.weights}
     if expected != {path: value.shape for path, value in weights.items()}:
-        raise SystemExit(f"{folder}: expected the default network with the weights {expected}")
+        raise SystemExit(f"{folder}: expected a model of architecture=cnn with the weights {expected}")
     for weight in network.weights:
         weight.assign(weights[weight.path])
+    calibration = read_model_card(folder).document.get("calibration")
+    temperature = calibration["temperature"]["value"] if calibration else 1.0  # a model of 0.1.0 has none
+    logits = network.get_layer(LOGITS)
+    logits.set_weights([weight / temperature for weight in logits.get_weights()])
     return network
 
 
@@ -44,7 +48,8 @@ def create_app(model_dir: Path) -> FastAPI:
     """Return an application with POST /predict; `?explain=true` adds heatmap and overlay."""
     import keras
 
-    model = load_network(model_dir)
+    model = load_network(model_dir, CnnConfig())
+    threshold = read_model_card(model_dir).threshold or 0.5
     size = model.input_shape[1:3]
     grad_model = keras.Model(model.input, [model.get_layer(LAST_CONVOLUTION).output, model.output])
     app = FastAPI()
@@ -54,7 +59,7 @@ def create_app(model_dir: Path) -> FastAPI:
         image = Image.open(file.file).convert("RGB")
         x = np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)[np.newaxis] / 255
         probability = float(model.predict(x, verbose=0)[0, 0])
-        prediction: dict[str, Any] = {"label": "tumor" if probability >= 0.5 else "no_tumor", "probability": probability}
+        prediction: dict[str, Any] = {"label": "tumor" if probability >= threshold else "no_tumor", "probability": probability}
         if explain:
             heatmap = grad_cam(grad_model, x)
             prediction |= {"heatmap": heatmap.tolist(), "overlay_png": base64.b64encode(overlay(image, heatmap)).decode()}

@@ -15,7 +15,7 @@ from PIL import Image
 
 from brain_tumor.images import encode_png
 from brain_tumor.phantoms import make_phantom
-from components.hyperparameters import TrainConfig
+from components.architectures.cnn import CnnConfig
 from tests.benchmarks.load import Load
 from tests.benchmarks.systems import (
     VERBS,
@@ -89,7 +89,7 @@ def running_systems(model: Path, images: list[bytes]) -> Iterator[dict[str, Syst
 def check_same_predictions(service: int, baseline: int, local: InProcess) -> None:
     """Exit if a system gives another probability, or an incomplete explanation."""
     # A PNG of the network's input size: Pillow and TensorFlow differ slightly in scaling and in JPEG decoding.
-    side_px = TrainConfig().image_size_px
+    side_px = CnnConfig().image_size_px
     phantom, _ = make_phantom(np.random.default_rng(0), lesion=True)
     image = encode_png(Image.fromarray(phantom).resize((side_px, side_px)))
     for verb, path in VERBS.items():

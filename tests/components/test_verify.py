@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.train.export import verify_against_keras_model
+from components.decision import Decision
+from components.train.export import verify_against_network
 from components.verify import VerifyError, sample_images, verify
 
 
@@ -63,17 +64,18 @@ def test_verify_names_missing_outputs(copy: Path) -> None:
     module.f = tf.function(lambda image_bytes: {"probability": image_bytes}, input_signature=[tf.TensorSpec([None], tf.string)])
     tf.saved_model.save(module, str(copy / "other"), signatures={"serving_default": module.f})
     shutil.move(copy / "other" / "saved_model.pb", copy / "saved_model.pb")
-    with pytest.raises(VerifyError, match="signatures: serving_default lacks outputs in_distribution, label"):
+    with pytest.raises(VerifyError, match="signatures: serving_default lacks outputs in_distribution, label, uncertain"):
         verify(copy)
 
 
 def test_keras_model_with_other_weights_fails_the_comparison(tiny_model: Path) -> None:
-    from components.train.network import build_model
+    from components.architectures.cnn import CnnNetwork, build_model
     from tests.conftest import TINY
 
-    other = build_model(TINY, 2)
-    with pytest.raises(VerifyError, match="probability of the Keras model: differs by"):
-        verify_against_keras_model(tiny_model, other, ["no_tumor", "tumor"])
+    other = CnnNetwork(build_model(TINY, 2))
+    decision = Decision(("no_tumor", "tumor"), temperature=1.0, threshold=0.5, min_probability=np.zeros(2, np.float32))
+    with pytest.raises(VerifyError, match="probability of the network: differs by"):
+        verify_against_network(tiny_model, other, decision)
 
 
 def test_sample_images_cover_every_format_and_mode() -> None:

@@ -117,9 +117,9 @@ def test_train_step_trains(phantoms: DataSet, tmp_path: Path, require: Callable[
     models.chmod(0o777)
     script = """
 from pathlib import Path
-from components.hyperparameters import TrainConfig
+from components.architectures.cnn import CnnConfig
 from components.train.train import train
-config = TrainConfig(image_size_px=48, filters=4, dense_units=8, epochs=2, batch_size=8)
+config = CnnConfig(image_size_px=48, filters=4, dense_units=8, epochs=2, batch_size=8)
 train(Path("/shards"), model_dir=Path("/models/model"), config=config)"""
     output = python("components", script, mounts={shards: "/shards:ro", models: "/models"})
     assert "train: exported and verified" in output

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving.errors import CODES
+from serving.inference import WARNINGS
 from tests.conftest import ROOT
 from tests.monitoring.promql import (
     DASHBOARDS,
@@ -113,6 +114,17 @@ def test_reasons_are_error_codes_of_the_service() -> None:
     assert set().union(*named) <= set(CODES)
     refused = next(alert for alert in alerts() if alert["alert"] == "BrainTumorPicturesRefused")
     assert parse(refused["expr"]).metrics["brain_tumor_rejected_total"]["reason"] == CLIENT_ERRORS
+
+
+def test_warnings_are_codes_of_the_service() -> None:
+    expressions = [rule["expr"] for rule in rules()] + list(dashboard_queries().values())
+    named = [
+        labels.get("reason", set())
+        for expression in expressions
+        for metric, labels in parse(expression).metrics.items()
+        if "brain_tumor_warnings" in metric
+    ]
+    assert set().union(*named) == {"uncertain", "unlike_training"} == set(WARNINGS) - {"synthetic_model"}
 
 
 @pytest.mark.parametrize(("kind", "budget"), [("Errors", 1 - 0.995), ("Latency", 1 - 0.95)])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-TINY = ("epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
+TINY = ("architecture=cnn", "epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
 # Start a command as a shell script starts a background job.
 IGNORING_SIGINT = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from components import COMPONENTS_IMAGE
-from components.hyperparameters import TrainConfig
+from components.architectures import FIELDS
 from components.train.component import train
 from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline, version_name
 from pipelines.pipeline import brain_tumor
@@ -51,8 +51,8 @@ def test_committed_pipeline_equals_the_compiled_code(tmp_path: Path) -> None:
 def test_hyper_parameters_are_one_parameter_of_the_pipeline_and_seed_another() -> None:
     declared = brain_tumor.component_spec.inputs
     assert (declared["hyperparameters"].type, declared["hyperparameters"].default) == ("Dict", {})
-    assert (declared["seed"].type, declared["seed"].default) == ("Integer", TrainConfig().seed)
-    assert set(declared) & set(TrainConfig.model_fields) == {"seed"}
+    assert (declared["seed"].type, declared["seed"].default) == ("Integer", FIELDS["seed"].default)
+    assert set(declared) & FIELDS.keys() == {"seed"}
     step = inspect.signature(train.python_func).parameters
     inputs = {name: step[name].annotation for name in step if name not in ("shards", "model", "logs", "metrics")}
     assert inputs == {"hyperparameters": dict, "seed": int, "checkpoint_dir": str, "gpus": int}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from brain_tumor.errors import InputError
-from components.hyperparameters import TrainConfig
+from components.architectures import CONFIGS, FIELDS, help_texts
 from pipelines.parameters import add_parameter_options, parse_parameters
 
 
@@ -23,7 +23,7 @@ from pipelines.parameters import add_parameter_options, parse_parameters
         ("hyperparameters=3", "hyperparameters: got '3', expected a JSON object"),
         ('hyperparameters={"epoch": 3}', r"hyperparameters: got unknown name 'epoch' \(did you mean epochs\?\)"),
         ('hyperparameters={"epochs": "3"}', "epochs: got '3', expected a valid integer"),
-        ('hyperparameters={"l2": NaN}', "l2: got nan, expected a finite number"),
+        ('hyperparameters={"shift": NaN}', "shift: got nan, expected a finite number"),
         ('hyperparameters={"seed": 3}', "hyperparameters: got seed, which is a parameter of its own"),
     ],
 )
@@ -34,6 +34,7 @@ def test_invalid_parameter_is_named(setting: str, message: str) -> None:
 
 def test_parameters_have_the_declared_type() -> None:
     settings = [
+        "architecture=cnn",
         "epochs=3",
         "l2=1e-3",
         "horizontal_flip=False",
@@ -43,7 +44,7 @@ def test_parameters_have_the_declared_type() -> None:
         "seed=7",
     ]
     assert parse_parameters(settings) == {
-        "hyperparameters": {"epochs": 3, "l2": 0.001, "horizontal_flip": False, "head": "pool"},
+        "hyperparameters": {"architecture": "cnn", "epochs": 3, "l2": 0.001, "horizontal_flip": False, "head": "pool"},
         "node_selector": {"a": "b"},
         "tolerations": [{"key": "c"}],
         "seed": 7,
@@ -51,17 +52,18 @@ def test_parameters_have_the_declared_type() -> None:
     assert parse_parameters([]) == {}
 
 
-@pytest.mark.parametrize("name", sorted(TrainConfig.model_fields.keys() - {"seed"}))
+@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"seed", "architecture"}))
 def test_every_hyper_parameter_is_set_by_name_or_as_json(name: str) -> None:
-    value: Any = TrainConfig().model_dump()[name]
-    expected = {"hyperparameters": {name: value}}
-    assert parse_parameters([f"{name}={value}"]) == expected
-    assert parse_parameters([f"hyperparameters={json.dumps({name: value})}"]) == expected
+    owner = next(architecture for architecture, config in CONFIGS.items() if name in config.model_fields)
+    value: Any = CONFIGS[owner]().model_dump()[name]  # type: ignore[call-arg]
+    expected = {"hyperparameters": {"architecture": owner, name: value}}
+    assert parse_parameters([f"architecture={owner}", f"{name}={value}"]) == expected
+    assert parse_parameters([f"hyperparameters={json.dumps({'architecture': owner, name: value})}"]) == expected
 
 
 def test_hyper_parameters_by_name_and_as_json_are_merged() -> None:
-    settings = ["epochs=3", 'hyperparameters={"zoom": 0.2, "epochs": 3.0}', "l2=0"]
-    assert parse_parameters(settings) == {"hyperparameters": {"epochs": 3, "zoom": 0.2, "l2": 0}}
+    settings = ["epochs=3", 'hyperparameters={"zoom": 0.2, "epochs": 3.0}', "shift=0"]
+    assert parse_parameters(settings) == {"hyperparameters": {"epochs": 3, "zoom": 0.2, "shift": 0}}
 
 
 @pytest.mark.parametrize("second", ["epochs=4", 'hyperparameters={"epochs": 4}'])
@@ -74,5 +76,5 @@ def test_help_lists_every_hyper_parameter_with_meaning_and_default() -> None:
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
     add_parameter_options(parser, source_help="a folder")
     words = " ".join(parser.format_help().split())
-    for name, text in TrainConfig.help_texts().items():
+    for name, text in help_texts().items():
         assert f" {name} {text}" in words

@@ -28,6 +28,8 @@ class Prediction(NamedTuple):
     label: str
     heatmap: np.ndarray | None = None
     overlay: np.ndarray | None = None
+    in_distribution: float | None = None
+    uncertain: bool | None = None
 
 
 def b64(data: bytes) -> dict[str, str]:
@@ -57,10 +59,13 @@ def pixels(png: bytes) -> np.ndarray:
 def from_json(prediction: dict[str, Any]) -> Prediction:
     probability = prediction["probability"]
     columns = np.array(list(probability.values()) if isinstance(probability, dict) else [probability])
+    plain = Prediction(
+        columns, prediction["label"], in_distribution=prediction["in_distribution"], uncertain=prediction["uncertain"]
+    )
     if "heatmap" not in prediction:
-        return Prediction(columns, prediction["label"])
+        return plain
     heatmap = np.reshape(prediction["heatmap"]["values"], prediction["heatmap"]["shape"])
-    return Prediction(columns, prediction["label"], heatmap, pixels(base64.b64decode(prediction["overlay_png"])))
+    return plain._replace(heatmap=heatmap, overlay=pixels(base64.b64decode(prediction["overlay_png"])))
 
 
 def from_tensors(response: InferResponse, *, text: bool) -> list[Prediction]:
@@ -73,6 +78,8 @@ def from_tensors(response: InferResponse, *, text: bool) -> list[Prediction]:
             raw(outputs["label"][index]).decode(),
             outputs["heatmap"][index] if "heatmap" in outputs else None,
             pixels(raw(outputs["overlay_png"][index])) if "overlay_png" in outputs else None,
+            outputs["in_distribution"][index],
+            outputs["uncertain"][index],
         )
         for index in range(len(outputs["label"]))
     ]
@@ -135,7 +142,16 @@ def call_grpc(address: str, images: list[bytes]) -> list[Prediction]:
 def call_predictor(url: str, images: list[bytes]) -> list[Prediction]:
     body = instances(images) | {"signature_name": "explain"}
     rows = httpx.post(f"{url}{V1}:predict", json=body, timeout=30).raise_for_status().json()["predictions"]
-    return [Prediction(np.array(row["probability"]), row["label"], np.array(row["heatmap"])) for row in rows]
+    return [
+        Prediction(
+            np.array(row["probability"]),
+            row["label"],
+            np.array(row["heatmap"]),
+            in_distribution=row["in_distribution"],
+            uncertain=row["uncertain"],
+        )
+        for row in rows
+    ]
 
 
 def call_predictor_grpc(address: str, images: list[bytes]) -> list[Prediction]:
@@ -147,5 +163,13 @@ def call_predictor_grpc(address: str, images: list[bytes]) -> list[Prediction]:
     with grpc.insecure_channel(address) as channel:
         response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
-    columns = zip(outputs["probability"], outputs["label"], outputs["heatmap"], strict=True)
-    return [Prediction(probability, label.decode(), heatmap) for probability, label, heatmap in columns]
+    return [
+        Prediction(
+            outputs["probability"][index],
+            label.decode(),
+            outputs["heatmap"][index],
+            in_distribution=outputs["in_distribution"][index],
+            uncertain=outputs["uncertain"][index],
+        )
+        for index, label in enumerate(outputs["label"])
+    ]

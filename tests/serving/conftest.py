@@ -1,5 +1,6 @@
 """The real service: predictor and transformer, each in a process of its own."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MadeOnce
+from tests.serving.brightness_model import CARD, CARD_0_1_0, save_model
 from tests.serving.fake_predictor import FakePredictor, running_fake_predictor
 from tests.serving.processes import Service, free_ports, running
 
@@ -50,12 +53,43 @@ def predictor(model_dir: Path, http: int, grpc: int) -> Iterator[Service]:
         yield process
 
 
+@pytest.fixture
+def ignored_sigint() -> Iterator[None]:
+    """Let child processes inherit SIGINT as ignored, as a script's background jobs do."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def predictor_and_transformer(model_dir: Path) -> Iterator[Pair]:
+    """Start both processes, with the default settings."""
+    http, grpc = free_ports(2)
+    with predictor(model_dir, http, grpc) as process, transformer(model_dir, f"127.0.0.1:{http}") as front:
+        yield Pair(front.process, process, front.url, front.grpc, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}")
+
+
 @pytest.fixture(scope="session")
 def service(tiny_model: Path) -> Iterator[Pair]:
-    """Both processes on the tiny model, with the default settings."""
-    http, grpc = free_ports(2)
-    with predictor(tiny_model, http, grpc) as process, transformer(tiny_model, f"127.0.0.1:{http}") as front:
-        yield Pair(front.process, process, front.url, front.grpc, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}")
+    """Both processes on the tiny model."""
+    with predictor_and_transformer(tiny_model) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="session")
+def brightness_service(made_once: MadeOnce) -> Iterator[Pair]:
+    """Both processes on a model whose `in_distribution` and `uncertain` depend on the brightness of the image."""
+    folder = made_once("brightness_model", lambda folder: save_model(folder, CARD))
+    with predictor_and_transformer(folder) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="session")
+def service_of_0_1_0(made_once: MadeOnce) -> Iterator[Pair]:
+    """Both processes on a model without these outputs."""
+    folder = made_once("model_of_0_1_0", lambda folder: save_model(folder, CARD_0_1_0))
+    with predictor_and_transformer(folder) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="session")

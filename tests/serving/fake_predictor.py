@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ROW = {"probability": [0.75], "label": "tumor", "in_distribution": 1.0, "heatmap": [[0.0, 1.0], [0.5, 0.25]]}
+ROW = {
+    "probability": [0.75],
+    "label": "tumor",
+    "in_distribution": 1.0,
+    "uncertain": False,
+    "heatmap": [[0.0, 1.0], [0.5, 0.25]],
+}
 
 
 @dataclass
@@ -43,8 +49,8 @@ class FakePredictor:
 
 
 @contextmanager
-def running_fake_predictor() -> Iterator[FakePredictor]:
-    """Serve a fake predictor on a free port."""
+def running_fake_predictor(port: int = 0) -> Iterator[FakePredictor]:
+    """Serve a fake predictor on a port, by default a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,9 +77,9 @@ def running_fake_predictor() -> Iterator[FakePredictor]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
         fake = FakePredictor(f"127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield fake
         server.shutdown()

@@ -23,6 +23,8 @@ def test_metrics_count_requests_predictions_and_errors(served: Transformer) -> N
         ("brain_tumor_rejected_total", "reason", "not_an_image"): 1,
         ("brain_tumor_warnings_total", "reason", "synthetic_model"): 1,
         ("brain_tumor_confidence_bucket", "le", "0.8"): 1,
+        ("brain_tumor_in_distribution_bucket", "le", "0.9"): 0,
+        ("brain_tumor_in_distribution_bucket", "le", "1.0"): 1,
         ("brain_tumor_input_brightness_count", "", ""): 1,
         ("brain_tumor_input_side_pixels_count", "", ""): 1,
     }

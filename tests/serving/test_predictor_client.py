@@ -24,6 +24,12 @@ from tests.serving.fake_predictor import FakePredictor
         ({"rows": [{"probability": [0.5]}]}, 502, "predictor_failed", grpc.StatusCode.UNAVAILABLE),
         ({"rows": [{"probability": [0.2, 0.8], "label": "tumor"}]}, 502, "predictor_failed", grpc.StatusCode.UNAVAILABLE),
         ({"rows": [{"probability": [0.5], "label": "glioma"}]}, 502, "predictor_failed", grpc.StatusCode.UNAVAILABLE),
+        (
+            {"rows": [{"probability": [0.5], "label": "tumor", "in_distribution": "x"}]},
+            502,
+            "predictor_failed",
+            grpc.StatusCode.UNAVAILABLE,
+        ),
         ({"rows": [{"probability": ["x"], "label": "tumor"}]}, 502, "predictor_failed", grpc.StatusCode.UNAVAILABLE),
         (
             {"rows": [{"probability": [0.5], "label": "tumor", "heatmap": "x"}]},

@@ -38,12 +38,16 @@ def assert_error(response: httpx.Response, status: int, code: str, *parts: str) 
 
 def test_prediction_has_the_documented_fields(service: Pair) -> None:
     plain = httpx.post(f"{service.url}/predict", files=clients.form(PNG)).json()
-    assert list(plain) == ["label", "probability", "threshold", "confidence", "model", "warnings"]
+    assert list(plain) == [
+        *("label", "probability", "threshold", "confidence", "in_distribution", "uncertain"),
+        *("explanation", "model", "warnings", "warning_codes"),
+    ]
     assert plain["label"] in ("no_tumor", "tumor")
     assert plain["threshold"] == 0.5
     assert plain["confidence"] == pytest.approx(max(plain["probability"], 1 - plain["probability"]))
     assert plain["model"] == {"name": "brain-tumor", "version": "1"}
     assert "phantoms" in plain["warnings"][0]
+    assert plain["warning_codes"] == ["synthetic_model"]
 
     explained = httpx.post(f"{service.url}/predict?explain=true", files=clients.form(PNG)).json()
     assert set(explained) - set(plain) == {"heatmap", "overlay_png"}
@@ -58,6 +62,8 @@ def test_v2_response_has_tensors_with_classes_and_threshold(service: Pair) -> No
     assert {output["name"]: (output["datatype"], output["shape"]) for output in response["outputs"]} == {
         "probability": ("FP32", [2, 1]),
         "label": ("BYTES", [2]),
+        "in_distribution": ("FP32", [2]),
+        "uncertain": ("BOOL", [2]),
         "heatmap": ("FP32", [2, 12, 12]),
         "overlay_png": ("BYTES", [2]),
     }
@@ -91,7 +97,17 @@ def test_every_protocol_reports_metadata_and_readiness(service: Pair) -> None:
         assert stub.ModelReady(v2_pb2.ModelReadyRequest(name="brain-tumor")).ready
         metadata = stub.ModelMetadata(v2_pb2.ModelMetadataRequest(name="brain-tumor"))
     assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in metadata.inputs] == [("image_bytes", "BYTES", [-1])]
-    assert [tensor.name for tensor in metadata.outputs] == ["probability", "label", "heatmap", "overlay_png"]
+    outputs = [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in metadata.outputs]
+    assert outputs == [
+        ("probability", "FP32", [-1, 1]),
+        ("label", "BYTES", [-1]),
+        ("in_distribution", "FP32", [-1]),
+        ("uncertain", "BOOL", [-1]),
+        ("heatmap", "FP32", [-1, -1, -1]),
+        ("overlay_png", "BYTES", [-1]),
+    ]
+    described = httpx.get(f"{service.url}/v2/models/brain-tumor").json()["outputs"]
+    assert [(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in described] == outputs
     for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", V1, "/v2/models/brain-tumor/ready"):
         assert httpx.get(service.url + path).status_code == 200, path
     assert httpx.get(f"{service.url}/v1/models").json() == {"models": ["brain-tumor"]}

@@ -43,7 +43,7 @@ def fake_service() -> Iterator[FakeService]:
         yield fake
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page_process(service: Pair) -> Iterator[Ui]:
     with ui(service.url) as started:
         yield started

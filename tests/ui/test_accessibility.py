@@ -58,7 +58,7 @@ def test_images_and_bars_have_a_text_alternative(browser: Browser, page_process:
     with tab(browser, page_process.url) as page:
         upload(page, {"slice.png": PNG})
         expect(page.get_by_role("img", name="The slice, upright, as the model received it")).to_be_visible()
-        expect(page.get_by_role("img", name="The slice under the Grad-CAM heatmap. ")).to_be_visible()
+        expect(page.get_by_role("img", name="The slice under its Grad-CAM. ")).to_be_visible()
         expect(page.get_by_role("img", name="Probability of a tumour")).to_be_visible()
 
 

@@ -29,6 +29,20 @@ def test_prediction_has_the_unrounded_numbers_of_the_response(fake_service: Fake
     assert (prediction.version, prediction.warnings, prediction.heatmap.tolist()) == ("7", ("a",), [[0.0, 1.0]])
 
 
+def test_service_of_0_1_0_gives_neither_codes_nor_likeness(fake_service: FakeService) -> None:
+    prediction = ServiceClient(fake_service.url).explain(PNG)
+    found = (prediction.warning_codes, prediction.in_distribution, prediction.uncertain, prediction.explanation)
+    assert found == ((), None, None, "grad_cam")
+
+
+def test_prediction_has_likeness_uncertainty_and_codes(fake_service: FakeService) -> None:
+    new = {"in_distribution": 0.1 + 0.2, "uncertain": True, "warning_codes": ["uncertain"], "explanation": "evidence"}
+    fake_service.body = json.dumps(PREDICTION | new).encode()
+    prediction = ServiceClient(fake_service.url).explain(PNG)
+    found = (prediction.warning_codes, prediction.in_distribution, prediction.uncertain, prediction.explanation)
+    assert found == (("uncertain",), 0.1 + 0.2, True, "evidence")
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_every_error_code_of_the_service_has_a_message_with_advice(code: str, fake_service: FakeService) -> None:
     fake_service.status, fake_service.body = int(CODES[code][0]), json.dumps({"error": "e", "code": code}).encode()

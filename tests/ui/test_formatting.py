@@ -1,6 +1,6 @@
 import pytest
 
-from ui.formatting import class_display_name, format_probability
+from ui.formatting import capitalize_first, class_display_name, explanation_display_name, format_probability
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_rounded_probability_never_reads_as_0_1_or_the_threshold(value: float, d
 def test_class_names_have_british_spelling_and_blanks() -> None:
     labels = ("tumor", "no_tumor", "glioma", "pituitary")
     assert list(map(class_display_name, labels)) == ["tumour", "no tumour", "glioma", "pituitary"]
+
+
+def test_unknown_method_of_explanation_keeps_its_name() -> None:
+    names = [explanation_display_name(method) for method in ("grad_cam", "evidence", "other")]
+    assert names == ["Grad-CAM", "evidence map", "other"]
+    assert list(map(capitalize_first, [*names, ""])) == ["Grad-CAM", "Evidence map", "Other", ""]

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from tests.ui.predictions import BINARY, FOUR, HEATMAP
+from ui.advice import ADVICE
 from ui.result import colour_bar, describe_peak, overlay_figure, prediction_html
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -26,15 +27,35 @@ def test_bar_of_two_classes_names_the_side_of_the_threshold() -> None:
     assert '<p class="banner" role="note">Odd.</p>' in html
 
 
+def test_known_warning_has_its_name_and_what_to_do() -> None:
+    codes = ("unlike_training", "uncertain")
+    html = prediction_html(replace(BINARY, warnings=("odd", "old"), warning_codes=codes))
+    for style, sentence, code in zip((" bad", ""), ("Odd", "Old"), codes, strict=True):
+        expected = f'<p class="banner{style}" role="note"><b>{ADVICE[code].name}.</b> {sentence}. {ADVICE[code].action}</p>'
+        assert expected in html
+
+
+def test_figure_and_colour_bar_name_the_method_of_explanation() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    evidence = replace(BINARY, explanation="evidence")
+    for prediction, caption, sentence in (
+        (BINARY, "Grad-CAM: regions that raised", "Grad-CAM shows which regions raised the score"),
+        (evidence, "Evidence map: regions that raised", "The model sums the evidence map into its score."),
+        (replace(BINARY, explanation="other"), "Other: regions that raised", "Other shows which regions"),
+    ):
+        assert caption in overlay_figure(pixels, prediction)
+        assert sentence in colour_bar("inferno", prediction)
+
+
 def test_text_from_the_service_is_escaped() -> None:
-    binary = replace(BINARY, label=HOSTILE, version=HOSTILE, warnings=(HOSTILE,))
+    binary = replace(BINARY, label=HOSTILE, version=HOSTILE, warnings=(HOSTILE,), warning_codes=(HOSTILE,), explanation=HOSTILE)
     several = replace(FOUR, label=HOSTILE, probability={HOSTILE: 1.0})
     pixels = np.zeros((4, 4, 3), np.uint8)
     for html in (
         prediction_html(binary),
         prediction_html(several),
         overlay_figure(pixels, binary),
-        colour_bar("inferno", HOSTILE),
+        colour_bar("inferno", binary),
     ):
         assert "<script" not in html
         assert "&#34;&gt;&lt;script&gt;" in html
@@ -47,7 +68,7 @@ def test_peak_is_described_in_words() -> None:
 
 
 def test_colour_bar_shows_the_colours_and_the_name_of_its_map() -> None:
-    html = colour_bar("viridis", "tumor")
+    html = colour_bar("viridis", BINARY)
     assert "rgb(68 1 84)" in html  # the lowest of viridis
     assert "rgb(253 231 37)" in html
     assert "viridis" in html

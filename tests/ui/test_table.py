@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -28,10 +29,24 @@ def test_csv_has_the_exact_numbers_and_the_error() -> None:
         "model_version": "7",
         "warnings": "odd; old",
         "error": "",
+        "in_distribution": "",
+        "uncertain": "",
+        "warning_codes": "",
     }
     assert float(first["probability"]) == BINARY.probability
     assert second["error"] == str(RequestError("corrupt"))
     assert {value for column, value in second.items() if column not in ("file", "error")} == {""}
+
+
+def test_csv_has_likeness_uncertainty_and_codes_and_the_table_only_the_sentences() -> None:
+    codes = ("unlike_training", "uncertain")
+    warned = replace(BINARY, in_distribution=0.1 + 0.2, uncertain=True, warning_codes=codes)
+    first, second = read_csv({"a.png": warned, "b.png": replace(BINARY, uncertain=False)})
+    assert float(first["in_distribution"]) == 0.1 + 0.2
+    assert (first["uncertain"], first["warning_codes"], second["uncertain"]) == ("true", "unlike_training; uncertain", "false")
+    html = table.html(table.rows([Slice("a", "a", b"")], {"a": warned}))
+    assert "odd; old" in html
+    assert "unlike" not in html
 
 
 def test_above_two_classes_each_has_a_column() -> None:

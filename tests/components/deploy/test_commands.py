@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,8 +82,11 @@ def test_force_takes_fields_over(server: ApiServer, kubeconfig: Path, client: In
     assert settle(server)[-1] == {"2": 100}
 
 
-def test_champion_of_the_registry_is_deployed_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_champion_of_the_registry_is_deployed_by_default(
+    empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_registry, tmp_path)
     with pytest.raises(InputError, match=r"there is no champion: no model has passed the gate yet; give --model-uri"):
         champion_uri(tmp_path, "")
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")

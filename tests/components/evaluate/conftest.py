@@ -19,6 +19,19 @@ from components.evaluate.evaluate import evaluate
 BINARY = ["no_tumor", "tumor"]
 FOUR = ["glioma", "meningioma", "no_tumor", "pituitary"]
 
+CALIBRATION = {
+    "temperature": {"value": 2.0, "fitted_on": "the validation images"},
+    "threshold": {"value": 0.5, "rule": "auto", "sensitivity": 0.97, "fitted_on": "the tumours among them"},
+    "conformal": {"error": 0.05, "min_probability": {"no_tumor": 0.35, "tumor": 0.35}, "fitted_on": "the same images"},
+    "in_distribution": {
+        "method": "mahalanobis",
+        "features": 12,
+        "limit": 21.5,
+        "refused_share": 0.02,
+        "fitted_on": "the training images",
+    },
+}
+
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -61,6 +74,12 @@ def binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def doubting_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like `binary_model`, with a calibration; unlike the training images from 0.85 on, uncertain within 0.15 of 0.5."""
+    return export(tmp_path_factory.mktemp("doubting"), BINARY, 0.5, calibration=CALIBRATION)
+
+
+@pytest.fixture(scope="session")
 def four_class_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Red is glioma, green meningioma, blue pituitary, dark no tumour."""
     return export(tmp_path_factory.mktemp("four"), FOUR, None)
@@ -97,7 +116,7 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
+def export(folder: Path, classes: list[str], threshold: float | None, *, calibration: dict[str, Any] | None = None) -> Path:
     import tensorflow as tf
 
     def measure(image_bytes: Any) -> Any:
@@ -116,12 +135,16 @@ def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
             probability = scores / tf.reduce_sum(scores, axis=1, keepdims=True)
             index = tf.argmax(scores, axis=1)
         label = tf.gather(tf.constant(classes), index)
-        return {
+        outputs = {
             "probability": probability,
             "label": label,
             "in_distribution": tf.ones_like(probability[:, 0]),
             "heatmap": heatmap,
         }
+        if calibration:
+            outputs["uncertain"] = tf.abs(probability[:, 0] - 0.5) < 0.15
+            outputs["in_distribution"] = tf.where(probability[:, 0] < 0.85, 1.0, 0.4)
+        return outputs
 
     def predict(image_bytes: Any) -> dict[str, Any]:
         return {name: output for name, output in explain(image_bytes).items() if name != "heatmap"}
@@ -148,6 +171,8 @@ def export(folder: Path, classes: list[str], threshold: float | None) -> Path:
         },
         "reference": None,
     }
+    if calibration:
+        card |= {"calibration": calibration, "explanation": "evidence"}
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "model.json").write_text(json.dumps(card))
     return folder

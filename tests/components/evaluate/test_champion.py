@@ -1,5 +1,6 @@
 """A candidate compared with the champion of a real registry."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,22 @@ def low_threshold_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_champion(tmp_path: Path) -> Callable[..., str]:
+def registry(empty_registry: Path, tmp_path: Path) -> str:
+    """Return the URI of an empty registry."""
+    return f"sqlite:///{shutil.copy(empty_registry, tmp_path)}"
+
+
+@pytest.fixture
+def make_champion(registry: str) -> Callable[..., str]:
     """Return a function that makes a folder the champion of a registry and returns the registry's URI."""
 
     def register(folder: Path, *, trained_on: str = "") -> str:
         (folder / TRAINING_HASHES).write_text(trained_on)
-        client = connect(f"sqlite:///{tmp_path}/mlflow.db")
+        client = connect(registry)
         client.create_registered_model(MODEL_NAME)
         version = client.create_model_version(MODEL_NAME, source=str(folder))
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, version.version)
-        return f"sqlite:///{tmp_path}/mlflow.db"
+        return registry
 
     return register
 
@@ -85,9 +92,9 @@ def test_images_that_trained_the_champion_are_left_out(
     assert evaluation["champion"]["images"] == 32
 
 
-def test_without_champion_or_registry_there_is_no_comparison(prepare: Prepare, binary_model: Path, tmp_path: Path) -> None:
+def test_without_champion_or_registry_there_is_no_comparison(prepare: Prepare, binary_model: Path, registry: str) -> None:
     run = prepare(binary_model, dim_tumors())
-    assert run(tracking_uri=f"sqlite:///{tmp_path}/empty.db")["champion"] is None
+    assert run(tracking_uri=registry)["champion"] is None
     assert "there is none yet" in run.report.read_text()
     assert "champion" not in run()
 

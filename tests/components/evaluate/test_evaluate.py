@@ -58,13 +58,13 @@ def test_metrics_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
     squares = [(1 - level) ** 2 for level in TUMORS] + [level**2 for level in HEALTHY]
     assert evaluation["metrics"]["brier"] == pytest.approx(sum(squares) / 8, abs=2e-3)
     assert evaluation["verdict"] == {"passed": True, "reasons": []}
-    assert evaluation["grad_cam"] is None
+    assert evaluation["explanation"] is evaluation["doubt"] is None
     sides = evaluation["reference"]["side_pixels"]
     assert dict(zip(sides["le"], sides["share"], strict=True))[64] == 1
     assert evaluation["reference"]["brightness"]["share"][-1] == 1
     assert list(evaluation) == [
         *("verdict", "classes", "threshold", "images", "groups", "metrics", "per_class", "confusion", "roc", "calibration"),
-        *("reference", "grad_cam"),
+        *("doubt", "reference", "explanation"),
     ]
 
 
@@ -165,13 +165,19 @@ def test_heatmap_hits_bright_lesions_that_a_central_peak_misses(prepare: Prepare
     images.append(flat(0.2, "no_tumor", 99))
 
     run = prepare(binary_model, images, synthetic=True)
-    score = run()["grad_cam"]
+    score = run()["explanation"]
 
-    area = (3 * 120 + 60) / 4 / (48 * 60)
-    assert score == pytest.approx({"images": 4, "peak_in_lesion": 3 / 4, "centred_blob": 0, "lesion_area": area}, abs=1e-6)
+    assert (score["method"], score["images"]) == ("grad_cam", 4)
+    assert score["lesion_area"] == pytest.approx((3 * 120 + 60) / 4 / (48 * 60), abs=1e-6)
+    assert list(score["rows"]) == ["model", "centred_blob", "random", "randomised_weights"]
+    assert score["rows"]["model"]["peak_in_lesion"] == score["rows"]["model"]["peak_within_cell"] == 3 / 4
+    assert score["rows"]["centred_blob"]["peak_in_lesion"] == 0
+    assert score["rows"]["randomised_weights"] == score["rows"]["model"]  # this model has no weights
+    assert score["rows"]["random"]["peak_in_lesion"] < 3 / 4
+    assert 0.65 <= score["iou_threshold"] <= 0.9  # the lesions are 1, the rest of their images up to 0.64
     page = run.report.read_text()
     assert "say nothing about accuracy on patients" in page
-    assert "75 %" in page
+    assert 'This model, Grad-CAM</th><td class="number">75.0&nbsp;%</td>' in page
     assert page.count("peak inside the lesion") == 3
 
 
@@ -181,8 +187,37 @@ def test_missed_lesion_is_left_out_of_the_pointing_game(prepare: Prepare, binary
     run = prepare(
         binary_model, [LabelledImage(mask.astype(float), "tumor", 0, mask=mask), flat(0.1, "no_tumor", 1)], synthetic=True
     )
-    assert run()["grad_cam"] is None
-    assert "the pointing game has no result" in run.report.read_text()
+    assert run()["explanation"] is None
+    assert "the explanations cannot be compared with lesions" in run.report.read_text()
+
+
+def test_doubt_is_measured_and_marked_in_the_gallery(prepare: Prepare, doubting_model: Path) -> None:
+    run = prepare(doubting_model, eight_images())
+
+    doubt = run()["doubt"]
+
+    assert doubt["unlike_training"] == 1 / 8  # 0.9
+    assert doubt["uncertain"] == 2 / 8  # 0.6 and 0.4
+    assert doubt["certain"] == {"images": 6, "accuracy": pytest.approx(5 / 6, abs=1e-6)}
+    assert doubt["coverage"] == {"no_tumor": 1.0, "tumor": 0.75}  # 0.3 is below 0.35
+    assert doubt["brier"]["with_temperature"] == json.loads(run.evaluation.read_text())["metrics"]["brier"]
+    assert doubt["calibration_line"]["slope"]["interval"] is None  # too many resamples of 4 groups are separated
+    page = " ".join(run.report.read_text().split())
+    assert page.count('<span class="mark">uncertain</span>') == 2
+    assert page.count('<span class="mark">unlike the training images</span>') == 1
+    assert "the tumours among them" in page
+    assert "the highest that 97&nbsp;% of the tumours reach" in page
+    assert "Explanations: evidence map" in page
+    assert "Grad-CAM" not in page
+
+
+def test_model_of_0_1_0_has_no_tables_of_doubt(prepare: Prepare, binary_model: Path) -> None:
+    run = prepare(binary_model, eight_images())
+    run()
+    page = run.report.read_text()
+    assert "Uncertainty and calibration" not in page
+    assert 'class="mark"' not in page
+    assert "Explanations: Grad-CAM" in page
 
 
 def test_report_is_self_contained_and_names_no_image(prepare: Prepare, binary_model: Path) -> None:

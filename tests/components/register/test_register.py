@@ -21,7 +21,7 @@ EVALUATION: dict[str, Any] = {
     "calibration": [],
     "roc": {"fpr": [0.0, 1.0], "tpr": [0.0, 1.0], "thresholds": [1.0, 0.0]},
     "per_class": {},
-    "grad_cam": None,
+    "explanation": None,
 }
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 from pathlib import Path
 
@@ -5,17 +6,18 @@ import numpy as np
 import pytest
 
 from brain_tumor.errors import InputError
-from components.hyperparameters import TrainConfig
-from components.train.data import augment, open_shards, read_hashes, steps_per_epoch, training_batches, validation_batches
+from components.architectures.cnn import CnnConfig
+from components.augmentation import augment, augmentation_ranges
+from components.shards import TRAINING_SPLITS, open_shards, read_records, steps_per_epoch, training_batches, unaugmented_batches
 from tests.conftest import TINY, DataSet
 
 PLAIN = TINY.model_copy(update={"rotation_deg": 0.0, "zoom": 0.0, "shear_deg": 0.0, "horizontal_flip": False})
 
 
-def augmented(config: TrainConfig, pixels: np.ndarray, step: int = 0) -> np.ndarray:
+def augmented(config: CnnConfig, pixels: np.ndarray, step: int = 0) -> np.ndarray:
     import tensorflow as tf
 
-    return augment(tf.constant(pixels), config, seed=tf.constant([0, step], tf.int64)).numpy()
+    return augment(tf.constant(pixels), **augmentation_ranges(config), seed=tf.constant([0, step], tf.int64)).numpy()
 
 
 def image_with_spot(size_px: int = 48) -> np.ndarray:
@@ -100,12 +102,18 @@ def test_epoch_contains_every_training_image_once(phantoms: DataSet) -> None:
     sums = np.concatenate([pixels.sum(axis=(1, 2, 3)) for pixels, _ in one_epoch])
     assert len(sums) == len(set(sums.tolist())) == shards.count("train")
     assert sum(labels.sum() for _, labels in one_epoch) == shards.description["counts"]["train"]["tumor"]
-    assert sum(len(labels) for _, labels in validation_batches(shards, PLAIN).as_numpy_iterator()) == shards.count("validation")
+    assert sum(len(labels) for _, labels in unaugmented_batches(shards, PLAIN, "validation").as_numpy_iterator()) == shards.count(
+        "validation"
+    )
 
 
-def test_read_hashes_returns_train_and_validation_without_test(phantoms: DataSet) -> None:
+def test_records_have_the_images_labels_and_groups_of_their_splits(phantoms: DataSet) -> None:
     rows = [line.split(",") for line in phantoms.splits_csv.read_text().splitlines()[1:]]
-    assert read_hashes(open_shards(phantoms.shards)) == sorted(row[0] for row in rows if row[3] != "test")
+    shards = open_shards(phantoms.shards)
+    records = list(read_records(shards, *TRAINING_SPLITS))
+    found = sorted((record.sha256, str(record.group), shards.classes[record.label]) for record in records)
+    assert found == sorted((row[0], row[1], row[2]) for row in rows if row[3] != "test")
+    assert all(hashlib.sha256(record.image_bytes).hexdigest() == record.sha256 for record in records)
 
 
 def test_open_shards_rejects_another_folder(tmp_path: Path) -> None:

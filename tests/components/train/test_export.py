@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from brain_tumor.phantoms import phantom_pngs
-from components.hyperparameters import TrainConfig
-from components.train.decode import decode_batch
-from components.train.network import LAST_CONVOLUTION, LOGITS, build_model
+from components.architectures.cnn import LAST_CONVOLUTION, LOGITS, CnnConfig, CnnNetwork, build_model
+from components.decision import Decision
+from components.decode import decode_batch
+from components.in_distribution import InDistribution
 from components.train.served_model import served_model
 from tests.conftest import TINY, DataSet
 
@@ -29,7 +30,7 @@ def square(top: int, left: int, size_px: int = 96) -> bytes:
     return png(pixels)
 
 
-def bright_spot_model(config: TrainConfig, *, bias: float, gain: float = 60.0) -> Any:
+def bright_spot_model(config: CnnConfig, *, bias: float, gain: float = 60.0) -> Any:
     """Return a network whose tumour score is the fraction of bright pixels: every convolution passes brightness above 0.5 on."""
     model = build_model(config, 2)
     for layer in model.layers:
@@ -46,10 +47,16 @@ def bright_spot_model(config: TrainConfig, *, bias: float, gain: float = 60.0) -
     return model
 
 
-def explain(model: Any, config: TrainConfig, encoded: list[bytes], classes: list[str]) -> dict[str, np.ndarray]:
+def explain(model: Any, config: CnnConfig, encoded: list[bytes], classes: list[str]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    served = served_model(model, classes, config)
+    threshold = config.threshold if len(classes) == 2 and config.threshold != "auto" else None
+    decision = Decision(tuple(classes), temperature=1.0, threshold=threshold, min_probability=np.zeros(len(classes), np.float32))
+    features = 4 * config.filters
+    in_distribution = InDistribution(
+        np.zeros(features, np.float32), np.eye(features, dtype=np.float32), limit=1e6, description=""
+    )
+    served = served_model(CnnNetwork(model), decision, in_distribution)
     return {name: value.numpy() for name, value in served.explain(tf.constant(encoded)).items()}
 
 
@@ -115,7 +122,7 @@ def test_four_classes_return_one_column_each_and_explain_the_predicted_class() -
     model = build_model(TINY, 4)
     images = phantom_pngs(3)
     outputs = explain(model, TINY, images, FOUR)
-    pixels = decode_batch(tf.constant(images), TINY.image_size_px)
+    pixels, _ = decode_batch(tf.constant(images), TINY.image_size_px)
     keras_output = model.predict(pixels, verbose=0)
     assert outputs["probability"] == pytest.approx(keras_output, abs=1e-6)
     assert outputs["probability"].sum(axis=1) == pytest.approx(1, abs=1e-6)
@@ -131,11 +138,11 @@ def test_four_classes_return_one_column_each_and_explain_the_predicted_class() -
 
 
 def test_network_has_the_published_layers() -> None:
-    names = [layer.name for layer in build_model(TrainConfig(head="flatten"), 2).layers]
+    names = [layer.name for layer in build_model(CnnConfig(head="flatten"), 2).layers]
     blocks = [f"{kind}_{block}" for block in (1, 2, 3) for kind in ("convolution", "normalization", "pooling")]
     assert names == ["pixels", *blocks, "head", "dense", "dropout", "logits", "probability"]
-    assert build_model(TrainConfig(head="flatten"), 2).get_layer("head").output.shape == (None, 18 * 18 * 128)
-    assert build_model(TrainConfig(head="pool"), 4).output.shape == (None, 4)
+    assert build_model(CnnConfig(head="flatten"), 2).get_layer("head").output.shape == (None, 18 * 18 * 128)
+    assert build_model(CnnConfig(head="pool"), 4).output.shape == (None, 4)
 
 
 def test_decode_batch_scales_pixels_to_0_1() -> None:
@@ -143,7 +150,7 @@ def test_decode_batch_scales_pixels_to_0_1() -> None:
 
     half = np.zeros((64, 64), np.uint8)
     half[:, 32:] = 255
-    pixels = decode_batch(tf.constant([png(half), png(np.full((7, 300), 51, np.uint8))]), 32).numpy()
+    pixels = decode_batch(tf.constant([png(half), png(np.full((7, 300), 51, np.uint8))]), 32)[0].numpy()
     assert pixels.shape == (2, 32, 32, 3)
     assert pixels[0, :, :15].max() == 0
     assert pixels[0, :, 17:].min() == 1

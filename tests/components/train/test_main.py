@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.hyperparameters import TrainConfig
-from components.train.__main__ import parse_flags, read_config
+from components.architectures import FIELDS, help_texts
+from components.architectures.cnn import CnnConfig
+from components.architectures.evidence import EvidenceConfig
+from components.train.__main__ import config_of_flags, parse_flags
 from tests.conftest import ROOT, TINY, DataSet
 
 FLAGS = [f"--{name}={value}" for name, value in TINY.model_dump().items()]
@@ -54,7 +56,7 @@ def test_completed_training_writes_its_metrics_again(phantoms: DataSet, tmp_path
 
 
 def test_every_hyper_parameter_is_a_flag_with_dashes_or_underscores() -> None:
-    other = TrainConfig(
+    other = CnnConfig(
         head="flatten",
         image_size_px=64,
         filters=8,
@@ -72,15 +74,18 @@ def test_every_hyper_parameter_is_a_flag_with_dashes_or_underscores() -> None:
         shear_deg=1.0,
         horizontal_flip=False,
         threshold=0.4,
+        threshold_sensitivity=0.9,
         seed=5,
     )
     values = other.model_dump()
-    assert all(values[name] != default for name, default in TrainConfig().model_dump().items()), "this proves nothing"
+    assert all(values[name] != default for name, default in CnnConfig().model_dump().items() if name != "architecture"), (
+        "this proves nothing"
+    )
     underscored = [f"--{name}={value}" for name, value in values.items()]
     dashed = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     for flags in (underscored, dashed):
-        assert read_config(parse_flags(["--shards", "here", *flags])) == other
-    assert read_config(parse_flags(["--shards", "here"])) == TrainConfig()
+        assert config_of_flags(parse_flags(["--shards", "here", *flags])) == other
+    assert config_of_flags(parse_flags(["--shards", "here"])) == EvidenceConfig()
 
 
 def test_underscores_of_values_stay() -> None:
@@ -93,14 +98,11 @@ def test_help_states_meaning_and_default_of_each_flag(capsys: pytest.CaptureFixt
         parse_flags(["--help"])
     assert end.value.code == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert (
-        "--learning-rate FLOAT Initial learning rate of Adam; with `flatten` and few images 1e-4 is more stable. default: 0.0007"
-        in words
-    )
+    assert "--learning-rate FLOAT Initial learning rate. default: 0.01 (evidence), 0.0007 (cnn)" in words
     assert "--horizontal-flip BOOL Augmentation: mirror half of the images. default: true" in words
-    for name, field in TrainConfig.model_fields.items():
-        flag = f"--{name.replace('_', '-')} {type(field.default).__name__.upper()}"
-        assert f"{flag} {' '.join(str(field.description).split())} default: {str(field.default).lower()}" in words
+    for name, text in help_texts().items():
+        flag = f"--{name.replace('_', '-')} {type(FIELDS[name].default).__name__.upper()}"
+        assert f"{flag} {' '.join(text.split())}" in words
 
 
 def test_invalid_flag_exits_with_2_and_invalid_value_with_1(phantoms: DataSet, tmp_path: Path) -> None:
@@ -108,11 +110,14 @@ def test_invalid_flag_exits_with_2_and_invalid_value_with_1(phantoms: DataSet, t
     misspelt = train(*shards, "--learning-rat", "0.1")
     assert misspelt.returncode == 2
     assert misspelt.stderr.endswith("error: unrecognized arguments: --learning-rat 0.1\n")
+    with pytest.raises(SystemExit, match="2"):
+        parse_flags([*shards, "--cross-validate", "--model-dir", "model"])
     cases = {
         ("--learning-rate", "fast"): "train: error: learning_rate: got 'fast', expected a valid number\n",
         ("--horizontal-flip", "1"): "train: error: horizontal_flip: got '1', expected true or false\n",
-        ("--dropout", "1"): "train: error: dropout: got 1.0, expected less than 1\n",
+        ("--architecture", "cnn", "--dropout", "1"): "train: error: dropout: got 1.0, expected less than 1\n",
         ("--metrics-file", "/proc/none/metrics"): "train: error: metrics_file: cannot create folder /proc/none: ",
+        ("--cross-validate", "--cache-dir", "/proc/none"): "train: error: cache_dir: cannot create folder /proc/none: ",
         ("--shards", str(tmp_path)): f"train: error: {tmp_path}: got no dataset.json",
     }
     for flags, message in cases.items():

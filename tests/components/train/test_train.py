@@ -1,12 +1,19 @@
+import contextlib
+import io
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from brain_tumor.errors import InputError
-from components.train.data import open_shards
-from components.train.train import TrainingResult, fit
+from components import gpus
+from components.architectures import cnn
+from components.architectures.cnn import CnnConfig, compile_model
+from components.shards import Shards, open_shards
 from tests.conftest import TINY, DataSet
 
 LONG = TINY.model_copy(update={"epochs": 4, "early_stopping_patience": 2, "reduce_lr_patience": 1})
@@ -16,17 +23,58 @@ class KilledError(Exception):
     pass
 
 
-def weights(trained: TrainingResult) -> np.ndarray:
+@dataclass(frozen=True)
+class Fitted:
+    """The best epoch of a training, and all epochs' metrics."""
+
+    model: Any
+    history: dict[str, list[float]]
+
+    @property
+    def best_epoch(self) -> int:
+        return int(np.argmin(self.history["val_loss"]))
+
+
+def fit(shards: Shards, config: CnnConfig, **options: Any) -> Fitted:
+    return Fitted(*cnn.fit(shards, config, **options))
+
+
+def weights(trained: Fitted) -> np.ndarray:
     return np.concatenate([np.ravel(array) for array in trained.model.get_weights()])
 
 
+class Completed(NamedTuple):
+    """A completed training of LONG, its checkpoint and its output. Tests that train on in the folder copy it."""
+
+    trained: Fitted
+    folder: Path
+    output: str
+
+
+@pytest.fixture(scope="module")
+def completed(phantoms: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Completed:
+    folder = tmp_path_factory.mktemp("completed")
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        trained = fit(open_shards(phantoms.shards), LONG, checkpoint_dir=folder)
+    return Completed(trained, folder, output.getvalue())
+
+
+@pytest.fixture
+def checkpoint(completed: Completed, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(completed.folder, tmp_path / "checkpoint"))
+
+
 def test_killed_training_resumes_to_the_result_of_an_uninterrupted_one(
-    phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    phantoms: DataSet,
+    completed: Completed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from components.train.callbacks import Progress
+    from components.callbacks import Progress
 
     shards = open_shards(phantoms.shards)
-    whole = fit(shards, LONG)
+    whole = completed.trained
 
     def kill(self: Progress, epoch: int, logs: dict | None = None) -> None:
         if epoch == 1:
@@ -44,29 +92,27 @@ def test_killed_training_resumes_to_the_result_of_an_uninterrupted_one(
     assert weights(resumed) == pytest.approx(weights(whole), rel=1e-3, abs=1e-5)
 
 
-def test_completed_training_is_not_repeated(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shards = open_shards(phantoms.shards)
-    first = fit(shards, TINY, checkpoint_dir=tmp_path)
-    capsys.readouterr()
-    again = fit(shards, TINY, checkpoint_dir=tmp_path)
+def test_completed_training_is_not_repeated(
+    phantoms: DataSet, completed: Completed, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = fit(open_shards(phantoms.shards), LONG, checkpoint_dir=checkpoint)
     assert "epoch   1" not in capsys.readouterr().out
-    assert again.history == first.history
-    assert np.array_equal(weights(again), weights(first))
+    assert again.history == completed.trained.history
+    assert np.array_equal(weights(again), weights(completed.trained))
 
 
 def test_checkpoint_of_other_hyper_parameters_is_not_used(
-    phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phantoms: DataSet, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shards = open_shards(phantoms.shards)
-    fit(shards, TINY.model_copy(update={"epochs": 1}), checkpoint_dir=tmp_path)
-    other = fit(shards, TINY.model_copy(update={"epochs": 1, "learning_rate": 0.01}), checkpoint_dir=tmp_path)
-    assert "starting from the first epoch" in capsys.readouterr().out
-    assert len(other.history["loss"]) == 1
+    other = fit(open_shards(phantoms.shards), LONG.model_copy(update={"learning_rate": 0.01}), checkpoint_dir=checkpoint)
+    output = capsys.readouterr().out
+    assert "starting from the first epoch" in output
+    assert len(other.history["loss"]) == output.count("train: epoch ")
 
 
-def test_checkpoint_contains_the_state_of_callbacks(phantoms: DataSet, tmp_path: Path) -> None:
-    trained = fit(open_shards(phantoms.shards), LONG, checkpoint_dir=tmp_path)
-    (kept,) = tmp_path.glob("epoch-*")
+def test_checkpoint_contains_the_state_of_callbacks(completed: Completed) -> None:
+    trained = completed.trained
+    (kept,) = completed.folder.glob("epoch-*")
     checkpoint, reduce_lr, early_stopping = json.loads((kept / "state.json").read_text())["callbacks"]
     best = min(trained.history["val_loss"])
     assert checkpoint["best"] == early_stopping["best"] == pytest.approx(best)
@@ -77,9 +123,7 @@ def test_checkpoint_contains_the_state_of_callbacks(phantoms: DataSet, tmp_path:
 def test_mixed_precision_training_resumes_and_returns_float32(
     phantoms: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from components.train import train
-
-    monkeypatch.setattr(train, "_policy", lambda gpus: "mixed_float16")
+    monkeypatch.setattr(gpus, "policy", lambda: "mixed_float16")
     shards = open_shards(phantoms.shards)
     config = TINY.model_copy(update={"epochs": 2})
     first = fit(shards, config, checkpoint_dir=tmp_path)
@@ -99,23 +143,21 @@ def test_repeated_training_gives_the_same_network(phantoms: DataSet) -> None:
     assert weights(fit(shards, config)) == pytest.approx(weights(fit(shards, config)), rel=1e-5, abs=1e-7)
 
 
-def test_progress_prints_one_line_per_epoch(phantoms: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(open_shards(phantoms.shards), TINY)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
-    assert len(lines) == TINY.epochs
-    assert lines[0].startswith("train: epoch   1 of 3  loss ")
+def test_progress_prints_one_line_per_epoch(completed: Completed) -> None:
+    lines = [line for line in completed.output.splitlines() if "epoch" in line]
+    assert len(lines) == len(completed.trained.history["loss"])
+    assert lines[0].startswith("train: epoch   1 of 4  loss ")
 
 
 def test_fit_returns_the_best_epoch_not_the_last(phantoms: DataSet) -> None:
-    from components.train.data import validation_batches
-    from components.train.train import compile_model
+    from components.shards import unaugmented_batches
 
     shards = open_shards(phantoms.shards)
     trained = fit(shards, TINY.model_copy(update={"epochs": 6, "learning_rate": 0.03, "reduce_lr_patience": 6}))
     losses = trained.history["val_loss"]
     assert trained.best_epoch < len(losses) - 1, "the last epoch is the best one: this training proves nothing"
     compile_model(trained.model, TINY, 2)
-    loss = trained.model.evaluate(validation_batches(shards, TINY), verbose=0, return_dict=True)["loss"]
+    loss = trained.model.evaluate(unaugmented_batches(shards, TINY, "validation"), verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(min(losses), rel=1e-3)
 
 
@@ -130,13 +172,13 @@ def test_early_stopped_training_does_not_resume(phantoms: DataSet, tmp_path: Pat
     assert again.history == first.history
 
 
-def test_checkpoint_of_another_split_is_not_used(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoint_of_another_split_is_not_used(
+    phantoms: DataSet, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from components.preprocess.preprocess import preprocess
 
-    config = TINY.model_copy(update={"epochs": 1})
-    fit(open_shards(phantoms.shards), config, checkpoint_dir=tmp_path / "checkpoints")
     preprocess(phantoms.images_zip, phantoms.manifest_csv, shards=tmp_path / "s", splits_csv=tmp_path / "s.csv", test_share=0.5)
-    fit(open_shards(tmp_path / "s"), config, checkpoint_dir=tmp_path / "checkpoints")
+    fit(open_shards(tmp_path / "s"), LONG, checkpoint_dir=checkpoint)
     assert "starting from the first epoch" in capsys.readouterr().out
 
 

@@ -1,7 +1,9 @@
 """Runs of the whole pipeline on the local runner: the same object is compiled for Kubeflow."""
 
 import csv
+import fcntl
 import json
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,6 +15,13 @@ from components.registry import connect, get_champion
 from pipelines.local.run import main
 from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run
+
+
+@pytest.fixture
+def new_runs(empty_registry: Path, tmp_path: Path) -> Path:
+    """A folder of runs without any run; its registry exists, because MLflow takes seconds to create one."""
+    shutil.copy(empty_registry, tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -110,24 +119,22 @@ def test_failed_step_runs_the_exit_handler_and_leaves_latest_alone(
     ],
 )
 def test_unusable_store_or_registry_ends_the_run_before_the_first_step(
-    tmp_path: Path, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    new_runs: Path, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_message(main, *command(tmp_path / "runs", "synthetic://", *settings)[3:]).startswith(f"error: {message}")
+    assert exit_message(main, *command(new_runs, "synthetic://", *settings)[3:]).startswith(f"error: {message}")
     assert capsys.readouterr().out == ""
 
 
-def test_second_run_in_the_same_folder_fails_at_once(tmp_path: Path) -> None:
-    import fcntl
-
-    with (tmp_path / ".lock").open("w") as lock:
+def test_second_run_in_the_same_folder_fails_at_once(new_runs: Path) -> None:
+    with (new_runs / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        message = exit_message(main, *command(tmp_path, "synthetic://")[3:])
-    assert message.startswith(f"error: {tmp_path}: another run is in progress")
+        message = exit_message(main, *command(new_runs, "synthetic://")[3:])
+    assert message.startswith(f"error: {new_runs}: another run is in progress")
 
 
-def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(tmp_path: Path) -> None:
+def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(new_runs: Path) -> None:
     """Only the run itself gets the signal, in the middle of a step."""
-    background_job = [*IGNORING_SIGINT, *command(tmp_path, "synthetic://?n=400")]
+    background_job = [*IGNORING_SIGINT, *command(new_runs, "synthetic://?n=400")]
     with subprocess.Popen(background_job, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ingest: ")
@@ -135,10 +142,10 @@ def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(tmp_path
         _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
     assert stderr == "\ninterrupted: nothing of this run is kept\n"
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", "mlflow.db", "models"}
-    assert list((tmp_path / "models").iterdir()) == []
+    assert {path.name for path in new_runs.iterdir()} == {".lock", "mlflow.db", "models"}
+    assert list((new_runs / "models").iterdir()) == []
     commands = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
-    assert [each for each in commands if str(tmp_path) in each] == []
+    assert [each for each in commands if str(new_runs) in each] == []
 
 
 def strip_colour(text: str) -> str:

@@ -1,6 +1,7 @@
 """The champion of the registry, served on this machine."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT
 from tests.serving.processes import free_ports
 
@@ -69,17 +71,23 @@ def test_serve_runs_the_champion_with_examples_and_the_web_page_until_it_is_stop
 def test_serve_runtime_starts_tensorflow_serving_and_an_interrupt_of_the_background_job_stops_it(
     runs: Path, passed: object, tmp_path: Path
 ) -> None:
-    """A program of the same name replaces the real one: it takes the same options and must find the version's folder."""
+    """A program of the same name replaces the real one: it takes the same options and must find the version's folder.
+
+    It serves a fake predictor.
+    """
     program = tmp_path / "tensorflow_model_server"
     program.write_text(
         f"""#!{sys.executable}
-import os, sys
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.serving.fake_predictor import running_fake_predictor
 options = dict(option.removeprefix("--").split("=", 1) for option in sys.argv[1:])
 folder = os.path.join(options["model_base_path"], "1")
 assert options["model_name"] == "brain-tumor" and os.path.exists(os.path.join(folder, "saved_model.pb")), options
-ports = {{"PREDICTOR_HTTP_PORT": options["rest_api_port"], "PREDICTOR_GRPC_PORT": options["port"]}}
-print("tensorflow_model_server started", flush=True)
-os.execve(sys.executable, [sys.executable, "-m", "serving.predictor"], os.environ | ports | {{"MODEL_DIR": folder}})
+assert options["port"] == os.environ["PREDICTOR_GRPC_PORT"], options
+with running_fake_predictor(int(options["rest_api_port"])):
+    print("tensorflow_model_server started", flush=True)
+    signal.pause()
 """
     )
     program.chmod(0o755)
@@ -91,7 +99,8 @@ os.execve(sys.executable, [sys.executable, "-m", "serving.predictor"], os.enviro
         assert process.wait(timeout=40) == 0
 
 
-def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, tmp_path: Path) -> None:
+def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, empty_registry: Path, tmp_path: Path) -> None:
+    shutil.copy(empty_registry, tmp_path)
     with serving(tmp_path) as (process, lines):
         assert process.wait(timeout=240) == 2
         assert lines == ["there is no champion: no model has passed the gate yet"]

@@ -35,7 +35,9 @@ def wait_for_state(url: str, expected: str) -> None:
     raise AssertionError(f"{url} was never {expected}")
 
 
-def test_stand_in_reports_loading_and_finishes_requests_in_flight_at_sigterm(tiny_model: Path, images: list[bytes]) -> None:
+def test_stand_in_reports_loading_and_finishes_requests_in_flight_at_sigterm(
+    tiny_model: Path, images: list[bytes], ignored_sigint: None
+) -> None:
     http, rpc = free_ports(2)
     url = f"http://127.0.0.1:{http}"
     env = {"MODEL_DIR": tiny_model, "PREDICTOR_HTTP_PORT": http, "PREDICTOR_GRPC_PORT": rpc}

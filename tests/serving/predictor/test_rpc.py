@@ -45,10 +45,11 @@ def test_predict_equals_rest_and_the_model(stub: Any, server: Server, model: Sav
     outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
     assert set(outputs) == set(expected)
     assert [label.decode() for label in outputs["label"]] == list(expected["label"]) == [row["label"] for row in rows]
-    for name in ("probability", "heatmap", "in_distribution"):
+    for name in ("probability", "heatmap", "in_distribution", "uncertain"):
         np.testing.assert_allclose(outputs[name], expected[name], rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(outputs[name], [row[name] for row in rows], rtol=0, atol=TOLERANCE)
     assert len(response.outputs["probability"].float_val) == 3
+    assert list(response.outputs["uncertain"].bool_val) == [False] * 3
 
 
 def test_output_filter_selects_outputs_of_the_default_signature(stub: Any, images: list[bytes]) -> None:
@@ -98,7 +99,9 @@ def test_metadata_lists_the_signatures(stub: Any) -> None:
     assert (response.model_spec.name, response.model_spec.version.value) == ("brain-tumor", 1)
     signatures = pb.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(signatures)
-    assert set(signatures.signature_def["explain"].outputs) == {"probability", "label", "in_distribution", "heatmap"}
+    assert set(signatures.signature_def["explain"].outputs) == {
+        *("probability", "label", "in_distribution", "uncertain", "heatmap")
+    }
     request.model_spec.name = "other"
     with pytest.raises(grpc.RpcError) as raised:
         stub.GetModelMetadata(request, timeout=30)
