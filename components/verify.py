@@ -85,7 +85,7 @@ def _check_hashes(model_dir: Path) -> int:
 
 
 def _check_signatures(model: SavedModel, card: ModelCard) -> str:
-    fitted = {"uncertain"} if card.document.get("calibration") else set()  # a model of 0.1.0 has none
+    fitted = {"uncertain"} if card.document.get("calibration") else set()  # an early model has none
     for name, outputs in SIGNATURES.items():
         if name not in model.signatures:
             raise VerifyError(f"signatures: got {', '.join(model.signatures) or 'none'}, expected {name}")

@@ -126,7 +126,7 @@ class Transformer(Model):
     def _parse_row(self, row: dict[str, Any]) -> ImageResult:
         try:
             label, probability = str(row["label"]), [float(value) for value in row["probability"]]
-            # A model of 0.1.0 has at most the first of these outputs.
+            # An early model has at most the first of these outputs.
             in_distribution, uncertain = float(row.get("in_distribution", 1)), bool(row.get("uncertain", False))
         except (KeyError, TypeError, ValueError):
             label, probability, in_distribution, uncertain = "", [], 1.0, False

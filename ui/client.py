@@ -26,9 +26,9 @@ class Prediction:
         version: Version of the model.
         warnings: Reasons not to rely on the prediction, as sentences.
         heatmap: Explanation of `label`, float32 [h, w], 0-1.
-        warning_codes: Code of each of `warnings`; empty from a service of 0.1.0.
-        in_distribution: Likeness to the training images, 0-1; None from a service of 0.1.0.
-        uncertain: Whether the model cannot tell the classes apart; None from a service of 0.1.0.
+        warning_codes: Code of each of `warnings`; empty from an early service.
+        in_distribution: Likeness to the training images, 0-1; None from an early service.
+        uncertain: Whether the model cannot tell the classes apart; None from an early service.
         explanation: Method of the heatmap.
     """
 

@@ -15,7 +15,7 @@ from components.saved_model import SavedModel
 
 
 def explanation_method(card: Mapping[str, Any]) -> str:
-    """Return the method of a model's heatmaps, `grad_cam` or `evidence`, from its model.json; that of 0.1.0 does not name it."""
+    """Return the method of a model's heatmaps, `grad_cam` or `evidence`, from its model.json; an early one does not name it."""
     return str(card.get("explanation", "grad_cam"))
 
 

@@ -38,7 +38,7 @@ def load_network(folder: Path, config: CnnConfig) -> "keras.Model":
     for weight in network.weights:
         weight.assign(weights[weight.path])
     calibration = read_model_card(folder).document.get("calibration")
-    temperature = calibration["temperature"]["value"] if calibration else 1.0  # a model of 0.1.0 has none
+    temperature = calibration["temperature"]["value"] if calibration else 1.0  # an early model has none
     logits = network.get_layer(LOGITS)
     logits.set_weights([weight / temperature for weight in logits.get_weights()])
     return network

@@ -1,4 +1,4 @@
-"""model.json: the keys of new exports, and those that a model of 0.1.0 lacks."""
+"""model.json: the keys of new exports, and those that an early model lacks."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ def validate(document: dict[str, Any]) -> None:
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
 
 
-@pytest.mark.parametrize(("document", "explanation"), [(CARD, "evidence"), (CARD_0_1_0, "grad_cam")], ids=["new", "0.1.0"])
+@pytest.mark.parametrize(("document", "explanation"), [(CARD, "evidence"), (CARD_0_1_0, "grad_cam")], ids=["new", "early"])
 def test_card_is_valid_and_names_the_method_of_explanation(document: dict[str, Any], explanation: str, tmp_path: Path) -> None:
     validate(document)
     card = read_model_card(write(tmp_path, document))

@@ -1,4 +1,4 @@
-"""`in_distribution`, `uncertain` and the warnings, of models that give them and of a model of 0.1.0, over every protocol."""
+"""`in_distribution`, `uncertain` and the warnings, of models that give them and of an early model, over every protocol."""
 
 from collections.abc import Callable
 from typing import Any

