@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Fraction of the images of each class whose conformal set may lack it. Of n images to fit on, at least one is left out.
 CONFORMAL_ERROR = 0.05
 DECIMALS = 6
+# An `auto` threshold is not above it: a tumour that is more likely than not is never called `no_tumor`.
+EVEN = 0.5
 TEMPERATURES = (0.05, 20.0)
 
 
@@ -90,7 +92,7 @@ def fit_decision(calibration: CalibrationSet, classes: list[str], config: TrainC
     if len(classes) > 2:
         cut, rule = None, "fixed"
     elif config.threshold == "auto":
-        cut, rule = highest_threshold(probabilities[labels == 1, 1], config.threshold_sensitivity), "auto"
+        cut, rule = min(EVEN, highest_threshold(probabilities[labels == 1, 1], config.threshold_sensitivity)), "auto"
     else:
         cut, rule = config.threshold, "fixed"
     minimum = conformal_minimums(probabilities, labels)

@@ -15,7 +15,7 @@ Threshold = Annotated[
     Annotated[float, Field(gt=0, lt=1)] | Literal["auto"],
     Field(
         description="Tumour probability from which the label is `tumor`; two classes only. `auto` is the highest one with the "
-        "sensitivity `threshold_sensitivity` on training images that the scoring network was not trained on."
+        "sensitivity `threshold_sensitivity` on training images that the scoring network was not trained on, at most 0.5."
     ),
 ]
 
