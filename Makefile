@@ -56,7 +56,7 @@ test-fast: $(TOOLS) ## the tests that start no TensorFlow, browser or service, i
 
 coverage: $(TOOLS) ## the tests with the coverage of the product's code, child processes included; fails below the floor
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 3 --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 2 --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
