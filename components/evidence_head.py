@@ -24,7 +24,6 @@ from components.trained import History
 if TYPE_CHECKING:
     import tensorflow as tf
 
-READ_IMAGES = 64
 MIN_SCALE = 1e-3
 IMAGE, MIRROR_IMAGE = 0, 1  # the first two views
 
@@ -113,8 +112,7 @@ class HeadTraining:
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores of all images by the head of their fold, and by the head that all images taught: float32 [n, K]."""
         heads, held_out, taught = self.result(), [], []
-        for start in range(0, len(self.features), READ_IMAGES):
-            images = np.arange(start, min(start + READ_IMAGES, len(self.features)))
+        for images in self.features.batches():
             evidence = heads.evidence(self.features.views(images, IMAGE))
             if self.config.mirror:
                 evidence = (evidence + heads.evidence(self.features.views(images, MIRROR_IMAGE))[:, :, ::-1]) / 2
@@ -162,8 +160,7 @@ class HeadTraining:
 def _channel_statistics(features: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each channel over all images and cells, float32 [C]."""
     total, squares, count = np.zeros(features.channels), np.zeros(features.channels), 0
-    for start in range(0, len(features), READ_IMAGES):
-        images = np.arange(start, min(start + READ_IMAGES, len(features)))
+    for images in features.batches():
         values = features.views(images, IMAGE).reshape(-1, features.channels).astype(np.float64)
         total, squares, count = total + values.sum(axis=0), squares + np.square(values).sum(axis=0), count + len(values)
     mean = total / count

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Images whose features are computed at a time.
 BATCH_IMAGES = 4
+READ_IMAGES = 64
 
 
 class FeatureCache:
@@ -106,6 +107,11 @@ class CachedFeatures:
     @property
     def channels(self) -> int:
         return int(self._features.shape[-1])
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Yield the numbers of all images, int [m] each, as many as are read at a time."""
+        for start in range(0, len(self), READ_IMAGES):
+            yield np.arange(start, min(start + READ_IMAGES, len(self)))
 
     def views(self, images: np.ndarray, views: np.ndarray | int) -> np.ndarray:
         """Return one view of each of m images, float32 [m, cells, cells, channels].

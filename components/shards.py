@@ -46,6 +46,10 @@ class Shards:
     def files(self, split: str) -> list[str]:
         return sorted(str(path) for path in self.folder.glob(f"{split}-*.tfrecord"))
 
+    def identity(self, config: TrainConfig) -> str:
+        """Return what a checkpoint belongs to: the images, their split and the hyper-parameters."""
+        return f"{self.description['fingerprint']} {self.description['split_fingerprint']} {config!r}"
+
     def count(self, split: str) -> int:
         return sum(self.description["counts"][split].values())
 

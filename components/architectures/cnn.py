@@ -230,8 +230,7 @@ def _checkpoint(folder: Path, shards: Shards, config: CnnConfig, best_weights: P
         keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
     ]
-    identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config!r}"
-    return ResumableCheckpoint(folder, callbacks, best_weights=best_weights, identity=identity)
+    return ResumableCheckpoint(folder, callbacks, best_weights=best_weights, identity=shards.identity(config))
 
 
 def _run_epochs(model: "keras.Model", shards: Shards, config: CnnConfig, first_epoch: int, callbacks: list) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from components.augmentation import augment, augmentation_ranges
 from components.decode import decode_batch
 from components.efficientnet_lite0 import CHANNELS, SIDE_MULTIPLE_PX, build_backbone, grid_cells, weights_source
-from components.evidence_head import IMAGE, MIRROR_IMAGE, READ_IMAGES, Heads, HeadTraining, run_epochs
+from components.evidence_head import IMAGE, MIRROR_IMAGE, Heads, HeadTraining, run_epochs
 from components.feature_cache import CachedFeatures, FeatureCache
 from components.folds import folds_by_group
 from components.hyperparameters import BatchSize, Epochs, ImageSizePx, LearningRate, Threshold, TrainConfig, Zoom
@@ -146,7 +146,7 @@ def train(
         labels, groups = (np.array([getattr(record, name) for record in records]) for name in ("label", "group"))
         folds = folds_by_group(labels, groups, seed=config.seed)
         training = HeadTraining(features, labels, folds, len(shards.classes), config)
-        identity = f"{shards.description['fingerprint']} {shards.description['split_fingerprint']} {config!r}"
+        identity = shards.identity(config)
         history = run_epochs(training, identity, logs_dir=logs_dir, checkpoint_dir=checkpoint_dir, metrics_file=metrics_file)
         scores, _ = training.scores()
         pooled = _pooled_features(features, config.mirror)
@@ -202,8 +202,7 @@ def _compute_views(backbone: "keras.Model", config: EvidenceConfig) -> Callable[
 def _pooled_features(features: CachedFeatures, mirror: bool) -> np.ndarray:
     """Return the features of each image that its distance is measured in, float32 [n, 304]."""
     pooled = []
-    for start in range(0, len(features), READ_IMAGES):
-        images = np.arange(start, min(start + READ_IMAGES, len(features)))
+    for images in features.batches():
         views = [features.views(images, view).mean(axis=(1, 2)) for view in ((IMAGE, MIRROR_IMAGE) if mirror else (IMAGE,))]
         pooled.append(np.mean(views, axis=0))
     return np.concatenate(pooled)
