@@ -47,6 +47,14 @@ def pool_evidence(evidence: np.ndarray, sharpness: float) -> np.ndarray:
     return (highest[:, 0, 0] + np.log(mean) / sharpness).astype(np.float32)
 
 
+def log_sum_exp(evidence: "tf.Tensor", sharpness: float) -> "tf.Tensor":
+    """Return what `pool_evidence` does, in a graph: float32 [n, ...] of float32 [n, cells, cells, ...]."""
+    import tensorflow as tf
+
+    cells = tf.cast(tf.shape(evidence)[1] * tf.shape(evidence)[2], tf.float32)
+    return (tf.reduce_logsumexp(evidence * sharpness, axis=(1, 2)) - tf.math.log(cells)) / sharpness
+
+
 class HeadTraining:
     """A training of all heads by AdamW with a cosine schedule; the result is the mean of the weights of the second half.
 
@@ -143,9 +151,7 @@ class HeadTraining:
         with tf.GradientTape() as tape:
             kernel = self.kernel / self.scale[:, None]
             evidence = tf.tensordot(batch, kernel, axes=1) + self.bias - tf.linalg.matvec(kernel, self.mean, transpose_a=True)
-            cells = tf.cast(tf.shape(batch)[1] * tf.shape(batch)[2], tf.float32)
-            pooled = tf.reduce_logsumexp(evidence * self.config.sharpness, axis=(1, 2)) - tf.math.log(cells)
-            score = tf.reshape(pooled / self.config.sharpness, [-1, self.heads, self.maps])
+            score = tf.reshape(log_sum_exp(evidence, self.config.sharpness), [-1, self.heads, self.maps])
             smooth = tf.broadcast_to(smooth, tf.shape(score))
             if self.maps == 1:
                 loss = tf.nn.sigmoid_cross_entropy_with_logits(smooth, score)[..., 0]

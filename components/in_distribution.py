@@ -67,9 +67,14 @@ def fit_in_distribution(features: np.ndarray, held_out_distances: np.ndarray, de
             within the limit.
         description: Which images these are, for model.json.
     """
-    mean, whitening = fit_gaussian(features)
+    mean, whitening = _fit_gaussian(features)
     limit = float(np.quantile(held_out_distances, 1 - REFUSED_SHARE, method="higher"))
     return InDistribution(mean, whitening, limit, description)
+
+
+def distances_to(training: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return the distances, float64 [m], of features, float32 [m, F], from those of training images, float32 [n, F]."""
+    return InDistribution(*_fit_gaussian(training), limit=1.0, description="").distances(features)
 
 
 def held_out_distances(features: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -82,13 +87,11 @@ def held_out_distances(features: np.ndarray, folds: np.ndarray) -> np.ndarray:
     distances = np.zeros(len(features))
     for fold in np.unique(folds):
         inside = folds == fold
-        distances[inside] = InDistribution(*fit_gaussian(features[~inside]), limit=1.0, description="").distances(
-            features[inside]
-        )
+        distances[inside] = distances_to(features[~inside], features[inside])
     return distances
 
 
-def fit_gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fit_gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and a whitening matrix of features, float32 [F] and [F, F]."""
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64) + MIN_SCALE

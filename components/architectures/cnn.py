@@ -12,7 +12,7 @@ from brain_tumor.errors import InputError
 from components.gpus import devices, mixed_precision, strategy
 from components.grad_cam import grad_cam, grad_cam_of_one_image, split_network
 from components.hyperparameters import BatchSize, Epochs, ImageSizePx, LearningRate, Threshold, TrainConfig, Zoom
-from components.in_distribution import InDistribution, fit_gaussian, fit_in_distribution
+from components.in_distribution import distances_to, fit_in_distribution
 from components.shards import Shards, steps_per_epoch, training_batches, unaugmented_batches
 from components.trained import CalibrationSet, Decide, History, Network, Trained
 
@@ -140,7 +140,7 @@ def train(
         _score_split(network, shards, config, split) for split in ("train", "validation")
     )
     description = f"{len(labels)} images of the validation split"
-    distances = InDistribution(*fit_gaussian(features), limit=1.0, description="").distances(held_out)
+    distances = distances_to(features, held_out)
     return Trained(
         network,
         history,

@@ -12,7 +12,7 @@ from pydantic import Field
 from components.augmentation import augment, augmentation_ranges
 from components.decode import decode_batch
 from components.efficientnet_lite0 import CHANNELS, SIDE_MULTIPLE_PX, build_backbone, grid_cells, weights_source
-from components.evidence_head import IMAGE, MIRROR_IMAGE, Heads, HeadTraining, run_epochs
+from components.evidence_head import IMAGE, MIRROR_IMAGE, Heads, HeadTraining, log_sum_exp, run_epochs
 from components.feature_cache import CachedFeatures, FeatureCache
 from components.folds import folds_by_group
 from components.hyperparameters import BatchSize, Epochs, ImageSizePx, LearningRate, Threshold, TrainConfig, Zoom
@@ -76,14 +76,14 @@ class EvidenceNetwork(Network):
 
     def score(self, pixels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         evidence, pooled = self._evidence(pixels)
-        return self._pool(evidence), pooled
+        return log_sum_exp(evidence, self.sharpness), pooled
 
     def explain(self, pixels: "tf.Tensor", decide: Decide) -> tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]:
         """Return score, features and the evidence for the predicted class above what would suffice for another class."""
         import tensorflow as tf
 
         evidence, pooled = self._evidence(pixels)
-        score = self._pool(evidence)
+        score = log_sum_exp(evidence, self.sharpness)
         index, boundary = decide(score)
         boundary = boundary[:, None, None]
         if evidence.shape[-1] == 1:
@@ -115,12 +115,6 @@ class EvidenceNetwork(Network):
         evidence, pooled, _ = self.model(tf.concat([pixels, pixels[:, :, ::-1]], axis=0), training=False)
         count = tf.shape(pixels)[0]
         return (evidence[:count] + evidence[count:, :, ::-1]) / 2, (pooled[:count] + pooled[count:]) / 2
-
-    def _pool(self, evidence: "tf.Tensor") -> "tf.Tensor":
-        import tensorflow as tf
-
-        cells = evidence.shape[1] * evidence.shape[2]
-        return (tf.reduce_logsumexp(evidence * self.sharpness, axis=(1, 2)) - np.log(cells)) / self.sharpness
 
 
 def train(

@@ -39,7 +39,7 @@ def score_explanation(
     if not indices:
         return None
     scores = compare_with_baselines(_heatmaps_and_masks(results, archive, indices, model_dir, seed=seed), seed=seed)
-    return {"method": explanation_method(card.document), **(scores or {})}
+    return {"method": card.explanation, **(scores or {})}
 
 
 def permute_weights(model: SavedModel, *, seed: int) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.in_distribution import InDistribution, fit_gaussian, fit_in_distribution, held_out_distances
+from components.in_distribution import InDistribution, _fit_gaussian, fit_in_distribution, held_out_distances
 
 
 def normal(count: int, seed: int) -> np.ndarray:
@@ -13,7 +13,7 @@ def normal(count: int, seed: int) -> np.ndarray:
 
 def test_distance_is_that_of_mahalanobis() -> None:
     features = normal(20_000, 0)
-    fitted = InDistribution(*fit_gaussian(features), limit=1.0, description="")
+    fitted = InDistribution(*_fit_gaussian(features), limit=1.0, description="")
     covariance = np.cov(features.T) * np.where(np.eye(3), 1, 0.5)  # the correlations are shrunk by half
     inverse = np.linalg.inv(covariance)
     some = normal(50, 1)
