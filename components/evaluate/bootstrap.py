@@ -1,5 +1,6 @@
 """Resample whole groups: near copies are predicted correctly or wrongly together."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,6 +57,26 @@ def resample_weights(groups: np.ndarray, *, seed: int, resamples: int) -> Iterat
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield rng.multinomial(count, np.full(count, 1 / count))[members]
+
+
+def weighted_auc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
+    """Return the ROC-AUC of weighted images; scikit-learn's takes a hundred times as long, too long for each of many resamples.
+
+    It is the probability that a positive image has a higher score than a negative one, half of it if they are equal (Hanley
+    and McNeil 1982, doi:10.1148/radiology.143.1.7063747).
+
+    Args:
+        truth: Whether each image is positive, bool [n].
+        scores: float [n].
+        weights: int or float [n], 0 or more.
+
+    Returns:
+        0-1; NaN if either class has no weight.
+    """
+    ranks = np.unique(scores, return_inverse=True)[1]
+    positive, negative = np.bincount(ranks, weights * truth), np.bincount(ranks, weights * ~truth)
+    pairs = positive.sum() * negative.sum()
+    return float(positive @ (np.cumsum(negative) - negative / 2) / pairs) if pairs else math.nan
 
 
 def resample_groups(groups: np.ndarray, *values: np.ndarray, seed: int, resamples: int) -> np.ndarray:

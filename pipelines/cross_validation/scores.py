@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from brain_tumor.model_card import MIN_IN_DISTRIBUTION
+from components.evaluate.bootstrap import weighted_auc
 from components.evaluate.doubt import calibration_line, without_temperature
 from pipelines.cross_validation.training import Outputs
 
@@ -34,14 +35,8 @@ def average(values: np.ndarray, weights: np.ndarray) -> float:
 
 def auc(given: Scored, weights: np.ndarray) -> float:
     """Return the ROC-AUC of the tumour probability; above two classes the one-vs-rest mean."""
-    from sklearn.metrics import roc_auc_score
-
-    if len(np.unique(given.labels[weights > 0])) < len(given.is_tumor):
-        return math.nan
     columns = range(len(given.is_tumor)) if len(given.is_tumor) > 2 else (1,)
-    return float(
-        np.mean([roc_auc_score(given.labels == i, given.outputs.probability[:, i], sample_weight=weights) for i in columns])
-    )
+    return float(np.mean([weighted_auc(given.labels == i, given.outputs.probability[:, i], weights) for i in columns]))
 
 
 def accuracy(given: Scored, weights: np.ndarray) -> float:

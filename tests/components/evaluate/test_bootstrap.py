@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from components.evaluate.bootstrap import accuracy_interval
+from components.evaluate.bootstrap import accuracy_interval, weighted_auc
 
 
 def test_interval_of_single_image_groups_matches_the_binomial() -> None:
@@ -40,3 +41,16 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     is_correct = np.arange(len(groups)) % 3 != 0
     assert accuracy_interval(is_correct, groups, seed=4) == accuracy_interval(is_correct, groups, seed=4)
     assert accuracy_interval(is_correct, groups, seed=4) != accuracy_interval(is_correct, groups, seed=5)
+
+
+def test_weighted_auc_equals_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(5)
+    truth, scores = rng.random(80) < 0.4, rng.integers(0, 12, 80) / 12  # many equal scores
+    weights = rng.integers(0, 4, 80)
+
+    assert weighted_auc(truth, scores, weights) == pytest.approx(roc_auc_score(truth, scores, sample_weight=weights))
+    assert weighted_auc(truth, scores, np.ones(80)) == pytest.approx(roc_auc_score(truth, scores))
+
+
+def test_weighted_auc_of_one_class_is_undefined() -> None:
+    assert math.isnan(weighted_auc(np.array([True, False]), np.array([0.9, 0.1]), np.array([3, 0])))

@@ -1,6 +1,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from brain_tumor.errors import InputError
 from brain_tumor.phantoms import make_phantom
 from pipelines.cross_validation import __main__ as command
+from pipelines.cross_validation import scores as scoring
 from pipelines.cross_validation.training import FittedModel
 
 TINY = ["image_size_px=64", "epochs=4", "views=2"]
@@ -31,6 +33,14 @@ def masked_tumors(folder: Path, count: int = 6) -> Path:
         Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """Compute wide intervals, in a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "RESAMPLES", 50)
+        yield
 
 
 @pytest.fixture(scope="module")
