@@ -29,18 +29,15 @@ SLOW_FIXTURES = {
     *("tiny_model", "evidence_model", "binary_model", "doubting_model", "four_class_model", "passed"),
     *("service", "brightness_service", "service_of_0_1_0", "browser", "prometheus"),
 }
-# Files and folders whose tests start processes of their own.
+# Files and folders whose tests do so without any of these.
 SLOW_PATHS = (
-    *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/components/train/", "tests/components/register/"),
-    *("tests/benchmarks/test_benchmarks.py", "tests/components/deploy/test_commands.py"),
-    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
-    *(
-        "tests/ui/test_process.py",
-        "tests/monitoring/test_monitor.py",
-        "tests/monitoring/test_rules.py",
-        "tests/container_images/",
-    ),
-    *("tests/test_version.py", "tests/brain_tumor/test_images.py", "tests/ui/test_plots.py"),
+    *("tests/pipelines/local/", "tests/pipelines/tuning/", "tests/pipelines/cross_validation/test_cross_validation.py"),
+    *("tests/components/train/", "tests/components/register/", "tests/components/architectures/"),
+    *("tests/components/test_decision.py", "tests/components/test_decode.py", "tests/components/test_efficientnet_lite0.py"),
+    *("tests/components/test_evidence_head.py", "tests/components/test_in_distribution.py", "tests/components/preprocess/"),
+    *("tests/benchmarks/", "tests/components/deploy/test_commands.py", "tests/container_images/", "tests/test_version.py"),
+    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/", "tests/brain_tumor/test_images.py"),
+    *("tests/ui/test_process.py", "tests/ui/test_plots.py", "tests/monitoring/test_monitor.py", "tests/monitoring/test_rules.py"),
 )
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
 # The longest come first, so that no process is left alone with them at the end.
