@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import requests
@@ -13,6 +14,7 @@ from ui.metrics import REQUEST_SECONDS
 CONNECT_TIMEOUT_SECONDS = 3
 RESPONSE_TIMEOUT_SECONDS = 30
 STATUS_TIMEOUT_SECONDS = 5
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,11 @@ class ServiceClient:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeouts = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
         try:
-            response = requests.request(
-                method, self.url + path, headers=headers, timeout=timeouts, allow_redirects=False, **content
-            )
+            with requests.Session() as session:
+                session.trust_env = urlsplit(self.url).hostname not in THIS_MACHINE  # whether a proxy of the environment is used
+                response = session.request(
+                    method, self.url + path, headers=headers, timeout=timeouts, allow_redirects=False, **content
+                )
         except requests.Timeout as error:
             raise RequestError("timeout") from error
         except requests.RequestException as error:

@@ -14,6 +14,7 @@ from brain_tumor.model_card import MODEL_NAME, TRAINING_HASHES
 from brain_tumor.overlay import MAX_OVERLAY_SIDE_PX, scale_image
 from components.dataset import HELD_OUT, ImagesZip, read_splits
 from components.files import atomic_write
+from pipelines.local.processes import open_local
 
 
 def classify_held_out(folder: Path, count: int, *, model_dir: Path, url: str) -> None:
@@ -56,5 +57,5 @@ def _held_out(folder: Path, count: int, trained_on: set[str]) -> tuple[list[str]
 def _explain(url: str, data: bytes) -> dict[str, Any]:
     body = json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(data).decode()}}]}).encode()
     request = urllib.request.Request(f"{url}/v1/models/{MODEL_NAME}:explain", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with open_local(request, timeout=30) as response:
         return dict(json.load(response)["predictions"][0])

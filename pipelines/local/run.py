@@ -3,23 +3,22 @@
 import argparse
 import contextlib
 import datetime
-import fcntl
 import os
 import re
+import shlex
 import shutil
-import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from brain_tumor.errors import InputError
 from components.files import atomic_write
 from components.registry import open_registry_and_store, registry_uri
 from pipelines.compile import compile_pipeline
+from pipelines.local.processes import file_lock, process_group, stop_as_at_ctrl_c
 from pipelines.local.run_summary import run_summary
 from pipelines.local.step_log import StepLog
 from pipelines.parameters import add_parameter_options, parse_parameters
@@ -37,7 +36,7 @@ RUN_ARTIFACTS = {
 }
 INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
 COLOUR = re.compile(r"\x1b\[\d+m")
-STOP_TIMEOUT_SECONDS = 10
+STOP_SECONDS = 10
 
 
 def run(runs: Path, arguments: dict[str, Any]) -> Path:
@@ -56,12 +55,12 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
     """
     started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     folder = runs / started
-    with _exclusive_lock(runs), atomic_write(folder) as partial:
+    with _exclusive_lock(runs) as lock, atomic_write(folder) as partial:
         outputs = partial / "steps"
         outputs.mkdir(parents=True)
         compile_pipeline(partial / "pipeline.yaml")
         try:
-            _run_steps(outputs, partial / "run.log", arguments)
+            _run_steps(outputs, partial / "run.log", arguments, lock)
         except Exception as error:
             failed = _keep_failure(partial, runs / f"{started}-failed")
             raise RuntimeError(f"{error}\nlog and model kept in {failed}") from error
@@ -76,21 +75,22 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def _exclusive_lock(runs: Path) -> Iterator[None]:
+def _exclusive_lock(runs: Path) -> Iterator[int]:
     """Lock the folder of runs for one run, and delete the partial folder of a killed run.
+
+    Yields:
+        The lock's file descriptor. The folder stays locked until every process that has it ended.
 
     Raises:
         InputError: Another run is in progress.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    with (runs / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{runs}: another run is in progress; wait for it or choose another folder with --runs") from error
+    with file_lock(runs / ".lock") as lock:
+        if lock is None:
+            raise InputError(f"{runs}: another run is in progress; wait for it or choose another folder with --runs")
         for partial in runs.glob(".2*.partial"):
             shutil.rmtree(partial)
-        yield
+        yield lock
 
 
 def _keep_failure(partial: Path, failed: Path) -> Path:
@@ -102,7 +102,7 @@ def _keep_failure(partial: Path, failed: Path) -> Path:
     return failed
 
 
-def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None:
+def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any], lock: int) -> None:
     from kfp import local
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs))
@@ -110,6 +110,7 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
         log_path.open("w", encoding="utf-8") as file,
         warnings.catch_warnings(),
         _environment_of_steps(outputs / "scratch"),
+        _steps_end_with_this_process(lock),
         _without_retries(),
     ):
         # The runner warns that it ignores image and accelerator.
@@ -121,21 +122,34 @@ def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any]) -> None
         except RuntimeError as error:
             step = INNER_TASK.search(COLOUR.sub("", str(error)))
             raise RuntimeError("\n".join([f"{step[1]} failed" if step else str(error), *log.tail])) from error
-        except KeyboardInterrupt:
-            _stop_steps()
-            raise
 
 
-def _stop_steps() -> None:
-    """Stop the processes of the running step: an interrupt of this process alone does not reach them."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.terminate()
-    _, alive = psutil.wait_procs(children, timeout=STOP_TIMEOUT_SECONDS)
-    for child in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+@contextlib.contextmanager
+def _steps_end_with_this_process(lock: int) -> Iterator[None]:
+    """Replace how the local runner starts a step: in a process group that has the lock and ends when this process does."""
+    from kfp.dsl.component_factory import EXECUTOR_MODULE
+    from kfp.local.status import Status
+    from kfp.local.subprocess_task_handler import SubprocessTaskHandler
+
+    def run_step(handler: SubprocessTaskHandler) -> Status:
+        # The runner itself would also replace `python3` in the names of folders.
+        script = next(i for i, part in enumerate(handler.full_command) if EXECUTOR_MODULE in part)
+        command = list(handler.full_command)
+        command[script] = command[script].replace("python3", shlex.quote(sys.executable))
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
+        environment = os.environ | handler.env_vars
+        with process_group(command, stop_seconds=STOP_SECONDS, pass_fds=[lock], env=environment, **output) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="")
+            return Status.SUCCESS if process.wait() == 0 else Status.FAILURE
+
+    original = SubprocessTaskHandler.run
+    SubprocessTaskHandler.run = run_step
+    try:
+        yield
+    finally:
+        SubprocessTaskHandler.run = original
 
 
 @contextlib.contextmanager
@@ -202,7 +216,7 @@ def main() -> int:
     add_parameter_options(parser, source_help="a folder, an archive or a URI")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell script inherits it as ignored
+    stop_as_at_ctrl_c()
     try:
         arguments = _local_defaults(options.runs) | {"source": options.source} | parse_parameters(options.set)
         open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])

@@ -4,31 +4,33 @@ import argparse
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME, NOTICE, read_model_card
 from components.registry import connect, get_champion, local_copy, registry_uri
 from pipelines.local.examples import classify_held_out
+from pipelines.local.processes import open_local, process_group, stop_as_at_ctrl_c
 
 READY_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 35
+POLL_SECONDS = 0.5
+Processes = Mapping[str, subprocess.Popen]
 
 
 @contextlib.contextmanager
-def service(model_dir: Path) -> Iterator[str]:
+def service(model_dir: Path) -> Iterator[tuple[str, Processes]]:
     """Start predictor and transformer for a model folder, wait until they are ready, and stop them at the end.
 
     Yields:
-        The URL of the transformer.
+        The URL of the transformer, and the processes by name.
 
     Raises:
         InputError: SERVE_RUNTIME is not a program.
@@ -45,23 +47,24 @@ def service(model_dir: Path) -> Iterator[str]:
         processes = {name: stack.enter_context(_process(command, environment)) for name, command in commands.items()}
         print("serve: waiting for the model", flush=True)
         _wait(f"{url}/readyz", processes)
-        yield url
+        yield url, processes
 
 
 @contextlib.contextmanager
-def page(api_url: str) -> Iterator[str]:
+def page(api_url: str) -> Iterator[tuple[str, Processes]]:
     """Start the web page for a transformer, wait until it is ready, and stop it at the end.
 
     Yields:
-        The URL of the web page.
+        The URL of the web page, and its process by name.
 
     Raises:
         RuntimeError: The process ended or was not ready in time. Its output is on stdout.
     """
     url = f"http://localhost:{_port('PAGE_PORT', 8501)}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
     with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
-        _wait(f"{url}/_stcore/health", {"the web page": process})
-        yield url
+        processes = {"the web page": process}
+        _wait(f"{url}/_stcore/health", processes)
+        yield url, processes
 
 
 @contextlib.contextmanager
@@ -86,31 +89,28 @@ def _predictor(model_dir: Path) -> Iterator[list[str]]:
         ]
 
 
-@contextlib.contextmanager
-def _process(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+def _process(command: Sequence[str], environment: dict[str, str]) -> AbstractContextManager[subprocess.Popen]:
+    return process_group(command, stop_seconds=STOP_TIMEOUT_SECONDS, env=environment)
 
 
-def _wait(url: str, processes: Mapping[str, subprocess.Popen]) -> None:
+def _wait(url: str, processes: Processes) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
-        for name, process in processes.items():
-            if process.poll() is not None:
-                raise RuntimeError(f"{name} ended with status {process.returncode}")
+        _check(processes)
         try:
-            with urllib.request.urlopen(url, timeout=10):
+            with open_local(url, timeout=10):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise RuntimeError(f"{url} did not return 200 within {READY_TIMEOUT_SECONDS} s")
+
+
+def _check(processes: Processes) -> None:
+    """Raise RuntimeError if one of the processes has ended."""
+    for name, process in processes.items():
+        if process.poll() is not None:
+            how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
+            raise RuntimeError(f"{name} ended with {how}")
 
 
 def _port(variable: str, default: int) -> int:
@@ -126,9 +126,7 @@ def main() -> int:
     )
     parser.add_argument("--page", action="store_true", help="also start the web page")
     options = parser.parse_args()
-    # Explicitly for SIGINT, too: a background job of a shell script inherits it as ignored, and would pass that on.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    stop_as_at_ctrl_c()
     try:
         champion = get_champion(connect(registry_uri(options.runs)))
         if champion is None:
@@ -136,14 +134,18 @@ def main() -> int:
             return 2
         with contextlib.ExitStack() as stack:
             model_dir = stack.enter_context(local_copy(champion))
-            url = stack.enter_context(service(model_dir))
+            url, processes = stack.enter_context(service(model_dir))
             print(f"serve: {champion.name} version {champion.version} at {url}, API documentation at {url}/docs")
             if options.examples:
                 classify_held_out(options.runs / "latest", options.examples, model_dir=model_dir, url=url)
             if options.page:
-                print(f"serve: web page at {stack.enter_context(page(url))}")
+                page_url, page_process = stack.enter_context(page(url))
+                processes = {**processes, **page_process}
+                print(f"serve: web page at {page_url}")
             print(f"\n  {NOTICE}\n\nserve: press Ctrl-C to stop", flush=True)
-            signal.pause()
+            while True:
+                _check(processes)
+                time.sleep(POLL_SECONDS)
     except (InputError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from components.hyperparameters import TrainConfig
 from components.uris import redact_credentials
+from pipelines.local.processes import process_group
 
 POLL_SECONDS = 0.3
+STOP_SECONDS = 10
 ERROR = "error"  # user attribute of a failed trial
 SearchSpace = dict[str, BaseDistribution]
 
@@ -65,6 +67,7 @@ def run_trial(
     config: TrainConfig,
     fixed: Mapping[str, Any],
     log: Path,
+    pass_fds: Sequence[int] = (),
 ) -> None:
     """Cross-validate a trial's hyper-parameters and report the result to the study.
 
@@ -79,18 +82,17 @@ def run_trial(
         config: Hyper-parameters of the architecture without the trial's own.
         fixed: Those that are not searched, by name.
         log: Output file of the training's log; the metrics go to a file next to it.
+        pass_fds: File descriptors that the training inherits, such as that of a lock.
     """
     metrics = log.with_suffix(".metrics")
     flags = [f"--{name}={format_value(value)}" for name, value in (dict(fixed) | trial.params).items()]
     paths = [f"--shards={shards}", f"--metrics-file={metrics}", f"--cache-dir={scratch}"]
     command = [sys.executable, "-m", "components.train", "--cross-validate", *paths, *flags]
+    environment = os.environ | {"TMPDIR": str(scratch)}
     with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(scratch)})
-    try:
-        pruned = _report_steps(trial, process, metrics, warm_up_steps(config))
-    finally:
-        process.terminate()
-        process.wait()
+        options = {"stdout": output, "stderr": subprocess.STDOUT, "env": environment, "pass_fds": pass_fds}
+        with process_group(command, stop_seconds=STOP_SECONDS, **options) as process:
+            pruned = _report_steps(trial, process, metrics, warm_up_steps(config))
     if pruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     elif process.returncode:

@@ -1,11 +1,11 @@
 """Search the hyper-parameters on this machine: `python -m pipelines.tuning.tune --source FOLDER --trials 20`."""
 
 import argparse
+import contextlib
 import datetime
-import signal
+import shutil
 import sys
-import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from components.preprocess.preprocess import preprocess
 from components.saved_model import import_tensorflow_quietly
 from components.uris import redact_credentials
 from components.values import unknown_name
+from pipelines.local.processes import file_lock, stop_as_at_ctrl_c
 from pipelines.parameters import HYPERPARAMETERS, add_parameter_options, parse_parameters
 from pipelines.tuning.figure import draw_search
 from pipelines.tuning.search import ERROR, SEARCH_SPACES, SearchSpace, format_value, run_trial, searched
 
 SHOWN_TRIALS = 5
+SCRATCH = "images"
 SPLIT_FRACTIONS = ("test_share", "validation_share")
 EPILOG = f"""\
 searched, unless --set gives a value:
@@ -66,18 +68,36 @@ def search(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     study.enqueue_trial(config.model_dump(include=set(space)))
-    with tempfile.TemporaryDirectory(dir=folder) as data:
-        scratch = Path(data).resolve()
+    with scratch_folder(folder) as (scratch, lock):
         shards = _ingest_and_split(source, scratch, seed=config.seed, **split)
         try:
             for number in range(trials):
                 trial = study.ask(space)
                 log = folder.resolve() / f"trial-{number}.log"
-                run_trial(study, trial, shards=shards, scratch=scratch, config=config, fixed=fixed, log=log)
+                run_trial(study, trial, shards=shards, scratch=scratch, config=config, fixed=fixed, log=log, pass_fds=[lock])
                 print(f"tune: trial {number + 1} of {trials}: {_outcome(study.trials[number], config)}", flush=True)
         except KeyboardInterrupt:
             print("\ntune: interrupted", file=sys.stderr)
     return study
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a folder for images and features, locked and deleted at the end; delete that of a killed search."""
+    for left in folder.parent.glob(f"*/{SCRATCH}"):
+        with file_lock(left / ".lock") as lock:
+            if lock is not None:
+                shutil.rmtree(left)
+                print(f"tune: deleted the images of the search {left.parent.name}, which was killed", flush=True)
+    scratch = folder.resolve() / SCRATCH
+    scratch.with_suffix(".new").mkdir()
+    with file_lock(scratch.with_suffix(".new") / ".lock") as lock:
+        assert lock is not None
+        scratch.with_suffix(".new").rename(scratch)
+        try:
+            yield scratch, lock
+        finally:
+            shutil.rmtree(scratch)
 
 
 def _ingest_and_split(source: str, folder: Path, **split: Any) -> Path:
@@ -140,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Search hyper-parameters with Optuna, print the best ones and draw the search."""
     options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as at Ctrl-C: removes the images and ends the training
-    folder = options.runs / "tune" / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    stop_as_at_ctrl_c()
+    folder = options.runs / "tune" / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     try:
         if options.trials < 1:
             raise InputError(f"trials: got {options.trials}, expected 1 or more")

@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -49,14 +51,22 @@ def exit_message(main: Callable[[], int], *arguments: str) -> str:
 
 
 def kill_once_training(runs: Path) -> None:
-    """Start a run and kill it, its steps included, as soon as the training starts."""
-    arguments = command(runs, "synthetic://?n=40")
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True) as started:
+    """Start a run and kill its main process as soon as the training starts; check that the step ends with it."""
+    with subprocess.Popen(command(runs, "synthetic://?n=40"), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as started:
         assert started.stdout is not None
         for line in started.stdout:
             if line.startswith("train: "):
-                os.killpg(started.pid, signal.SIGKILL)
+                started.kill()
     assert started.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 3
+    while left := [each for each in running_commands() if str(runs) in each]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def running_commands() -> list[str]:
+    """Return the command lines of all processes."""
+    return [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,13 @@ def test_prediction_has_the_unrounded_numbers_of_the_response(fake_service: Fake
     assert (prediction.version, prediction.warnings, prediction.heatmap.tolist()) == ("7", ("a",), [[0.0, 1.0]])
 
 
+def test_request_to_this_machine_takes_no_proxy(fake_service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
+    assert ServiceClient(fake_service.url).explain(PNG).label == "tumor"
+    assert error_code(ServiceClient("http://service.example:8080")) == "unreachable"
+
+
 def test_service_of_0_1_0_gives_neither_codes_nor_likeness(fake_service: FakeService) -> None:
     prediction = ServiceClient(fake_service.url).explain(PNG)
     found = (prediction.warning_codes, prediction.in_distribution, prediction.uncertain, prediction.explanation)

@@ -8,13 +8,12 @@ import signal
 import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 
 from components.registry import connect, get_champion
 from pipelines.local.run import main
 from tests.conftest import ROOT
-from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run
+from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run, running_commands
 
 
 @pytest.fixture
@@ -132,20 +131,20 @@ def test_second_run_in_the_same_folder_fails_at_once(new_runs: Path) -> None:
     assert message.startswith(f"error: {new_runs}: another run is in progress")
 
 
-def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(new_runs: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(new_runs: Path, number: int) -> None:
     """Only the run itself gets the signal, in the middle of a step."""
     background_job = [*IGNORING_SIGINT, *command(new_runs, "synthetic://?n=400")]
     with subprocess.Popen(background_job, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ingest: ")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = process.communicate(timeout=240)
     assert process.returncode == 130
     assert stderr == "\ninterrupted: nothing of this run is kept\n"
     assert {path.name for path in new_runs.iterdir()} == {".lock", "mlflow.db", "models"}
     assert list((new_runs / "models").iterdir()) == []
-    commands = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
-    assert [each for each in commands if str(new_runs) in each] == []
+    assert [each for each in running_commands() if str(new_runs) in each] == []
 
 
 def strip_colour(text: str) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
@@ -41,7 +42,8 @@ def serving(runs: Path, *options: str, **environment: str) -> Iterator[tuple[sub
 
 
 def test_serve_runs_the_champion_with_examples_and_the_web_page_until_it_is_stopped(runs: Path, passed: object) -> None:
-    with serving(runs, "--examples", "3", "--page") as (process, lines):
+    proxy = f"http://127.0.0.1:{free_ports(1)[0]}"  # nothing listens there
+    with serving(runs, "--examples", "3", "--page", HTTP_PROXY=proxy, http_proxy=proxy) as (process, lines):
         (url,) = [line.split()[5].rstrip(",") for line in lines if line.startswith("serve: brain-tumor version 1 at ")]
         assert httpx.get(f"{url}/readyz").status_code == 200
         (page,) = [line.split()[-1] for line in lines if line.startswith("serve: web page at ")]
@@ -111,3 +113,25 @@ def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, e
         assert process.wait(timeout=240) == 1
         assert any("MAX_IN_FLIGHT: got 'x', expected a valid integer" in line for line in lines)
         assert lines[-1] == "error: the transformer ended with status 1"
+
+
+@pytest.mark.parametrize("module", ["serving.predictor", "serving"])
+def test_serve_ends_and_names_the_process_that_died(runs: Path, passed: object, module: str) -> None:
+    with serving(runs) as (process, _):
+        (child,) = [each for each in psutil.Process(process.pid).children() if each.cmdline()[-2:] == ["-m", module]]
+        child.kill()
+        assert process.stdout is not None
+        rest = process.stdout.read()
+        assert process.wait(timeout=5) == 1
+        name = {"serving": "the transformer", "serving.predictor": "the predictor"}[module]
+        assert rest.endswith(f"error: {name} ended with signal 9\n")
+
+
+def test_serve_that_is_killed_leaves_no_process(runs: Path, passed: object) -> None:
+    with serving(runs) as (process, _):
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.kill()
+        process.wait(timeout=5)
+        _, alive = psutil.wait_procs(children, timeout=3)
+        assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []

@@ -1,6 +1,5 @@
 """A search with real, tiny trainings."""
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -15,11 +14,12 @@ from PIL import Image
 
 from components.architectures import CONFIGS, read_config
 from components.architectures.cnn import CnnConfig
+from pipelines.local.processes import file_lock
 from pipelines.tuning.figure import draw_search
 from pipelines.tuning.search import SEARCH_SPACES, format_value, read_metrics, run_trial, searched, warm_up_steps
-from pipelines.tuning.tune import _outcome, main, ranking, table
+from pipelines.tuning.tune import _outcome, main, ranking, scratch_folder, table
 from tests.conftest import DataSet
-from tests.pipelines.conftest import exit_message
+from tests.pipelines.conftest import exit_message, running_commands
 
 EVIDENCE = ("image_size_px=64", "views=2", "epochs=2")
 CNN = {"architecture": "cnn", "image_size_px": 32, "filters": 4, "dense_units": 8, "batch_size": 8, "epochs": 1}
@@ -31,14 +31,6 @@ def tune_command(runs: Path, *options: str) -> list[str]:
 
 def tune_evidence(runs: Path, *options: str) -> list[str]:
     return tune_command(runs, *options, *(word for setting in EVIDENCE for word in ("--set", setting)))
-
-
-def running_commands() -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return found
 
 
 def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None:
@@ -90,6 +82,24 @@ def test_interrupted_search_prints_its_result_and_leaves_no_image_and_no_trainin
     left = {path.name for path in folder.iterdir()} - {"trial-1.metrics"}
     assert left == {"search.png", "study.db", "trial-0.log", "trial-0.metrics", "trial-1.log"}
     assert not any(str(folder) in line for line in running_commands())
+
+
+def test_killed_search_leaves_no_process_and_the_next_one_deletes_its_images(tmp_path: Path) -> None:
+    with subprocess.Popen(tune_evidence(tmp_path), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("ingest: "))
+        process.kill()
+    (left,) = (tmp_path / "tune").iterdir()
+    assert (left / "images" / ".lock").exists()
+    (tmp_path / "tune" / "new").mkdir()
+    with file_lock(left / "images" / ".lock") as lock:
+        assert lock is not None, "no process of the killed search is left"
+        with scratch_folder(tmp_path / "tune" / "new"):
+            assert (left / "images").exists(), "that of a search in progress stays"
+    with scratch_folder(tmp_path / "tune" / "new") as (scratch, _):
+        assert not (left / "images").exists()
+        assert scratch.exists()
+    assert not scratch.exists()
 
 
 def test_trial_of_cnn_below_the_threshold_is_pruned_after_its_second_fold(phantoms: DataSet, tmp_path: Path) -> None:
