@@ -52,6 +52,8 @@ DIGEST = 64 * "a"
         ),
         ("networkPolicy.apiTo[0]=null", "at '/networkPolicy/apiTo/0': got null, want object"),
         ("api=null", "api.url: got nothing, expected the URL of the InferenceService"),
+        ("extraEnv[0].name=api_token", "extraEnv: got api_token, expected none of the variables that the chart sets; a token"),
+        ("extraEnv[0].name=page_path", "extraEnv: got page_path, expected the path in page.path"),
         ("extraEnv[0].name=PAGE_PATH", "extraEnv: got PAGE_PATH, expected the path in page.path"),
         ("extraEnv[0].name=API_TOKEN", "extraEnv: got API_TOKEN, expected none of the variables that the chart sets; a token"),
     ],

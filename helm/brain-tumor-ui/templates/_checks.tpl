@@ -15,10 +15,11 @@
 {{- fail "image.tag: got latest, expected a version: set one, or leave it empty for the chart's version" }}
 {{- end }}
 {{- range .extraEnv }}
-{{- if eq .name "PAGE_PATH" }}
-{{- fail "extraEnv: got PAGE_PATH, expected the path in page.path, as the probes and the routes need it too" }}
+{{- $variable := upper .name }}{{/* The web page reads its settings in any case. */}}
+{{- if eq $variable "PAGE_PATH" }}
+{{- fail (printf "extraEnv: got %s, expected the path in page.path, as the probes and the routes need it too" .name) }}
 {{- end }}
-{{- if has .name (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "COLOUR_MAP" "HOME") }}
+{{- if has $variable (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "COLOUR_MAP" "HOME") }}
 {{- fail (printf "extraEnv: got %s, expected none of the variables that the chart sets; a token comes from api.tokenSecret" .name) }}
 {{- end }}
 {{- end }}
