@@ -3,7 +3,7 @@ Set each missing value, of a null section or of a release of an older chart (--r
 one value, as null removes a key from it. Every template that reads values starts with this.
 */}}
 {{- define "brain-tumor-ui.setDefaults" -}}
-{{- if and .Values.networkPolicy (not (hasKey .Values.networkPolicy "apiTo")) }}
+{{- if and .Values.networkPolicy (kindIs "invalid" (index .Values.networkPolicy "apiTo")) }}
 {{- fail "networkPolicy.apiTo: got null, which would allow every address, expected at least one peer" }}
 {{- end }}
 {{- include "brain-tumor-ui.fill" (dict "values" .Values "defaults" (.Files.Get "defaults.yaml" | fromYaml)) }}
