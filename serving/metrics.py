@@ -3,21 +3,26 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.utils import floatToGoString
 
 from brain_tumor.model_card import ModelCard
+from serving.errors import CODES
 from serving.inference import WARNINGS, ImageResult, PreparedImage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+STAGES = ("decode", "predictor", "render")
 SIDES = (64, 128, 256, 512, 1024, 2048, 4096)
 
 
 class Metrics:
-    """The transformer's metrics, with the model card's buckets, so that live and reference shares are comparable."""
+    """The transformer's metrics, with the model card's buckets, so that live and reference shares are comparable.
+
+    Every series exists at 0 before its first event: Prometheus sees no increase in a counter that appears with a failure.
+    """
 
     def __init__(self, card: ModelCard, registry: CollectorRegistry = REGISTRY):
         def counter(name: str, help_text: str, *labels: str) -> Counter:
@@ -47,9 +52,20 @@ class Metrics:
         self.side_pixels = histogram("input_side_pixels", "Longest image side in pixels.", _bounds(card, "side_pixels", SIDES))
         for label in card.classes:
             self.predictions.labels(label)
-        for reason in WARNINGS:
-            self.warnings.labels(reason)
+        for warning in WARNINGS:
+            self.warnings.labels(warning)
+        for code in CODES:
+            self.rejected.labels(code)
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
         _describe(card, registry)
+
+    def declare_routes(self, routes: Collection[str], statuses: Collection[str]) -> None:
+        """Export the requests of each route with each status at 0."""
+        for route in routes:
+            self.request_seconds.labels(route)
+            for status in statuses:
+                self.requests.labels(route, status)
 
     def record_prediction(self, image: PreparedImage, result: ImageResult) -> None:
         """Count the prediction for one image."""

@@ -19,12 +19,12 @@ from starlette.requests import Request
 from brain_tumor.errors import InputError
 from serving import v1, v2
 from serving.concurrency_limit import ConcurrencyLimit
-from serving.errors import ServiceError, as_service_error
+from serving.errors import CODES, ServiceError, as_service_error
 from serving.grpc_limits import LimitsInterceptor
 from serving.header_limit import HeaderLimitProtocol
 from serving.metrics import Metrics
-from serving.openapi import describe_routes
-from serving.rest_limits import LimitsMiddleware
+from serving.openapi import SUMMARIES, describe_routes
+from serving.rest_limits import UNMETERED_PATHS, LimitsMiddleware
 from serving.routes import add_routes
 from serving.settings import DRAIN_SECONDS, MAX_BODY_BYTES, Settings
 from serving.signals import leave_signals_to_uvicorn
@@ -73,6 +73,7 @@ class Server(ModelServer):
             # A message is in memory before the interceptor runs.
             maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
         )
+        self.metrics.declare_routes(["ModelInfer"], {"OK", "CANCELLED", *(status.name for _, status in CODES.values())})
         servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         try:
@@ -103,6 +104,8 @@ class TransformerRestServer(RESTServer):
         add_routes(app, self._parent.transformer, self._parent.dataplane)
         super().create_application()
         describe_routes(app, self._parent.transformer.card)
+        statuses = {"200", *(str(int(status)) for status, _ in CODES.values())}
+        self._parent.metrics.declare_routes({*SUMMARIES, "other"} - UNMETERED_PATHS, statuses)
         leave_signals_to_uvicorn()
 
     def _add_middlewares(self, app: Any) -> None:

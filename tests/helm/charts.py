@@ -20,16 +20,18 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool("helm"), *map(str, arguments)], capture_output=True, text=True)
 
 
-def render(*sets: str, values: Path = DEFAULT, chart: Path = CHART, options: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the objects of release `page` with a values file and single values, such as `ingress.enabled=true`."""
-    done = helm("template", "page", chart, "--values", values, *(f"--set={each}" for each in sets), *options)
+def render(
+    *sets: str, values: Path = DEFAULT, chart: Path = CHART, release: str = "page", options: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the objects of a release with a values file and single values, such as `ingress.enabled=true`."""
+    done = helm("template", release, chart, "--values", values, *(f"--set={each}" for each in sets), *options)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
-def rejection(*sets: str, options: Sequence[str] = ()) -> str:
+def rejection(*sets: str, release: str = "page", options: Sequence[str] = ()) -> str:
     """Return Helm's error for single values added to the default ones."""
-    done = helm("template", "page", CHART, "--values", DEFAULT, *(f"--set={each}" for each in sets), *options)
+    done = helm("template", release, CHART, "--values", DEFAULT, *(f"--set={each}" for each in sets), *options)
     assert done.returncode != 0, f"rendered with {sets}"
     return done.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 import tarfile
 import tomllib
@@ -86,6 +87,24 @@ def test_template_has_one_kind_and_is_short() -> None:
     assert statistics.median(len(path.read_text().splitlines()) for path in templates) < 30
 
 
+def test_defaults_are_the_values() -> None:
+    """Templates cannot read values.yaml."""
+    assert (CHART / "defaults.yaml").readlink() == Path("values.yaml")
+
+
+def test_upgrade_that_reuses_the_values_of_an_older_chart_gets_the_new_defaults(tmp_path: Path) -> None:
+    """`--reuse-values` replaces the chart's values by the old ones."""
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    old = yaml.safe_load((CHART / "values.yaml").read_text())
+    for section in ("page", "httpRoute", "dashboards", "resources"):
+        del old[section]
+    del old["service"]["port"], old["api"]["tokenSecret"]["key"], old["replicaCount"]
+    (chart / "values.yaml").write_text(yaml.safe_dump(old))
+    assert render(chart=chart) == render()
+    (chart / "values.yaml").write_text("{}")
+    assert render(chart=chart) == render()
+
+
 def test_long_release_name_is_cut_to_the_dns_limit() -> None:
     done = helm("template", "r" * 53, CHART, "--values", DEFAULT)
     names = {each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout) if each["kind"] == "Service"}
@@ -99,6 +118,7 @@ def test_parent_chart_can_contain_this_chart(tmp_path: Path) -> None:
         f"dependencies: [{{name: brain-tumor-ui, version: {VERSION}, repository: 'file://{CHART}'}}]\n"
     )
     assert helm("dependency", "build", tmp_path).returncode == 0
+    (tmp_path / "values.yaml").write_text("brain-tumor-ui: {ingress: null, service: {port: null}, page: null}\n")
     done = helm("template", "page", tmp_path, "--set", f"brain-tumor-ui.api.url={API_URL},global.region=eu")
     assert done.returncode == 0, done.stderr
     assert "kind: Deployment" in done.stdout

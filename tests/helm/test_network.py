@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.crds import crd_errors, require_crds
-from tests.helm.charts import CHART, render, the
+from tests.helm.charts import CHART, notes, pods, render, the
 
 SELECTOR = {"app.kubernetes.io/name": "brain-tumor-ui", "app.kubernetes.io/instance": "page"}
 MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
@@ -66,6 +66,30 @@ def test_http_route_routes_to_the_service() -> None:
         "hostnames": ["brain-tumor.example"],
         "rules": [{"backendRefs": [{"name": the("Service", objects)["metadata"]["name"], "port": 80}]}],
     }
+
+
+def test_page_path_moves_every_route_probe_and_note() -> None:
+    ingress = render("page.path=/mri/brain/", values=CHART / "ci" / "ingress-values.yaml")
+    assert [path["path"] for path in the("Ingress", ingress)["spec"]["rules"][0]["http"]["paths"]] == ["/mri/brain"]
+    objects = render("page.path=/brain", values=CHART / "ci" / "httproute-values.yaml")
+    (rule,) = the("HTTPRoute", objects)["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/brain"}}]
+    (page,) = pods(objects)["page"]["containers"]
+    assert {page[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")} == {"/brain/_stcore/health"}
+    assert {"name": "PAGE_PATH", "value": "/brain"} in page["env"]
+    (test,) = pods(objects)["test"]["containers"]
+    assert {"name": "PAGE_URL", "value": "http://page-brain-tumor-ui:80/brain"} in test["env"]
+    text = notes("page.path=/brain", values=CHART / "ci" / "ingress-values.yaml")
+    assert "then http://localhost:8501/brain " in text
+    assert "https://brain-tumor.example/brain " in text
+    assert "brain-tumor.example, on the gateway's port, path /brain" in notes(
+        "page.path=/brain", values=CHART / "ci" / "httproute-values.yaml"
+    )
+
+
+def test_http_route_with_a_path_matches_its_crd() -> None:
+    require_crds()
+    assert crd_errors(the("HTTPRoute", render("page.path=/brain", values=CHART / "ci" / "httproute-values.yaml"))) == []
 
 
 def test_session_persistence_is_all_that_the_standard_channel_rejects() -> None:

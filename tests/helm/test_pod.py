@@ -66,12 +66,16 @@ def test_container_runs_the_page() -> None:
 
 
 def test_page_starts_with_the_containers_environment_and_passes_its_probes(tmp_path: Path) -> None:
-    page = container(render())
+    objects = render("page.path=/mri/brain")
+    page = container(objects)
     page_port, metrics_port = free_ports(2)
-    env = environment(render()) | {"PAGE_PORT": page_port, "METRICS_PORT": metrics_port, "HOME": tmp_path}
+    env = environment(objects) | {"PAGE_PORT": page_port, "METRICS_PORT": metrics_port, "HOME": tmp_path}
     health = f"http://127.0.0.1:{page_port}{page['livenessProbe']['httpGet']['path']}"
     with running(page["command"][-1], env, health), urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as response:
-        assert b"brain_tumor_ui_sessions" in response.read()
+        metrics = response.read().decode()
+    for series in ('uploads_total{outcome="answered"}', 'uploads_total{outcome="refused"}', 'uploads_total{outcome="failed"}'):
+        assert f"brain_tumor_ui_{series} 0.0" in metrics
+    assert "brain_tumor_ui_request_seconds_count 0.0" in metrics
 
 
 def test_written_files_stay_in_memory() -> None:

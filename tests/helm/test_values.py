@@ -1,8 +1,13 @@
 """Invalid values are rejected before anything reaches a cluster; notes warn of risky ones."""
 
-import pytest
+from pathlib import Path
 
-from tests.helm.charts import CHART, helm, notes, rejection
+import pytest
+import yaml
+
+from tests.helm.charts import CHART, CI_VALUES, helm, notes, pods, rejection, render, the
+
+DIGEST = 64 * "a"
 
 
 @pytest.mark.parametrize(
@@ -28,11 +33,77 @@ from tests.helm.charts import CHART, helm, notes, rejection
         ("networkPolicy.pageFrom[0].namespace=web", "at '/networkPolicy/pageFrom/0': additional properties 'namespace'"),
         ("serviceMonitor.interval=30", "at '/serviceMonitor/interval': got number, want string"),
         ("fullnameOverride=Page", "at '/fullnameOverride': 'Page' does not match pattern"),
+        ("api.url=http://api?key=1", "at '/api/url': 'http://api?key=1' does not match pattern"),
+        ("page.path=brain", "at '/page/path': 'brain' does not match pattern"),
+        ("page.path=/a b", "at '/page/path': '/a b' does not match pattern"),
+        ("image.tag=sha256:" + DIGEST, "at '/image/tag': 'sha256:"),
+        ("image.tag=1.0@sha256:abc", "at '/image/tag': '1.0@sha256:abc' does not match pattern"),
+        ("image.repository=ui@sha256:" + DIGEST, "at '/image/repository': 'ui@sha256:"),
+        ("image.repository=registry.example/ui:1.0", "at '/image/repository': 'registry.example/ui:1.0' does not match pattern"),
+        ("image.repository=https://registry.example/ui", "at '/image/repository': 'https://registry.example/ui' does not match"),
+        ("ingress.host=https://brain-tumor.example", "at '/ingress/host': 'https://brain-tumor.example' does not match pattern"),
+        ("ingress.host=brain-tumor.example/page", "at '/ingress/host': 'brain-tumor.example/page' does not match pattern"),
+        ("ingress.host=brain-tumor.example:443", "at '/ingress/host': 'brain-tumor.example:443' does not match pattern"),
+        ("httpRoute.hostnames[0]=https://a.example", "at '/httpRoute/hostnames/0': 'https://a.example' does not match pattern"),
+        ("ingress.tlsSecret=tls/key", "at '/ingress/tlsSecret': 'tls/key' does not match pattern"),
+        (
+            "networkPolicy.apiTo=null",
+            "networkPolicy.apiTo: got null, which would allow every address, expected at least one peer",
+        ),
+        ("networkPolicy.apiTo[0]=null", "at '/networkPolicy/apiTo/0': got null, want object"),
+        ("api=null", "api.url: got nothing, expected the URL of the InferenceService"),
+        ("extraEnv[0].name=api_token", "extraEnv: got api_token, expected none of the variables that the chart sets; a token"),
+        ("extraEnv[0].name=page_path", "extraEnv: got page_path, expected the path in page.path"),
+        ("extraEnv[0].name=PAGE_PATH", "extraEnv: got PAGE_PATH, expected the path in page.path"),
         ("extraEnv[0].name=API_TOKEN", "extraEnv: got API_TOKEN, expected none of the variables that the chart sets; a token"),
     ],
 )
 def test_invalid_value_is_rejected_by_name(value: str, message: str) -> None:
     assert message in rejection(value)
+
+
+@pytest.mark.parametrize("release", ["1page", "page.1", "1.page"])
+def test_release_whose_service_would_have_an_invalid_name_is_rejected(release: str) -> None:
+    assert f"release name: got {release}, which makes the Service's name {release}-brain-tumor-ui" in rejection(release=release)
+    assert the("Service", render("fullnameOverride=page", release=release))["metadata"]["name"] == "page"
+
+
+@pytest.mark.parametrize(
+    ("repository", "tag", "image"),
+    [
+        ("registry.example:5000/team/ui", "1.0.0-rc.1", "registry.example:5000/team/ui:1.0.0-rc.1"),
+        ("localhost:5000/ui_1", f"v1@sha256:{DIGEST}", f"localhost:5000/ui_1:v1@sha256:{DIGEST}"),
+    ],
+)
+def test_image_may_have_a_port_and_a_digest(repository: str, tag: str, image: str) -> None:
+    spec = pods(render(f"image.repository={repository}", f"image.tag={tag}"))["page"]
+    assert spec["containers"][0]["image"] == image
+
+
+@pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
+def test_null_sections_have_their_defaults(values: Path) -> None:
+    sections = yaml.safe_load((CHART / "values.yaml").read_text()).keys() - yaml.safe_load(values.read_text()).keys()
+    assert "page" in sections
+    assert render(*(f"{section}=null" for section in sections), values=values) == render(values=values)
+
+
+@pytest.mark.parametrize(
+    "null", ["service.port", "image.pullPolicy", "serviceMonitor.interval", "api.tokenSecret.key", "colourMap"]
+)
+def test_null_inside_a_section_means_its_default(null: str) -> None:
+    sets = ["serviceMonitor.enabled=true", "api.tokenSecret.name=brain-tumor-api"]
+    assert render(*sets, f"{null}=null") == render(*sets)
+
+
+def test_null_removes_a_key_from_annotations_and_resources() -> None:
+    affinity = "nginx.ingress.kubernetes.io/affinity"
+    objects = render(
+        f"ingress.annotations.{affinity.replace('.', chr(92) + '.')}=null",
+        "resources.limits=null",
+        values=CHART / "ci" / "ingress-values.yaml",
+    )
+    assert affinity not in the("Ingress", objects)["metadata"]["annotations"]
+    assert list(pods(objects)["page"]["containers"][0]["resources"]) == ["requests"]
 
 
 def test_password_in_the_url_is_not_repeated() -> None:
@@ -60,8 +131,17 @@ def test_notes_state_not_for_diagnosis_and_how_to_open_the_page() -> None:
 def test_notes_warn_of_an_ingress_without_authentication() -> None:
     values = CHART / "ci" / "ingress-values.yaml"
     assert "anyone who reaches brain-tumor.example can use the web page." in notes(values=values)
-    by_hand = notes("ingress.annotations.example\\.com/author=me", values=values)
-    assert "no annotation of the Ingress requires authentication" in by_hand
+    for annotation in (
+        "example\\.com/author=me",
+        "example\\.com/note=no oauth or auth yet",
+        "nginx\\.ingress\\.kubernetes\\.io/auth-signin=https://login.example",
+        "alb\\.ingress\\.kubernetes\\.io/auth-type=none",
+        "nginx\\.ingress\\.kubernetes\\.io/auth-url=",
+    ):
+        open_to_all = notes(f"ingress.annotations.{annotation}", values=values)
+        assert "no annotation of the Ingress requires authentication" in open_to_all, annotation
+    for annotation in ("nginx\\.ingress\\.kubernetes\\.io/auth-type=basic", "alb\\.ingress\\.kubernetes\\.io/auth-type=oidc"):
+        assert "requires authentication" not in notes(f"ingress.annotations.{annotation}", values=values)
     assert "can use the web page with its API token." in notes("api.tokenSecret.name=api", values=values)
     assert "any pod of the cluster can open the web page directly, past the controller or gateway" in notes(values=values)
     behind_proxy = notes(values=CHART / "ci" / "authentication-values.yaml")

@@ -1,5 +1,9 @@
 {{/* Checks that a JSON schema cannot make, or not with a clear message. values.schema.json checks types and unknown keys. */}}
 {{- define "brain-tumor-ui.checks" -}}
+{{- $name := include "brain-tumor-ui.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "release name: got %s, which makes the Service's name %s, expected a letter first, then letters, digits and '-': choose another name, or set fullnameOverride" .Release.Name $name) }}
+{{- end }}
 {{- with .Values }}
 {{- if not .api.url }}
 {{- fail "api.url: got nothing, expected the URL of the InferenceService, such as http://brain-tumor-predictor.models.svc.cluster.local" }}
@@ -11,7 +15,11 @@
 {{- fail "image.tag: got latest, expected a version: set one, or leave it empty for the chart's version" }}
 {{- end }}
 {{- range .extraEnv }}
-{{- if has .name (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "COLOUR_MAP" "HOME") }}
+{{- $variable := upper .name }}{{/* The web page reads its settings in any case. */}}
+{{- if eq $variable "PAGE_PATH" }}
+{{- fail (printf "extraEnv: got %s, expected the path in page.path, as the probes and the routes need it too" .name) }}
+{{- end }}
+{{- if has $variable (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "COLOUR_MAP" "HOME") }}
 {{- fail (printf "extraEnv: got %s, expected none of the variables that the chart sets; a token comes from api.tokenSecret" .name) }}
 {{- end }}
 {{- end }}
