@@ -14,9 +14,9 @@ COLUMNS = ("path", "label", "sha256", "group", "width", "height", "mode", "forma
 
 
 def write_manifest(path: Path, records: list[Record]) -> None:
-    """Write one row per file, sorted by path; properties of quarantined files stay empty."""
+    """Write one row per file (RFC 4180), sorted by path; properties of quarantined files stay empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # with another line end, a carriage return in a name is not quoted and starts a row
         writer.writerow(COLUMNS)
         for record in records:
             image = record.properties

@@ -18,6 +18,7 @@ from brain_tumor.errors import InputError
 from components.dataset import ImagesZip
 from components.ingest import ingest as module
 from components.ingest import progress
+from components.preprocess.preprocess import read_manifest
 from tests.brain_tumor.test_images import huge_png
 from tests.components.ingest.conftest import MakeSet, Outputs, save, texture, zip_folder
 
@@ -182,6 +183,31 @@ def test_unusual_file_names_are_in_the_manifest_and_not_in_the_log(
     assert "read files 4 of 4 (100%)" in printed
     assert "kept 4 of 4 files in 4 groups" in printed
     assert not re.search(r"png|Müller|scans", printed)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_manifest_has_one_row_per_file_whatever_its_name(
+    make_set: MakeSet, outputs: Outputs, tmp_path: Path, zipped: bool
+) -> None:
+    folder = make_set(yes=0, no=2)
+    names = [
+        "a\rb.png",
+        "a\r\nb.png",
+        "\r",
+        "a\nb.png",
+        'a"\r",b.png',
+        "a\x0b\x0c\x1c\x1e.png",
+        "a\x85\u2028\u2029.png",
+        "=1+1",
+        "\ufeff;.png",
+    ]
+    for seed, name in enumerate(names):
+        save(texture(seed), folder / "x.png").rename(folder / "yes" / name)
+    summary = outputs.run(zip_folder(folder, tmp_path / "set.zip", "") if zipped else folder)
+    assert (summary.files, summary.kept) == (len(names) + 2, len(names) + 2)
+    assert [row["path"] for row in outputs.rows()] == sorted(["no/0.png", "no/1.png", *(f"yes/{name}" for name in names)])
+    assert {row["verdict"] for row in outputs.rows()} == {"kept"}
+    assert len(read_manifest(outputs.manifest_csv)) == len(names) + 2
 
 
 def test_progress_is_printed_at_intervals(
