@@ -18,6 +18,7 @@ from pipelines.resources import place_on_gpu_node, set_resources
 @dsl.pipeline(name="brain-tumor", description="From a folder of MRI slices to a registered model. Not for diagnosis.")
 def brain_tumor(
     source: str = "synthetic://",
+    ignore_folders: str = "",
     model_store: str = "runs/models",
     tracking_uri: str = "",
     checkpoint_dir: str = "",
@@ -40,6 +41,7 @@ def brain_tumor(
 
     Args:
         source: Folder, archive or URI of the images (s3, gs, https, kaggle, synthetic).
+        ignore_folders: Names of folders of the source to leave out, at any depth, separated by commas.
         model_store: Folder or URI (s3, gs) of the model store; versions are written below brain-tumor/.
         tracking_uri: URI of MLflow; empty takes MLFLOW_TRACKING_URI.
         checkpoint_dir: Folder that outlives the pod, from which a killed training resumes; empty for none.
@@ -64,7 +66,7 @@ def brain_tumor(
     exit_task = summary(source=source)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task):
-        ingested = ingest(source=source, hyperparameters=hyperparameters)
+        ingested = ingest(source=source, ignore_folders=ignore_folders, hyperparameters=hyperparameters)
         ingested.set_caching_options(False)
         split = preprocess(
             images=ingested.outputs["images"],

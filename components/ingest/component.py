@@ -12,6 +12,7 @@ def ingest(
     images: dsl.Output[dsl.Dataset],
     manifest: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
+    ignore_folders: str = "",
 ) -> None:
     """Ingest a dataset. Detect file types by content, drop exact copies, group near copies and list every file in the manifest.
 
@@ -21,6 +22,7 @@ def ingest(
         images: images.zip with the kept images.
         manifest: CSV table with one row per file.
         report: HTML report with counts and a contact sheet.
+        ignore_folders: Names of folders of the source to leave out, separated by commas.
     """
     from pathlib import Path
 
@@ -31,5 +33,5 @@ def ingest(
     with exit_on_input_error("ingest"):
         read_config(hyperparameters)  # here and not only in train, which starts hours later
         paths = {"images_zip": Path(images.path), "manifest_csv": Path(manifest.path), "report_html": Path(report.path)}
-        summary = run_ingest(source, **paths)
+        summary = run_ingest(source, ignore_folders=ignore_folders, **paths)
     images.metadata.update({"files": summary.files, "kept": summary.kept, "groups": summary.groups})

@@ -48,7 +48,7 @@ class IngestSummary:
         return list(self.counts)
 
 
-def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path) -> IngestSummary:
+def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path, ignore_folders: str = "") -> IngestSummary:
     """Read the images of `source` and write all three outputs or none.
 
     Args:
@@ -56,13 +56,20 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
         images_zip: Archive to write: the kept images, encoded as the model's graph reads them, and their masks.
         manifest_csv: Table to write: one row per file.
         report_html: Report to write: counts, a contact sheet, possible shortcuts, duplicates and quarantined files.
+        ignore_folders: Names of folders to leave out, at any depth, separated by commas.
 
     Raises:
-        InputError: The source cannot be read, or has fewer than two classes with usable images.
+        InputError: The source cannot be read, has fewer than two classes with usable images, or a name of a folder to leave out
+            is a path.
     """
+    ignored = [name.strip() for name in ignore_folders.split(",") if name.strip()]
+    if paths := [name for name in ignored if "/" in name or "\\" in name]:
+        raise InputError(
+            f"ignore_folders: got {paths[0]!r}, expected names of folders, separated by commas, without their parents"
+        )
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
-        found = find_files(data.folder)
+        found = find_files(data.folder, ignore_folders=ignored)
         converted = Path(scratch) / "converted"
         converted.mkdir()
         inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]

@@ -27,17 +27,17 @@ trained on all images. An interrupted command continues where it stopped. It wri
 """
 
 
-def parse_config(settings: list[str]) -> TrainConfig:
-    """Return the hyper-parameters of `--set`.
+def parse_settings(settings: list[str]) -> tuple[TrainConfig, str]:
+    """Return the hyper-parameters of `--set` and the folders to ignore.
 
     Raises:
         InputError: A name that is no hyper-parameter, or an invalid value.
     """
     arguments = parse_parameters(settings)
-    overrides = arguments.pop(HYPERPARAMETERS, {})
+    overrides, ignore_folders = arguments.pop(HYPERPARAMETERS, {}), arguments.pop("ignore_folders", "")
     if other := sorted(arguments.keys() - {"seed"}):
         raise InputError(f"--set: got {other[0]}, expected a hyper-parameter")
-    return read_config(overrides, **arguments)
+    return read_config(overrides, **arguments), ignore_folders
 
 
 def cross_validate(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
@@ -49,13 +49,14 @@ def cross_validate(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     for name, minimum in (("folds", 2), ("seeds", 1)):
         if getattr(options, name) < minimum:
             raise InputError(f"{name}: got {getattr(options, name)}, expected {minimum} or more")
-    config = parse_config(options.set)
+    config, ignore_folders = parse_settings(options.set)
     slug = re.sub(r"\W+", "-", options.source.rstrip("/").rsplit("/", 1)[-1]).strip("-")
     folder = options.runs / "cv" / f"{slug}-{hashlib.sha256(options.source.encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     import_tensorflow_quietly()
-    images = ingest_set(options.source, folder)
-    external = [read_external(source, images.classes) for source in options.external.split(",") if source]
+    images = ingest_set(options.source, folder, ignore_folders=ignore_folders)
+    sources = [source for source in options.external.split(",") if source]
+    external = [read_external(source, images.classes, ignore_folders=ignore_folders) for source in sources]
     validation = CrossValidation(images, folder, config, folds=options.folds, seeds=options.seeds)
     scores = validation.run(external)
     with atomic_write(validation.predictions / "cv.json") as partial:

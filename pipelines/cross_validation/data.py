@@ -17,6 +17,7 @@ from brain_tumor.errors import InputError
 from brain_tumor.images import ImageError, read_image
 from components.dataset import ImagesZip
 from components.ingest.alignment import brain_thumbnail
+from components.ingest.folder_walk import is_hidden
 from components.ingest.ingest import ingest
 from components.ingest.masks import MASKS_FOLDER, MaskError, find_mask, mask_key, read_mask
 from components.ingest.near_copies import find_near_copies, low_frequencies
@@ -77,14 +78,15 @@ class ImageSet:
             yield low_frequencies(grey), brain_thumbnail(grey)
 
 
-def ingest_set(source: str, folder: Path) -> ImageSet:
+def ingest_set(source: str, folder: Path, *, ignore_folders: str = "") -> ImageSet:
     """Ingest a source with class folders into a folder and read it.
 
     Raises:
         InputError: The source is invalid.
     """
     images_zip, manifest_csv = folder / "images.zip", folder / "manifest.csv"
-    ingest(source, images_zip=images_zip, manifest_csv=manifest_csv, report_html=folder / "ingest.html")
+    outputs = {"images_zip": images_zip, "manifest_csv": manifest_csv, "report_html": folder / "ingest.html"}
+    ingest(source, ignore_folders=ignore_folders, **outputs)
     with manifest_csv.open(newline="", encoding="utf-8") as table:
         rows = sorted((row for row in csv.DictReader(table) if row["verdict"] == "kept"), key=lambda row: row["sha256"])
     with ImagesZip(images_zip) as images:
@@ -107,7 +109,7 @@ def ingest_set(source: str, folder: Path) -> ImageSet:
     )
 
 
-def read_external(source: str, classes: Sequence[str]) -> ImageSet:
+def read_external(source: str, classes: Sequence[str], *, ignore_folders: str = "") -> ImageSet:
     """Read an external set: a source with class folders, or a folder of `images/` and `masks/`, which is a set of tumours.
 
     With two classes, every subtype counts as a tumour.
@@ -119,7 +121,7 @@ def read_external(source: str, classes: Sequence[str]) -> ImageSet:
     if (folder / IMAGES_FOLDER).is_dir() and (folder / MASKS_FOLDER).is_dir():
         return _read_masked_tumors(folder, list(classes))
     with tempfile.TemporaryDirectory() as scratch:
-        found = ingest_set(source, Path(scratch))
+        found = ingest_set(source, Path(scratch), ignore_folders=ignore_folders)
     if list(classes) == found.classes:
         return found
     if list(classes) != [NO_TUMOR, TUMOR]:
@@ -138,7 +140,7 @@ def is_copy(images: ImageSet, known: ImageSet) -> np.ndarray:
 def _read_masked_tumors(folder: Path, classes: list[str]) -> ImageSet:
     if TUMOR not in classes:
         raise InputError(f"{folder}: got images with masks and without classes, expected classes {', '.join(classes)}")
-    files = sorted(file for file in (folder / IMAGES_FOLDER).iterdir() if file.is_file())
+    files = sorted(file for file in (folder / IMAGES_FOLDER).iterdir() if file.is_file() and not is_hidden(file.name))
     masks = {mask_key(PurePosixPath(file.name)): file for file in sorted((folder / MASKS_FOLDER).iterdir())}
     images, lesions = [], []
     for number, file in enumerate(files, start=1):

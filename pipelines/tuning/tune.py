@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import datetime
+import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from pipelines.tuning.search import ERROR, SEARCH_SPACES, SearchSpace, format_va
 
 SHOWN_TRIALS = 5
 SCRATCH = "images"
-SPLIT_FRACTIONS = ("test_share", "validation_share")
+DATA_PARAMETERS = ("ignore_folders", "test_share", "validation_share")
 EPILOG = f"""\
 searched, unless --set gives a value:
 {chr(10).join(f"  {name:<10}{', '.join(space)}" for name, space in SEARCH_SPACES.items())}
@@ -43,7 +44,7 @@ best of many trials looks better than it is: run the pipeline with its hyper-par
 
 
 def search(
-    source: str, folder: Path, *, trials: int, config: TrainConfig, fixed: Mapping[str, Any], split: Mapping[str, float]
+    source: str, folder: Path, *, trials: int, config: TrainConfig, fixed: Mapping[str, Any], data: Mapping[str, Any]
 ) -> optuna.Study:
     """Ingest the images, then search hyper-parameters; `folder` keeps the study, but neither images nor features.
 
@@ -53,7 +54,7 @@ def search(
         trials: Number of trials.
         config: Hyper-parameters of the first trial.
         fixed: Those that are not searched, by name.
-        split: Fractions of the split, by parameter name.
+        data: Parameters of ingest and split, by name.
 
     Raises:
         InputError: The source is invalid.
@@ -69,7 +70,7 @@ def search(
     )
     study.enqueue_trial(config.model_dump(include=set(space)))
     with scratch_folder(folder) as (scratch, lock):
-        shards = _ingest_and_split(source, scratch, seed=config.seed, **split)
+        shards = _ingest_and_split(source, scratch, seed=config.seed, **data)
         try:
             for number in range(trials):
                 trial = study.ask(space)
@@ -100,10 +101,11 @@ def scratch_folder(folder: Path) -> Iterator[tuple[Path, int]]:
             shutil.rmtree(scratch)
 
 
-def _ingest_and_split(source: str, folder: Path, **split: Any) -> Path:
+def _ingest_and_split(source: str, folder: Path, *, ignore_folders: str = "", **split: Any) -> Path:
     """Ingest and preprocess into a folder; return the shards."""
     images, manifest, shards = folder / "images.zip", folder / "manifest.csv", folder / "shards"
-    ingest(source, images_zip=images, manifest_csv=manifest, report_html=folder / "ingest.html")
+    outputs = {"images_zip": images, "manifest_csv": manifest, "report_html": folder / "ingest.html"}
+    ingest(source, ignore_folders=ignore_folders, **outputs)
     import_tensorflow_quietly()
     preprocess(images, manifest, shards=shards, splits_csv=folder / "splits.csv", **split)
     return shards
@@ -133,15 +135,15 @@ def table(trials: Sequence[FrozenTrial], names: Collection[str]) -> str:
     return "\n".join("  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def _parse_settings(settings: list[str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return the fixed hyper-parameters and the fractions of the split."""
+def _parse_settings(settings: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fixed hyper-parameters and the parameters of ingest and split."""
     arguments = parse_parameters(settings)
-    split = {name: arguments.pop(name) for name in SPLIT_FRACTIONS if name in arguments}
+    data = {name: arguments.pop(name) for name in DATA_PARAMETERS if name in arguments}
     fixed = arguments.pop(HYPERPARAMETERS, {}) | arguments
     for name in fixed:
         if name not in FIELDS:
-            raise unknown_name("--set of a search", name, [*SPLIT_FRACTIONS, *FIELDS])
-    return fixed, split
+            raise unknown_name("--set of a search", name, [*DATA_PARAMETERS, *FIELDS])
+    return fixed, data
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -165,10 +167,10 @@ def main() -> int:
     try:
         if options.trials < 1:
             raise InputError(f"trials: got {options.trials}, expected 1 or more")
-        fixed, split = _parse_settings(options.set)
+        fixed, data = _parse_settings(options.set)
         config = read_config({}, **fixed)
         folder.mkdir(parents=True)
-        study = search(options.source, folder, trials=options.trials, config=config, fixed=fixed, split=split)
+        study = search(options.source, folder, trials=options.trials, config=config, fixed=fixed, data=data)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -181,13 +183,15 @@ def main() -> int:
     space = searched(config, fixed)
     title = f"{len(study.trials)} trials of {config.architecture} on {redact_credentials(options.source)}"
     draw_search(study.trials, space, folder / "search.png", title=title)
-    _print_results(best, space, folder, options.source, fixed | split)
+    _print_results(best, space, folder, options.source, fixed | data)
     return 0
 
 
 def _print_results(best: list[FrozenTrial], space: SearchSpace, folder: Path, source: str, settings: dict[str, Any]) -> None:
     shown = redact_credentials(source)
-    flags = " ".join(f"--set {name}={format_value(value)}" for name, value in (settings | best[0].params).items())
+    flags = " ".join(
+        f"--set {shlex.quote(f'{name}={format_value(value)}')}" for name, value in (settings | best[0].params).items()
+    )
     print(f"\n{table(best[:SHOWN_TRIALS], space)}\n\n  best: {flags}")
     print(f"  run the pipeline with it: .venv/bin/python -m pipelines.local.run --source '{shown}' {flags}")
     print(f"  figure: {folder / 'search.png'}\n\n  {NOTICE}")

@@ -1,5 +1,7 @@
 """The class of every file, from its folder."""
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +20,10 @@ def labels(folder: Path) -> dict[str, str]:
     ("name", "label"),
     [
         *((name, "tumor") for name in ("yes", "Yes", "TUMOR", "tumour")),
+        *((name, "tumor") for name in ("Brain Tumor", "brain_tumour", "BrainTumor", "tumors", "Tumours", "tumorous")),
         *((name, "no_tumor") for name in ("no", "notumor", "No Tumor", "no-tumor", "healthy", "Normal")),
+        *((name, "no_tumor") for name in ("no_tumour", "Non-Tumor", "NoTumors", "no brain tumour", "not_tumor", "nontumorous")),
+        *((f"{name}{end}", name) for name in ("glioma", "pituitary") for end in ("_tumour", "-Tumors", "Tumour", "s")),
         *((f"{name}{end}", name) for name in ("glioma", "meningioma", "pituitary") for end in ("", "_tumor", "-Tumor", " tumor")),
     ],
 )
@@ -30,7 +35,8 @@ def test_folder_name_gives_the_class(tmp_path: Path, name: str, label: str) -> N
 def test_unknown_folder_error_lists_found_and_known_names(make_set: MakeSet) -> None:
     with pytest.raises(
         InputError,
-        match=r"unknown class folder with images: 'cat', 'dog'; class folders found: yes; known names: yes,.*pituitary_tumor",
+        match=r"unknown class folder with images: 'cat', 'dog'; class folders found: yes; "
+        r"known names: yes,.*pituitary_tumor.*; to leave folders out, --set ignore_folders=NAME",
     ):
         find_files(make_set(yes=1, dog=1, cat=1))
 
@@ -138,6 +144,142 @@ def test_hidden_files_are_dropped_and_other_files_counted(make_set: MakeSet) -> 
     found = find_files(folder)
     assert [item.path for item in found.files] == ["no/0.png", "yes/0.png"]
     assert found.ignored == 2
+
+
+def write(folder: Path, *names: str) -> Path:
+    """Write a different image at each path."""
+    for seed, name in enumerate(names):
+        save(texture(seed), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["yes/patient-0/Normal/1.png", "no/2.png"], "'yes' (tumor) contains 'Normal' (no_tumor), 1 file;"),
+        (
+            ["no/Jane Doe/glioma/1.png", "no/Jane Doe/glioma/2.png", "yes/3.png"],
+            "'no' (no_tumor) contains 'glioma' (glioma), 2 files;",
+        ),
+        (["healthy/a/b/Brain Tumor/c/1.png", "yes/2.png"], "'healthy' (no_tumor) contains 'Brain Tumor' (tumor), 1 file;"),
+        (["glioma/meningioma/tumor/1.png", "no/2.png"], "'glioma' (glioma) contains 'meningioma' (meningioma), 1 file;"),
+        (["yes/p/Normal/1.png", "yes/p/Tumor/2.png", "no/3.png"], "'yes' (tumor) contains 'Normal' (no_tumor), 1 file;"),
+        (["0/1/a.png", "0/0/b.png", "1/c.png"], "'0' (no_tumor) contains '1' (tumor), 1 file;"),
+        (["yes/no/1.png", "no/yes/2.png"], "'yes' (tumor), 1 file; 'yes' (tumor) contains 'no' (no_tumor), 1 file;"),
+    ],
+)
+def test_names_on_one_path_that_contradict_each_other_are_rejected(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        find_files(write(tmp_path, *names))
+    assert str(raised.value).startswith("class folders contradict each other: ")
+    assert message in str(raised.value)
+    assert not re.search(r"patient|Jane|\.png", str(raised.value))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Brain Tumor/yes/1.png", "Brain Tumor/no/2.png"],
+        ["normal/Training/yes/1.png", "normal/Training/no/2.png", "normal/Testing/no/3.png"],
+        ["tumor/glioma/1.png", "tumor/p/pituitary/3.png", "no/2.png"],
+        ["yes/glioma/p/1.png", "no/2.png"],
+        ["tumor/glioma/1.png", "tumor/meningioma/2.png", "healthy/3.png"],
+        ["glioma/tumor/1.png", "no/tumors.png"],
+        ["yes/1/2.png", "no/0/1.png", "no/positive/2.png"],
+    ],
+)
+def test_root_and_subtype_are_no_contradiction(tmp_path: Path, names: list[str]) -> None:
+    found = labels(write(tmp_path, *names))
+    assert len(found) == len(names)
+    for path, label in found.items():
+        subtype = re.search("glioma|meningioma|pituitary", path)
+        assert label == (subtype[0] if subtype else "tumor" if "yes/" in path else "no_tumor")
+
+
+def test_masks_folder_is_no_root(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'yes' \(tumor\) contains 'no' \(no_tumor\), 1 file"):
+        find_files(write(tmp_path, "masks/yes/1.png", "masks/no/2.png", "yes/no/1.png", "yes/masks/no/1.png", "no/1.png"))
+    assert labels(write(tmp_path / "sound", "yes/1.png", "no/1.png", "yes/masks/no/1.png", "masks/no/yes/1.png")) == {
+        "no/1.png": "no_tumor",
+        "yes/1.png": "tumor",
+    }
+
+
+def test_images_beside_the_class_folders_of_a_root_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"with images: 'tumor' \(beside folders of several classes in it\); class folders found: gl"
+    ):
+        find_files(write(tmp_path, "tumor/glioma/1.png", "tumor/meningioma/2.png", "tumor/3.png"))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["positive/1/a.png", "Negative/0/b.png"], {"Negative/0/b.png": "no_tumor", "positive/1/a.png": "tumor"}),
+        (["Training/1/a.png", "Training/0/2/b.png"], {"0/2/b.png": "no_tumor", "1/a.png": "tumor"}),
+        (["0/2/a.png", "0/1/b.png", "1/1/c.png"], {"0/1/b.png": "no_tumor", "0/2/a.png": "no_tumor", "1/1/c.png": "tumor"}),
+    ],
+)
+def test_positive_and_negative_or_one_and_zero_are_classes_side_by_side(
+    tmp_path: Path, names: list[str], expected: dict[str, str]
+) -> None:
+    assert labels(write(tmp_path, *names)) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "unknown"),
+    [
+        (["positive/1.png", "no/2.png"], "'positive'"),
+        (["positive/1.png", "negative/3.png", "healthy/2.png"], "'negative', 'positive'"),
+        (["positive/1.png", "0/2.png"], "'0', 'positive'"),
+        (["1/1.png"], "'1'"),
+        (["a/1/1.png", "b/0/2.png"], "'a/1', 'b/0'"),
+        (["0/a.png", "1/b.png", "2/c.png"], "'2'"),
+    ],
+)
+def test_ambiguous_names_alone_or_beside_other_names_are_no_classes(tmp_path: Path, names: list[str], unknown: str) -> None:
+    with pytest.raises(InputError, match=f"unknown class folder with images: {unknown}; "):
+        find_files(write(tmp_path, *names))
+
+
+def test_ignored_folders_are_left_out_at_any_depth(tmp_path: Path) -> None:
+    folder = write(tmp_path, "yes/1.png", "no/2.png", "pred/a.png", "pred/deep/b.png", "yes/Pred/yes/c.png", "Grad-CAM/d.png")
+    found = find_files(folder, ignore_folders=["pred", "Grad-CAM", "absent"])
+    assert [item.path for item in found.files] == ["no/2.png", "yes/1.png"]
+    assert (found.left_out, found.ignored) == ({"pred": 3, "Grad-CAM": 1, "absent": 0}, 0)
+
+
+def test_folders_of_other_systems_are_left_out_at_any_depth(make_set: MakeSet) -> None:
+    folder = make_set(yes=1, no=1)
+    names = ["@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found", "__MACOSX"]
+    for seed, name in enumerate(names):
+        for parent in ("", "yes/", "no/patient/"):
+            save(texture(seed), folder / parent / name / "no" / "a.png")
+            (folder / parent / name).chmod(0)
+    for name in ("Icon\r", "ehthumbs.db", "EHThumbs_vista.db"):
+        for parent in ("", "yes", "no/patient"):
+            save(texture(3), folder / "x.png").rename(folder / parent / name)
+            (folder / parent / name).chmod(0)
+    found = find_files(folder)
+    assert [item.path for item in found.files] == ["no/0.png", "yes/0.png"]
+    assert found.ignored == 0
+
+
+def test_unreadable_folder_is_named_below_the_source(make_set: MakeSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_set(yes=1, no=1)
+    (folder / "yes" / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # root, who may run the tests, can read every folder
+        if str(path).endswith(("locked", "@eaDir")):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"^source: cannot read its folder 'yes/locked': Permission denied$"):
+        find_files(folder)
+    (folder / "yes" / "locked").rename(folder / "yes" / "@eaDir")
+    assert len(find_files(folder).files) == 2
 
 
 def test_links_to_folders_are_followed_once(make_set: MakeSet, tmp_path: Path) -> None:

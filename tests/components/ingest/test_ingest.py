@@ -150,6 +150,19 @@ def test_fewer_than_two_classes_are_rejected(make_set: MakeSet, outputs: Outputs
     assert outputs.are_absent()
 
 
+def test_ignored_folders_are_in_the_report(make_set: MakeSet, outputs: Outputs) -> None:
+    folder = make_set(yes=2, no=2, pred=3, overlays=1)
+    with pytest.raises(InputError, match=r"'overlays', 'pred'; .*--set ignore_folders="):
+        outputs.run(folder)
+    with pytest.raises(InputError, match=r"ignore_folders: got 'a/pred', expected names of folders"):
+        outputs.run(folder, ignore_folders="overlays, a/pred")
+    assert outputs.are_absent()
+    assert outputs.run(folder, ignore_folders=" Pred,overlays,").files == 4
+    page = outputs.report_html.read_text()
+    assert "3 files in folders named Pred were left out by ignore_folders." in page
+    assert "1 file in folders named overlays was left out by ignore_folders." in page
+
+
 def test_class_without_a_readable_file_is_rejected(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=0)
     (folder / "no" / "a.jpg").write_text("words")
