@@ -10,5 +10,5 @@ def is_local_path(uri: str) -> bool:
 
 def redact_credentials(text: str) -> str:
     """Return a URI, or a text with URIs in it, without user, password and query. A query may contain a signature."""
-    without_user = re.sub(r"(\w+://)[^\s/@]*@", r"\1", text)
+    without_user = re.sub(r"(\w+://)[^\s/]*@", r"\1", text)  # a password may contain @
     return re.sub(r"(\w+://(?!\?)[^\s?]*)\?\S*", r"\1", without_user)

@@ -40,7 +40,7 @@ class FoundFiles:
     unmatched_masks: int
 
 
-def find_files(folder: Path, *, ignore_folders: Collection[str] = ()) -> FoundFiles:
+def find_files(folder: Path, *, ignore_folders: Collection[str] = (), unwritten: Collection[Path] = ()) -> FoundFiles:
     """Find the files of every class folder below `folder`, at any depth.
 
     Split folders above the class folders (`Training/`, `Testing/`) are merged and stay in the path. Nested copies of the
@@ -51,12 +51,13 @@ def find_files(folder: Path, *, ignore_folders: Collection[str] = ()) -> FoundFi
     Args:
         folder: Folder to search.
         ignore_folders: Names of folders to leave out, at any depth.
+        unwritten: Paths below `folder` whose names are too long to write. Their files count as unreadable.
 
     Raises:
         InputError: A folder of unknown class contains images, there is no class folder, the class folders on one path contradict
             each other, `tumor` is mixed with its subtypes, or two subtypes are the only classes.
     """
-    folders, left_out = walk(folder, ignore_folders)
+    folders, left_out = walk(folder, ignore_folders, unwritten)
     masks = _sort_masks(folders)
     images = [(inner, files) for inner, files in folders if _masks_folder(inner) is None]
     classes = name_classes(inner for inner, _ in images)

@@ -69,7 +69,7 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
         )
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
-        found = find_files(data.folder, ignore_folders=ignored)
+        found = find_files(data.folder, ignore_folders=ignored, unwritten=data.unwritten)
         converted = Path(scratch) / "converted"
         converted.mkdir()
         inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]

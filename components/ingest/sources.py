@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from brain_tumor.errors import InputError
 from components.ingest.archives import CHUNK_BYTES, MAX_MEMBERS, MAX_UNPACKED_BYTES, is_archive, safe_member_path, unpack
+from components.ingest.download_errors import describe_error
 from components.ingest.reading import escape_non_utf8
 from components.ingest.synthetic import write_phantoms
 from components.uris import is_local_path, redact_credentials
@@ -26,11 +27,13 @@ class Source:
         folder: Folder to search for class folders.
         name: Source as the user gave it, without credentials and without the parents of a local path.
         synthetic: Whether the images are phantoms.
+        unwritten: Paths below `folder` of an archive's files whose names are too long to write.
     """
 
     folder: Path
     name: str
     synthetic: bool = False
+    unwritten: tuple[Path, ...] = ()
 
 
 def fetch(source: str, scratch: Path) -> Source:
@@ -46,7 +49,7 @@ def fetch(source: str, scratch: Path) -> Source:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # an unknown user, a path too long, a malformed URI
-        raise InputError(f"source: cannot read {redact_credentials(source)[:200]}: {_describe(error)}") from None
+        raise InputError(f"source: cannot read {redact_credentials(source)[:200]}: {describe_error(error)}") from None
 
 
 def _fetch(source: str, scratch: Path) -> Source:
@@ -62,15 +65,16 @@ def _fetch(source: str, scratch: Path) -> Source:
 def _fetch_local(path: Path, scratch: Path) -> Source:
     if not path.exists():
         raise InputError(f"source: no such folder or archive: {path}")
-    return Source(path if path.is_dir() else _unpack(path, scratch), escape_non_utf8(path.resolve().name))
+    name = escape_non_utf8(path.resolve().name)
+    return Source(path, name) if path.is_dir() else _unpack(path, scratch, archive_name=path.name, name=name)
 
 
-def _unpack(archive: Path, scratch: Path) -> Path:
+def _unpack(archive: Path, scratch: Path, *, archive_name: str, name: str) -> Source:
     if not is_archive(archive):
-        raise InputError(f"source: got {archive.name}, expected a folder, or a zip or tar archive")
+        raise InputError(f"source: got {archive_name}, expected a folder, or a zip or tar archive")
     print("ingest: unpacking the archive", flush=True)
-    unpack(archive, scratch / "unpacked")
-    return scratch / "unpacked"
+    folder = scratch / "unpacked"
+    return Source(folder, name, unwritten=tuple(unpack(archive, folder, name=archive_name)))
 
 
 def _fetch_synthetic(source: str, scratch: Path) -> Source:
@@ -97,25 +101,25 @@ def _fetch_kaggle(source: str, _scratch: Path) -> Source:
 
         return Source(Path(kagglehub.dataset_download(handle)), f"kaggle://{handle}")
     except Exception as error:  # requests, kagglehub and the archive each have their own errors
-        raise InputError(f"source: cannot download kaggle://{handle}: {_describe(error)}") from None
+        raise InputError(f"source: cannot download kaggle://{handle}: {describe_error(error)}") from None
 
 
 def _fetch_remote(source: str, scratch: Path) -> Source:
     uri = urlsplit(source)
     name = f"{uri.scheme}://{uri.hostname or ''}{uri.path}"
+    target = scratch / "download"
     try:
         import fsspec
 
         files, path = fsspec.core.url_to_fs(source)
         if uri.scheme not in ("http", "https") and files.isdir(path):
-            return Source(_download_folder(files, path, scratch / "download"), name)
-        archive = scratch / (posixpath.basename(uri.path) or "archive")
-        _download_file(files, path, archive, MAX_UNPACKED_BYTES)
+            return Source(_download_folder(files, path, target), name)
+        _download_file(files, path, target, MAX_UNPACKED_BYTES)
     except InputError:
         raise
     except Exception as error:  # each fsspec protocol has its own errors
-        raise InputError(f"source: cannot download {name}: {_describe(error)}") from None
-    return Source(_unpack(archive, scratch), name)
+        raise InputError(f"source: cannot download {redact_credentials(source)}: {describe_error(error)}") from None
+    return _unpack(target, scratch, archive_name=posixpath.basename(uri.path) or "archive", name=name)
 
 
 def _download_folder(files: Any, prefix: str, folder: Path) -> Path:
@@ -137,11 +141,6 @@ def _download_file(files: Any, path: str, target: Path, limit: int) -> None:
             local.write(chunk)
             if local.tell() > limit:
                 raise InputError(f"source: got more data, expected at most {limit:,} bytes")
-
-
-def _describe(error: Exception) -> str:
-    """Describe an error in one line, without the password or signed query of a URI."""
-    return f"{type(error).__name__}: {redact_credentials(' '.join(str(error).split()))[:300]}"
 
 
 SCHEMES: dict[str, Callable[[str, Path], Source]] = {

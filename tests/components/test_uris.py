@@ -7,6 +7,7 @@ from components.uris import is_local_path, redact_credentials
     ("uri", "shown"),
     [
         ("https://me:pass@host/set.zip?sig=secret", "https://host/set.zip"),
+        ("https://me:p@ss@host/set.zip", "https://host/set.zip"),
         ("s3://bucket/set.zip", "s3://bucket/set.zip"),
         ("synthetic://?n=40&seed=1", "synthetic://?n=40&seed=1"),
         ("postgresql://me:pass@host:5432/mlflow", "postgresql://host:5432/mlflow"),

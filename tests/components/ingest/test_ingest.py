@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -148,6 +149,38 @@ def test_fewer_than_two_classes_are_rejected(make_set: MakeSet, outputs: Outputs
     with pytest.raises(InputError, match=message):
         outputs.run(make_set(**counts))
     assert outputs.are_absent()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_every_member_of_an_archive_has_a_row(outputs: Outputs, tmp_path: Path, kind: str) -> None:
+    long_names = ["yes/" + "x" * 300 + ".png", "no/" + "y" * 256 + "/1.png", "yes/" + "z" * 252 + ".png"]
+    names = ["no/1.png", "no/2.png", "yes/1.png", "yes/1.png", "yes/2.png", *long_names, long_names[2]]
+    members = [(name, png(seed)) for seed, name in enumerate(names)]
+    archive = tmp_path / f"set.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as opened:
+            for name, data in members:
+                opened.writestr(name, data)
+    else:
+        with tarfile.open(archive, "w") as opened_tar:
+            for name, data in members:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                opened_tar.addfile(info, io.BytesIO(data))
+    assert outputs.run(archive).files == len(names)
+    verdicts = [(row["path"], row["verdict"]) for row in outputs.rows()]
+    unwritten = [*long_names, long_names[2]]
+    kept = ["no/1.png", "no/2.png", "yes/1 (2).png", "yes/1.png", "yes/2.png"]
+    expected = [*((name, "kept") for name in kept), *((name, "quarantined: unreadable") for name in unwritten)]
+    assert verdicts == sorted(expected)
+    assert "the file cannot be read: File name too long" in outputs.report_html.read_text()
+
+
+def png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(texture(seed)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_ignored_folders_are_in_the_report(make_set: MakeSet, outputs: Outputs) -> None:

@@ -1,7 +1,9 @@
 """Folders, archives and URIs as sources."""
 
+import contextlib
 import functools
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,15 @@ def server(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "served").mkdir()
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.partition("?")[0].rpartition("/")[2].removesuffix(".zip")
+            if name.isdecimal():
+                self.send_error(int(name))
+            else:
+                super().do_GET()
+
+        do_HEAD = do_GET
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -100,13 +111,88 @@ def test_name_of_a_downloaded_archive_contains_no_signature(
     assert len(find_files(source.folder).files) == 2
 
 
-def test_failed_download_names_the_cause_without_credentials(server: str, scratch: Path) -> None:
-    url = server.replace("http://", "http://user:password@")
-    with pytest.raises(InputError, match=r"cannot download http://127\.0\.0\.1/gone\.zip: FileNotFoundError") as caught:
-        fetch(f"{url}/gone.zip?token=secret", scratch)
-    assert "secret" not in str(caught.value)
-    assert "password" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("401.zip", "HTTP 401 Unauthorized: access denied; check the credentials"),
+        ("403.zip", "HTTP 403 Forbidden: access denied; check the credentials, or whether a signed URI has expired"),
+        ("404.zip", "HTTP 404 Not Found: there is no such file or folder"),
+        ("gone.zip", "HTTP 404 Not Found: there is no such file or folder"),
+        ("418.zip", "HTTP 418 I'm a Teapot: the server refused the request"),
+        ("500.zip", "HTTP 500 Internal Server Error: the server failed; try again later"),
+        ("503.zip", "HTTP 503 Service Unavailable: the server failed; try again later"),
+    ],
+)
+def test_failed_download_names_address_and_cause(server: str, scratch: Path, name: str, cause: str) -> None:
+    url = server.replace("http://", "http://user:p@ssword@")
+    with pytest.raises(InputError) as caught:
+        fetch(f"{url}/sets/{name}?token=secret", scratch)
+    assert str(caught.value) == f"source: cannot download {server}/sets/{name}: {cause}"
     assert caught.value.__cause__ is None
+
+
+def closed_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def test_closed_port_is_named(scratch: Path) -> None:
+    url = f"127.0.0.1:{closed_port()}/set.zip"
+    with pytest.raises(InputError) as caught:
+        fetch(f"http://user:password@{url}", scratch)
+    assert str(caught.value) == (
+        f"source: cannot download http://{url}: cannot connect to the server: Connection refused; check the address and the port"
+    )
+
+
+def test_failed_download_from_object_storage_names_address_and_cause(
+    server: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    monkeypatch.setattr(s3fs.core.S3FileSystem, "retries", 1)
+    for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("MAX_ATTEMPTS", "1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    found = {}
+    for code, endpoint in ((403, server), (404, server), (500, server), (0, f"http://127.0.0.1:{closed_port()}")):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        s3fs.S3FileSystem.clear_instance_cache()
+        with pytest.raises(InputError, match=rf"^source: cannot download s3://bucket/{code}\.zip: ") as caught:
+            fetch(f"s3://bucket/{code}.zip", scratch)
+        found[code] = str(caught.value).partition(".zip: ")[2]
+    assert [found[code][:8] for code in (403, 404, 500)] == ["HTTP 403", "HTTP 404", "HTTP 500"]
+    assert found[0].startswith("cannot connect to the server: Connection refused")
+
+
+@contextlib.contextmanager
+def served_alone(content: bytes) -> Iterator[str]:
+    """Yield the URL of a local server that returns `content` at every path."""
+
+    class Same(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Same) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+
+
+@pytest.mark.parametrize("name", ["converted", "unpacked", "download", "phantoms", "archive", "..", "x" * 300 + ".zip"])
+def test_name_of_a_downloaded_archive_may_be_any(make_set: MakeSet, tmp_path: Path, outputs: Outputs, name: str) -> None:
+    archive = zip_folder(make_set(yes=2, no=2), tmp_path / "set.zip", "")
+    with served_alone(archive.read_bytes()) as url:
+        assert outputs.run(f"{url}/{name}").kept == 4
+    with served_alone(b"no archive") as url, pytest.raises(InputError) as caught:
+        outputs.run(f"{url}/{name}")
+    assert "/ingest-" not in str(caught.value)
 
 
 def test_download_that_is_no_archive_is_rejected(server: str, tmp_path: Path, scratch: Path) -> None:
