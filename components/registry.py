@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
-from components.uris import is_local_path, redact_credentials
+from components.uris import is_local_path, redact_credentials, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +30,7 @@ class RegisteredVersion:
 
 def registry_uri(runs: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the URI of the registry in a folder of runs if it is unset."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(runs / "mlflow.db")
 
 
 def open_registry_and_store(model_store: str, tracking_uri: str = "") -> "MlflowClient":
@@ -69,8 +69,8 @@ def connect(tracking_uri: str = "") -> "MlflowClient":
     if not uri:
         raise InputError("no registry: set MLFLOW_TRACKING_URI or tracking_uri, for example to sqlite:///runs/mlflow.db")
     try:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if folder := _registry_folder(uri):
+            folder.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_registered_models(max_results=1)
     except (OSError, ImportError, MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
@@ -92,7 +92,27 @@ def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise InputError(f"the registry did not return the champion: {error.error_code}") from error
-    return RegisteredVersion(MODEL_NAME, int(version.version), version.source)
+    return RegisteredVersion(MODEL_NAME, int(version.version), _resolve(client, version.source))
+
+
+def relative_uri(client: "MlflowClient", uri: str) -> str:
+    """Return a version's URI for the registry: a local path relative to the registry's folder, so that both can be moved."""
+    folder = _registry_folder(client.tracking_uri)
+    return os.path.relpath(uri, folder) if folder and is_local_path(uri) else uri
+
+
+def _resolve(client: "MlflowClient", uri: str) -> str:
+    """Return a version's URI with an absolute path; that of an early model is absolute already."""
+    folder = _registry_folder(client.tracking_uri)
+    return os.path.normpath(folder / uri) if folder and is_local_path(uri) else uri
+
+
+def _registry_folder(tracking_uri: str) -> Path | None:
+    """Return the folder of a SQLite registry; None for another registry."""
+    from sqlalchemy.engine import make_url
+
+    database = make_url(tracking_uri).database if tracking_uri.startswith("sqlite:") else None
+    return None if not database or database.startswith((":memory:", "file:")) else Path(database).resolve().parent
 
 
 @contextlib.contextmanager

@@ -1,11 +1,20 @@
-"""URIs given by a user: which are local paths, and which parts may be shown."""
+"""URIs: which are local paths, how a path becomes one, and which parts may be shown."""
 
 import re
+from pathlib import Path
+from urllib.parse import quote
 
 
 def is_local_path(uri: str) -> bool:
     """Return whether a URI is a path on this machine, not `scheme://...`."""
     return "://" not in uri
+
+
+def sqlite_uri(database: Path) -> str:
+    """Return the URI of a SQLite database. SQLAlchemy takes `?` for a query and unquotes the path, Optuna fills in braces."""
+    path = str(database.resolve())
+    # Slashes are quoted, too: MLflow makes the parent folders of the path as it stands in the URI.
+    return f"sqlite:///{quote(path, safe='') if re.search('[%?{}]', path) else path}"
 
 
 def redact_credentials(text: str) -> str:

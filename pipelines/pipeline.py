@@ -34,6 +34,8 @@ def brain_tumor(
     validation_share: float = 0.15,
     min_auc: float = 0.70,
     min_recall: float = 0.70,
+    min_class_images: int = 10,
+    allow_unreadable_champion: bool = False,
     seed: int = FIELDS["seed"].default,
     hyperparameters: dict = {},  # noqa: B006
 ) -> None:
@@ -55,8 +57,12 @@ def brain_tumor(
         tolerations: Tolerations of their taints in addition to nvidia.com/gpu, as a JSON list.
         test_share: Fraction of every label's images in the held-out test set.
         validation_share: Fraction of the other images in the validation split, which steers early stopping.
-        min_auc: Minimum ROC-AUC; a model below it is not promoted.
+        min_auc: Minimum ROC-AUC; a model below it is not promoted, nor one whose 95 % interval is not above 0.5. With 0 neither
+            rule applies.
         min_recall: Minimum recall of a tumour; a model below it is not promoted.
+        min_class_images: Minimum number of held-out images of every class, in half as many groups of near copies; a demonstration
+            on few images may lower it.
+        allow_unreadable_champion: Whether to replace a champion that cannot be read. By default nothing is promoted over it.
         seed: Random seed of the split, the training and the bootstrap.
         hyperparameters: Hyper-parameters that differ from the defaults, by name, as a JSON object such as {"epochs": 60}.
             `python -m pipelines.submit --help` lists all. The ingest step rejects an unknown name or a bad value.
@@ -89,6 +95,8 @@ def brain_tumor(
             splits=split.outputs["splits"],
             min_auc=min_auc,
             min_recall=min_recall,
+            min_class_images=min_class_images,
+            allow_unreadable_champion=allow_unreadable_champion,
             tracking_uri=tracking_uri,
             seed=seed,
         )

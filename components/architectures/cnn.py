@@ -225,8 +225,9 @@ def _checkpoint(folder: Path, shards: Shards, config: CnnConfig, best_weights: P
 
     from components.callbacks import ResumableCheckpoint
 
+    template = str(best_weights).replace("{", "{{").replace("}", "}}")  # Keras fills in braces
     callbacks = [
-        keras.callbacks.ModelCheckpoint(str(best_weights), monitor="val_loss", save_best_only=True, save_weights_only=True),
+        keras.callbacks.ModelCheckpoint(template, monitor="val_loss", save_best_only=True, save_weights_only=True),
         keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=config.reduce_lr_patience, min_lr=1e-6),
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=config.early_stopping_patience),
     ]

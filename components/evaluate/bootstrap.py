@@ -26,6 +26,33 @@ def accuracy_interval(is_correct: np.ndarray, groups: np.ndarray, *, seed: int, 
     return np.percentile(correct / sizes, [2.5, 97.5]).tolist()
 
 
+def auc_interval(
+    truth: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, seed: int, resamples: int = RESAMPLES
+) -> list[float] | None:
+    """Return the 95 % interval of the mean one-vs-rest ROC-AUC, by the percentile bootstrap over groups.
+
+    Resamples without images of every class are left out.
+
+    Args:
+        truth: Whether each image has each class, bool [n, k].
+        scores: Probabilities of the classes, float [n, k], 0-1.
+        groups: Group numbers, int [n].
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
+
+    Returns:
+        The 2.5th and the 97.5th percentile, 0-1; None with fewer than two groups, or if no resample has every class.
+    """
+    if len(np.unique(groups)) < 2:
+        return None
+    areas = [
+        np.mean([weighted_auc(*columns, weights) for columns in zip(truth.T, scores.T, strict=True)])
+        for weights in resample_weights(groups, seed=seed, resamples=resamples)
+    ]
+    defined = [area for area in areas if not math.isnan(area)]
+    return np.percentile(defined, [2.5, 97.5]).tolist() if defined else None
+
+
 def fraction_below(
     candidate: np.ndarray, champion: np.ndarray, groups: np.ndarray, *, seed: int, resamples: int = RESAMPLES
 ) -> float:

@@ -30,7 +30,8 @@ def compare_with_champion(
 
     Returns:
         The champion's `version`; `images`, the number of held-out images that it was not trained on; `reason`, why the two
-        were not compared; and if they were, `accuracy`, `champion_accuracy` and `share_below`. None without a champion.
+        were not compared; `unreadable`, true if the champion cannot be read; and if they were compared, `accuracy`,
+        `champion_accuracy` and `share_below`. None without a champion.
 
     Raises:
         InputError: No registry is set, or it does not respond.
@@ -48,9 +49,12 @@ def compare_with_champion(
             scores = {} if reason else _compare(results, unseen, archive, folder, card, seed=seed)
             return comparison | {"reason": reason, **scores}
     except OSError as error:
-        return comparison | {"reason": f"its files cannot be read: {error.strerror}"}
+        reason = f"its files cannot be read: {error.strerror}"
     except InputError as error:
-        return comparison | {"reason": f"it cannot be run: {error}"}
+        reason = f"it cannot be run: {error}"
+    except ValueError as error:  # a file that is no text
+        reason = f"its files cannot be read: {type(error).__name__}"
+    return comparison | {"reason": reason, "unreadable": True}
 
 
 def _compare(

@@ -18,6 +18,8 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     curves: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
+    min_class_images: int = 10,
+    allow_unreadable_champion: bool = False,
 ) -> None:
     """Evaluate the exported SavedModel on the held-out test set and decide whether it is promoted.
 
@@ -34,24 +36,20 @@ def evaluate(
         metrics: The scalar metrics.
         curves: Confusion matrix and ROC curve.
         report: Self-contained HTML report.
+        min_class_images: Minimum number of held-out images of every class for promotion, in half as many groups.
+        allow_unreadable_champion: Whether to promote a model over a champion that cannot be read.
     """
     from pathlib import Path
+    from typing import Any
 
     from components.errors import exit_on_input_error
     from components.evaluate.evaluate import evaluate as measure_and_report
 
+    paths: dict[str, Any] = {"report_html": Path(report.path), "evaluation_json": Path(evaluation.path)}
+    options: dict[str, Any] = {"min_auc": min_auc, "min_recall": min_recall, "min_class_images": min_class_images}
+    options |= {"allow_unreadable_champion": allow_unreadable_champion, "tracking_uri": tracking_uri, "seed": seed}
     with exit_on_input_error("evaluate"):
-        result = measure_and_report(
-            Path(model.path),
-            Path(images.path),
-            Path(splits.path),
-            report_html=Path(report.path),
-            evaluation_json=Path(evaluation.path),
-            min_auc=min_auc,
-            min_recall=min_recall,
-            tracking_uri=tracking_uri,
-            seed=seed,
-        )
+        result = measure_and_report(Path(model.path), Path(images.path), Path(splits.path), **paths, **options)
     for name, value in result["metrics"].items():
         if isinstance(value, float):
             metrics.log_metric(name, value)

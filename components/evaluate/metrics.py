@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from components.evaluate.bootstrap import accuracy_interval
+from components.evaluate.bootstrap import accuracy_interval, auc_interval
 from components.evaluate.calibration import brier_score, calibration_bins, calibration_error
 from components.evaluate.predictions import Predictions
 
@@ -24,7 +24,7 @@ def compute_metrics(predictions: Predictions, *, seed: int) -> dict[str, Any]:
         "accuracy": _mean(predictions.is_correct),
         "accuracy_interval": accuracy_interval(predictions.is_correct, predictions.groups, seed=seed),
         **_class_averages(per_class, predictions),
-        **_areas_under_curves(predictions),
+        **_areas_under_curves(predictions, seed=seed),
         **_tumor_rates(predictions, per_class),
         "brier": brier_score(predictions.probabilities, predictions.labels),
         "ece": calibration_error(bins),
@@ -91,14 +91,21 @@ def _class_averages(per_class: dict[str, dict[str, Any]], predictions: Predictio
     return {name: _mean([row[name] for row in rows]) for name in ("precision", "recall", "f1")}
 
 
-def _areas_under_curves(predictions: Predictions) -> dict[str, float]:
-    """Return ROC-AUC, and PR-AUC as average precision: of the second of two classes; with more, the one-vs-rest mean."""
+def _areas_under_curves(predictions: Predictions, *, seed: int) -> dict[str, Any]:
+    """Return ROC-AUC with interval, and PR-AUC as average precision.
+
+    Of the second of two classes; with more, the one-vs-rest mean.
+    """
     if len(np.unique(predictions.labels)) < len(predictions.classes):
-        return {"roc_auc": math.nan, "pr_auc": math.nan}
+        return {"roc_auc": math.nan, "roc_auc_interval": None, "pr_auc": math.nan}
     positive = slice(1 if predictions.is_binary else 0, None)
-    truth = np.eye(len(predictions.classes), dtype=int)[predictions.labels][:, positive]
+    truth = np.eye(len(predictions.classes), dtype=bool)[predictions.labels][:, positive]
     scores = predictions.probabilities[:, positive]
-    return {"roc_auc": float(roc_auc_score(truth, scores)), "pr_auc": float(average_precision_score(truth, scores))}
+    return {
+        "roc_auc": float(roc_auc_score(truth, scores)),
+        "roc_auc_interval": auc_interval(truth, scores, predictions.groups, seed=seed),
+        "pr_auc": float(average_precision_score(truth, scores)),
+    }
 
 
 def _roc(predictions: Predictions) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from components.evaluate import plots
 from components.evaluate.explanation import explanation_method
 from components.evaluate.gallery import Case, render_case, render_colour_bar, select_cases
 from components.evaluate.predict import InferenceResults
+from components.evaluate.promotion import min_class_groups
 from components.report import render
 
 FEW_IMAGES = 30
@@ -34,6 +35,7 @@ def render_report(
     splits: dict[str, dict[str, int]],
     min_auc: float,
     min_recall: float,
+    min_class_images: int,
 ) -> str:
     """Return the report as one self-contained HTML page without file names.
 
@@ -45,6 +47,7 @@ def render_report(
         splits: Number of images by split and label, from `count_splits`.
         min_auc: Minimum ROC-AUC for promotion, 0-1.
         min_recall: Minimum recall of any tumour for promotion, 0-1.
+        min_class_images: Minimum number of held-out images of every class for promotion.
     """
     return render(
         "evaluate/report.html",
@@ -55,6 +58,8 @@ def render_report(
         splits=splits,
         min_auc=min_auc,
         min_recall=min_recall,
+        min_class_images=min_class_images,
+        min_class_groups=min_class_groups(min_class_images),
         baseline=_majority_class_baseline(evaluation),
         caveats=list_caveats(evaluation),
         test_plots=_draw_test_plots(evaluation, results),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, read_model_card
 from components.files import atomic_write
-from components.registry import CHAMPION, RegisteredVersion, as_input_error, get_champion, open_registry_and_store
+from components.registry import CHAMPION, RegisteredVersion, as_input_error, get_champion, open_registry_and_store, relative_uri
 from components.uris import is_local_path, redact_credentials
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
         card = read_model_card(model_dir).document
         tags = {f"dataset.{key}": str(card["dataset"][key]) for key in ("source", "synthetic", "fingerprint")}
         base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
-        version = _create_version(client, base, _log_run(client, card, evaluation), tags)
+        version = _create_version(client, relative_uri(client, base), _log_run(client, card, evaluation), tags)
         registered = RegisteredVersion(MODEL_NAME, version, f"{base}/{version}")
         try:
             _publish(model_dir, registered.uri, completed_card(card, evaluation, version))

@@ -9,22 +9,22 @@ from typing import Any
 from brain_tumor.model_card import NOTICE
 from components.dataset import SPLITS, read_splits
 
-METRICS = {"ROC-AUC": "roc_auc", "recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
+METRICS = {"recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
 
 
 def run_summary(folder: Path) -> str:
-    """Return a run's summary: data, split, metrics with interval, promotion decision, and paths to report, model and run."""
+    """Return a run's summary: promotion decision and model, data, split, metrics with intervals, and paths to report and run."""
     result = json.loads((folder / "metrics.json").read_text())
     metrics = result["metrics"]
-    interval = " to ".join(map(_format_metric, metrics["accuracy_interval"] or [None]))
     rows = [
+        *_decision(folder, result["verdict"]["reasons"]),
         ("data", _data(folder)),
         ("split", _split(folder)),
         ("test set", f"{result['images']} images in {result['groups']} groups"),
-        ("accuracy", f"{_format_metric(metrics['accuracy'])}, 95 % interval {interval}"),
+        ("accuracy", _with_interval(metrics, "accuracy")),
+        ("ROC-AUC", _with_interval(metrics, "roc_auc")),
         *((name, _format_metric(metrics[key])) for name, key in METRICS.items()),
         ("champion", _champion(result.get("champion"))),
-        *_decision(folder, result["verdict"]["reasons"]),
         ("report", str(folder / "report.html")),
         ("run", str(folder)),
     ]
@@ -50,6 +50,11 @@ def _split(folder: Path) -> str:
 
 def _format_metric(value: float | None) -> str:
     return "undefined on these images" if value is None else f"{value:.3f}"
+
+
+def _with_interval(metrics: dict[str, Any], name: str) -> str:
+    interval = " to ".join(map(_format_metric, metrics[f"{name}_interval"] or [None]))
+    return f"{_format_metric(metrics[name])}, 95 % interval {interval}"
 
 
 def _champion(champion: dict[str, Any] | None) -> str:

@@ -20,7 +20,7 @@ from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
 from components.saved_model import import_tensorflow_quietly
-from components.uris import redact_credentials
+from components.uris import redact_credentials, sqlite_uri
 from components.values import unknown_name
 from pipelines.local.processes import file_lock, stop_as_at_ctrl_c
 from pipelines.parameters import HYPERPARAMETERS, add_parameter_options, parse_parameters
@@ -62,7 +62,7 @@ def search(
     space = searched(config, fixed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=f"sqlite:///{folder}/study.db",
+        storage=sqlite_uri(folder / "study.db"),
         study_name="brain-tumor",
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=config.seed),

@@ -1,11 +1,23 @@
 import http.server
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from brain_tumor.errors import InputError
-from components.registry import RegisteredVersion, connect, local_copy, open_registry_and_store
+from brain_tumor.model_card import MODEL_NAME
+from components.registry import (
+    CHAMPION,
+    RegisteredVersion,
+    connect,
+    get_champion,
+    local_copy,
+    open_registry_and_store,
+    registry_uri,
+    relative_uri,
+)
+from components.uris import sqlite_uri
 
 
 def test_missing_or_unreadable_registry_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,6 +27,36 @@ def test_missing_or_unreadable_registry_is_named(tmp_path: Path, monkeypatch: py
     (tmp_path / "junk.db").write_bytes(b"not a database" * 100)
     with pytest.raises(InputError, match=r"the registry at sqlite:///.*junk\.db cannot be opened"):
         connect(f"sqlite:///{tmp_path}/junk.db")
+
+
+@pytest.mark.parametrize("name", ["100%41 %2F", "a?b=c&d", "a#b", "with space", "{brace}", "100%", 'Müller\'s "scans"'])
+def test_registry_is_in_its_folder_and_both_can_be_moved(
+    name: str, empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    runs, moved = tmp_path / name / "runs", tmp_path / "moved %3F" / name
+    runs.mkdir(parents=True)
+    shutil.copy(empty_registry, runs)
+    client = connect(registry_uri(runs))
+    client.create_registered_model(MODEL_NAME)
+    for version, uri in ((1, str(runs / "models" / "1")), (2, "s3://models/2"), (3, str(tmp_path / "store" / "3"))):
+        client.create_model_version(MODEL_NAME, source=relative_uri(client, uri))
+        client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
+        assert get_champion(connect(registry_uri(runs))) == RegisteredVersion(MODEL_NAME, version, uri)
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, "1")
+    assert {path.name for path in tmp_path.iterdir()} == {name}, "MLflow makes the folders of a URI that is not quoted"
+    moved.parent.mkdir()
+    runs.rename(moved)
+    assert get_champion(connect(registry_uri(moved))) == RegisteredVersion(MODEL_NAME, 1, str(moved / "models" / "1"))
+
+
+def test_absolute_path_of_an_early_model_still_works(empty_registry: Path, tmp_path: Path) -> None:
+    shutil.copy(empty_registry, tmp_path)
+    client = connect(sqlite_uri(tmp_path / "mlflow.db"))
+    client.create_registered_model(MODEL_NAME)
+    client.create_model_version(MODEL_NAME, source="/data/runs/models/brain-tumor/1")
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, "1")
+    assert get_champion(client) == RegisteredVersion(MODEL_NAME, 1, "/data/runs/models/brain-tumor/1")
 
 
 def test_mlflow_server_accepts_no_local_path(tmp_path: Path) -> None:

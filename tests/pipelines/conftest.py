@@ -71,7 +71,8 @@ def running_commands() -> list[str]:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("work") / "runs"
+    """The folder of the runs, below one whose name is no valid part of a URI."""
+    return tmp_path_factory.mktemp("work") / "100 %41 %2F a?b#c&d {e}" / "runs"
 
 
 @pytest.fixture(scope="session")
@@ -80,4 +81,4 @@ def passed(runs: Path) -> subprocess.CompletedProcess[str]:
     kill_once_training(runs)
     assert sorted(path.name for path in runs.iterdir() if not path.name.startswith(".")) == ["mlflow.db", "models"]
     assert list((runs / "models").iterdir()) == []
-    return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0")
+    return run(runs, "synthetic://?n=40", "min_auc=0", "min_recall=0", "min_class_images=0")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from components.evaluate.bootstrap import accuracy_interval, weighted_auc
+from components.evaluate.bootstrap import accuracy_interval, auc_interval, resample_weights, weighted_auc
 
 
 def test_interval_of_single_image_groups_matches_the_binomial() -> None:
@@ -54,3 +54,25 @@ def test_weighted_auc_equals_that_of_scikit_learn() -> None:
 
 def test_weighted_auc_of_one_class_is_undefined() -> None:
     assert math.isnan(weighted_auc(np.array([True, False]), np.array([0.9, 0.1]), np.array([3, 0])))
+
+
+def test_auc_interval_agrees_with_scikit_learn_and_leaves_out_draws_without_every_class() -> None:
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(12), 3)
+    labels = rng.integers(0, 3, 12)[groups]
+    truth = np.eye(3, dtype=bool)[labels]
+    scores = (truth * 0.3 + rng.random((36, 3))).round(1)  # with ties
+    expected = []
+    for weights in resample_weights(groups, seed=5, resamples=200):
+        if (weights @ truth > 0).all():
+            areas = [roc_auc_score(truth[:, i], scores[:, i], sample_weight=weights) for i in range(3)]
+            expected.append(np.mean(areas))
+    assert 0 < len(expected) < 200
+    assert auc_interval(truth, scores, groups, seed=5, resamples=200) == pytest.approx(np.percentile(expected, [2.5, 97.5]))
+
+
+def test_auc_interval_of_few_groups() -> None:
+    truth, scores = np.array([[True], [False], [True], [False]]), np.array([[0.9], [0.1], [0.8], [0.3]])
+    assert auc_interval(truth, scores, np.zeros(4, int), seed=0) is None
+    assert auc_interval(truth, scores, np.arange(4), seed=0) == [1.0, 1.0]
+    assert auc_interval(truth, 1 - scores, np.array([0, 1, 0, 1]), seed=0) == [0.0, 0.0]

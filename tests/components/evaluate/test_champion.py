@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from brain_tumor.model_card import MODEL_NAME, TRAINING_HASHES
+from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, TRAINING_HASHES
 from components.evaluate.champion import MIN_IMAGES
 from components.registry import CHAMPION, connect
 from tests.components.evaluate.conftest import BINARY, FOUR, LabelledImage, Run, export, flat
@@ -125,6 +126,33 @@ def test_missing_comparison_states_its_reason(
         connect(registry).delete_model_version(MODEL_NAME, "1")
         version = connect(registry).create_model_version(MODEL_NAME, source=str(tmp_path / "missing"))
         connect(registry).set_registered_model_alias(MODEL_NAME, CHAMPION, version.version)
-    evaluation = run(tracking_uri=registry, min_recall=0, min_auc=0)
+    settings = {"tracking_uri": registry, "min_recall": 0, "min_auc": 0, "min_class_images": 0}
+    evaluation = run(**settings)
     assert evaluation["champion"]["reason"].startswith(reason)
     assert "was not compared" in run.report.read_text()
+    assert evaluation["verdict"]["passed"] is (obstacle != "missing")
+    if obstacle == "missing":
+        (why,) = evaluation["verdict"]["reasons"]
+        assert why.startswith("The champion, version 2, cannot be compared: it cannot be run: ")
+        assert why in unescape(run.report.read_text())
+        assert run(**settings, allow_unreadable_champion=True)["verdict"] == {"passed": True, "reasons": []}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "no hashes", "no text", "no model", "no card"])
+def test_champion_that_cannot_be_read_is_not_replaced(
+    damage: str, prepare: Prepare, binary_model: Path, make_champion: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "champion"
+    shutil.copytree(binary_model, folder)
+    registry = make_champion(folder)
+    if damage == "deleted":
+        shutil.rmtree(folder)
+    elif damage == "no text":
+        (folder / TRAINING_HASHES).write_bytes(b"\xff\xfe\xff")
+    else:
+        names: dict[str, Path | str] = {"no hashes": TRAINING_HASHES, "no model": "saved_model.pb", "no card": MODEL_CARD_PATH}
+        (folder / names[damage]).unlink()
+    evaluation = prepare(binary_model, dim_tumors())(tracking_uri=registry, min_recall=0)
+    (reason,) = evaluation["verdict"]["reasons"]
+    assert reason.startswith("The champion, version 1, cannot be compared: ")
+    assert reason.endswith(". Restore it, or replace it with --set allow_unreadable_champion=true.")

@@ -48,7 +48,7 @@ class Page(HTMLParser):
 def test_metrics_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
 
-    evaluation = run()
+    evaluation = run(min_class_images=2)
 
     assert evaluation == json.loads(run.evaluation.read_text())
     assert (evaluation["images"], evaluation["groups"]) == (8, 4)
@@ -70,7 +70,7 @@ def test_metrics_of_two_classes(prepare: Prepare, binary_model: Path) -> None:
 
 def test_model_below_the_minimums_is_not_promoted(prepare: Prepare, binary_model: Path) -> None:
     run = prepare(binary_model, eight_images())
-    reasons = run(min_auc=0.95, min_recall=0.8)["verdict"]["reasons"]
+    reasons = run(min_auc=0.95, min_recall=0.8, min_class_images=0)["verdict"]["reasons"]
     assert reasons == [
         "ROC-AUC is 0.875, below the minimum of 0.950.",
         "Tumour recall is 0.750, below the minimum of 0.800.",
@@ -119,6 +119,8 @@ def test_test_set_of_one_class_is_not_promoted(prepare: Prepare, binary_model: P
     assert evaluation["metrics"]["roc_auc"] is None
     assert evaluation["metrics"]["specificity"] == 1
     assert [reason.split(":")[0] for reason in evaluation["verdict"]["reasons"]] == [
+        "The held-out test set lacks 6 images and 1 group of no_tumor",
+        "The held-out test set lacks 10 images and 5 groups of tumor",
         "ROC-AUC is undefined",
         "Tumour recall is undefined",
     ]

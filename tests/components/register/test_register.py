@@ -144,7 +144,7 @@ def test_number_assigned_to_another_version_is_not_used(
     registered = register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
     assert registered.uri.endswith(f"/brain-tumor/{registered.version}")
     assert registered.version > 1
-    assert client.get_model_version("brain-tumor", str(registered.version)).source == registered.uri
+    assert client.get_model_version("brain-tumor", str(registered.version)).source == f"models/brain-tumor/{registered.version}"
 
 
 def test_folder_that_is_not_in_the_registry_is_not_overwritten(

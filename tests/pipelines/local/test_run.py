@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.registry import connect, get_champion
+from components.uris import sqlite_uri
 from pipelines.local.run import main
 from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run, running_commands
@@ -37,7 +38,7 @@ def test_run_that_passes_the_gate_registers_and_skips_refuse(runs: Path, passed:
     assert "deploy: no namespace is given, nothing is deployed\n" in passed.stdout
     assert "refuse" not in {line.split(":")[0] for line in passed.stdout.splitlines()}
     assert "Task 'refuse'" not in strip_colour(log)
-    registered = get_champion(connect(f"sqlite:///{runs}/mlflow.db"))
+    registered = get_champion(connect(sqlite_uri(runs / "mlflow.db")))
     assert registered is not None
     assert registered.uri == str(runs / "models" / "brain-tumor" / "1")
 
@@ -80,7 +81,7 @@ def test_run_whose_model_is_not_promoted_succeeds_and_keeps_the_champion(
     assert "not promoted" in (folder / "report.html").read_text().lower()
     assert (folder / "refused-model" / "saved_model.pb").exists()
     assert not (folder / "registered.json").exists()
-    registered = get_champion(connect(f"sqlite:///{runs}/mlflow.db"))
+    registered = get_champion(connect(sqlite_uri(runs / "mlflow.db")))
     assert registered is not None
     assert registered.version == 1
 

@@ -41,7 +41,16 @@ def serving(runs: Path, *options: str, **environment: str) -> Iterator[tuple[sub
             process.terminate()
 
 
-def test_serve_runs_the_champion_with_examples_and_the_web_page_until_it_is_stopped(runs: Path, passed: object) -> None:
+@pytest.fixture
+def moved_runs(runs: Path, passed: object) -> Iterator[Path]:
+    """The folder of the runs, renamed for one test."""
+    moved = runs.rename(runs.with_name("moved %3F?"))
+    yield moved
+    moved.rename(runs)
+
+
+def test_serve_runs_the_champion_of_a_moved_folder_with_examples_and_the_web_page(moved_runs: Path) -> None:
+    runs = moved_runs
     proxy = f"http://127.0.0.1:{free_ports(1)[0]}"  # nothing listens there
     with serving(runs, "--examples", "3", "--page", HTTP_PROXY=proxy, http_proxy=proxy) as (process, lines):
         (url,) = [line.split()[5].rstrip(",") for line in lines if line.startswith("serve: brain-tumor version 1 at ")]
