@@ -1,7 +1,9 @@
 """The pipeline's parameters on a command line: `--source URI --set NAME=VALUE ...`."""
 
 import argparse
+import json
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from brain_tumor.errors import InputError
@@ -11,6 +13,7 @@ from pipelines.pipeline import brain_tumor
 
 TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool, "Dict": dict, "List": list}
 HYPERPARAMETERS = "hyperparameters"
+PLACEHOLDER = "{{$"
 
 
 def add_parameter_options(parser: argparse.ArgumentParser, *, source_help: str) -> None:
@@ -55,6 +58,17 @@ def parse_parameters(settings: list[str]) -> dict[str, Any]:
             raise unknown_name("--set", name, declared.keys() | FIELDS.keys())
     read_config(overrides, seed=arguments.get("seed", FIELDS["seed"].default))
     return arguments | ({HYPERPARAMETERS: overrides} if overrides else {})
+
+
+def reject_placeholders(arguments: Mapping[str, Any]) -> None:
+    """Reject a value that Kubeflow Pipelines would take for a placeholder and replace.
+
+    Raises:
+        InputError: A value has `{{$` in it.
+    """
+    for name, value in arguments.items():
+        if PLACEHOLDER in (value if isinstance(value, str) else json.dumps(value)):
+            raise InputError(f"{name}: got {PLACEHOLDER}, where Kubeflow Pipelines inserts a value; expected a value without it")
 
 
 def _merge(overrides: dict[str, Any], more: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from brain_tumor.errors import InputError
 from components.uris import is_local_path, redact_credentials
 from pipelines.compile import PIPELINE, compile_pipeline, version_name
 from pipelines.kubeflow import KubeflowClient, failures
-from pipelines.parameters import add_parameter_options, parse_parameters
+from pipelines.parameters import add_parameter_options, parse_parameters, reject_placeholders
 from pipelines.pipeline import brain_tumor
 from pipelines.resources import CHECKPOINT_PVC, CHECKPOINTS, MLFLOW_SECRET, STORE_SECRET
 
@@ -71,10 +71,11 @@ def cluster_arguments(source: str, settings: list[str]) -> dict[str, Any]:
     """Return the pipeline's arguments for a cluster.
 
     Raises:
-        InputError: See `parse_parameters`; or the cluster cannot reach the source, the model store or MLflow; or one of their
-            URIs contains a password.
+        InputError: See `parse_parameters` and `reject_placeholders`; or the cluster cannot reach the source, the model store or
+            MLflow; or one of their URIs contains a password.
     """
     arguments = {"source": source} | parse_parameters(settings)
+    reject_placeholders(arguments)
     arguments.setdefault("tracking_uri", os.environ.get("MLFLOW_TRACKING_URI", ""))
     arguments.setdefault("model_store", brain_tumor.component_spec.inputs["model_store"].default)
     if not arguments["tracking_uri"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from brain_tumor.images import ImageError, read_image
 from ui.client import Prediction, ServiceClient
@@ -27,6 +28,19 @@ class Slice:
     id: str
     name: str
     data: bytes
+
+
+def distinct_names(slices: Sequence[Slice]) -> dict[str, str]:
+    """Return a name for each slice by its id: the file name, numbered from the second file of one name: `scan (2).png`."""
+    names: dict[str, str] = {}
+    taken = {each.name for each in slices}
+    for each in slices:
+        name, number = each.name, 1
+        while name in names.values() or (number > 1 and name in taken):
+            number += 1
+            name = f"{PurePath(each.name).stem} ({number}){PurePath(each.name).suffix}"
+        names[each.id] = name
+    return names
 
 
 def explain_all(

@@ -1,5 +1,6 @@
 """The tab "Read slices": choose images, request predictions, inspect each result."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
@@ -10,7 +11,7 @@ from brain_tumor.images import read_image
 from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
 from ui import table
 from ui.advice import ADVICE, OF_THE_IMAGE
-from ui.batch import Result, Results, Slice, drop_retryable_errors, explain_all
+from ui.batch import Result, Results, Slice, distinct_names, drop_retryable_errors, explain_all
 from ui.client import Prediction, ServiceClient
 from ui.errors import RequestError
 from ui.formatting import class_display_name
@@ -79,7 +80,8 @@ def _explain_new(service: ServiceClient, slices: list[Slice], results: Results) 
 
 
 def _choose_one(slices: list[Slice], results: Results) -> Slice:
-    by_id = {each.id: each for each in slices}
+    names = distinct_names(slices)
+    by_id = {each.id: replace(each, name=names[each.id]) for each in slices}
     if len(slices) == 1:
         return slices[0]
     with st.container(height=LIST_HEIGHT_PX if len(slices) > LONG_LIST else "content", border=len(slices) > LONG_LIST):
@@ -126,7 +128,8 @@ def _offer_downloads(
 def _show_table(slices: list[Slice], results: Results) -> None:
     rows = table.rows(slices, results)
     st.html(table.html(rows))
-    st.download_button("Save as CSV", table.csv_text(rows), "slices.csv", "text/csv", icon=":material/table:", on_click="ignore")
+    data = table.csv_text(rows).encode("utf-8-sig")  # with a byte order mark, without which Excel takes it for another encoding
+    st.download_button("Save as CSV", data, "slices.csv", "text/csv", icon=":material/table:", on_click="ignore")
 
 
 def _display_pixels(chosen: Slice) -> np.ndarray:

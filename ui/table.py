@@ -2,17 +2,18 @@
 
 import csv
 import io
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from ui.batch import Result, Slice
+from ui.batch import Result, Slice, distinct_names
 from ui.errors import RequestError
 from ui.formatting import class_display_name, format_probability
 from ui.html import render
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 REMARKS = ("warnings", "error")
 CSV_ONLY = ("in_distribution", "uncertain", "warning_codes")  # `warnings` has them in words
 
@@ -20,8 +21,9 @@ Row = dict[str, str | float | None]
 
 
 def rows(slices: Sequence[Slice], results: Mapping[str, Result]) -> list[Row]:
-    """Return one row per slice, all with the same columns. An unknown value is None."""
-    found = [_row(each, results[each.id]) for each in slices]
+    """Return one row per slice, all with the same columns. An unknown value is None. Files of one name are numbered."""
+    names = distinct_names(slices)
+    found = [_row(names[each.id], results[each.id]) for each in slices]
     probabilities = sorted({column for row in found for column in row if column.startswith("probability")}) or ["probability"]
     columns = ["file", "label", *probabilities, "threshold", "confidence", "model_version", *REMARKS, *CSV_ONLY]
     return [{column: row.get(column) for column in columns} for row in found]
@@ -47,14 +49,14 @@ def html(table: Sequence[Row]) -> Markup:
     return render("slices_table.html", summary=_summary(table), headings=headings, rows=cells)
 
 
-def _row(each: Slice, result: Result) -> Row:
+def _row(name: str, result: Result) -> Row:
     if isinstance(result, RequestError):
-        return {"file": each.name, "error": str(result)}
+        return {"file": name, "error": str(result)}
     probability = result.probability
     by_class = probability if isinstance(probability, dict) else {"": probability}
     columns = {f"probability_{label}".rstrip("_"): value for label, value in by_class.items()}
     return {
-        "file": each.name,
+        "file": name,
         "label": result.label,
         **columns,
         "threshold": result.threshold,
@@ -70,7 +72,10 @@ def _row(each: Slice, result: Result) -> Row:
 def _csv_cell(cell: str | float | None) -> str | float | None:
     if isinstance(cell, bool):
         return str(cell).lower()
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    # A spreadsheet takes a full-width sign like the plain one, into which NFKC turns it.
+    if isinstance(cell, str) and unicodedata.normalize("NFKC", cell[:1]).startswith(FORMULA_STARTS):
+        return f"'{cell}"
+    return cell
 
 
 def _summary(table: Sequence[Row]) -> str:

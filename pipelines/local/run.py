@@ -21,7 +21,7 @@ from pipelines.compile import compile_pipeline
 from pipelines.local.processes import file_lock, process_group, stop_as_at_ctrl_c
 from pipelines.local.run_summary import run_summary
 from pipelines.local.step_log import StepLog
-from pipelines.parameters import add_parameter_options, parse_parameters
+from pipelines.parameters import add_parameter_options, parse_parameters, reject_placeholders
 from pipelines.pipeline import brain_tumor
 
 # Artifacts that a run keeps: name in the run's folder -> task and output.
@@ -219,6 +219,7 @@ def main() -> int:
     stop_as_at_ctrl_c()
     try:
         arguments = _local_defaults(options.runs) | {"source": options.source} | parse_parameters(options.set)
+        reject_placeholders(arguments)
         open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])
         folder = run(options.runs, arguments)
         print((folder / "summary.md").read_text(), flush=True)

@@ -275,6 +275,16 @@ def test_missing_experiment_is_not_created(submit: Submit, kubeflow: FakeKubeflo
             ["--set", "tracking_uri=https://me:word@mlflow"],
             "error: tracking_uri: got a password, which Kubeflow would show",
         ),
+        *(
+            (["--set", f"{name}={value}"], f"error: {name}: got {{{{$, where Kubeflow Pipelines inserts a value")
+            for name, value in (
+                ("source", "s3://scans/{{$.inputs.parameters['seed']}}"),
+                ("checkpoint_dir", "{{$}}"),
+                ("ignore_folders", "pred,a{{$b"),
+                ("node_selector", '{"a": "{{$.x}}"}'),
+                ("tolerations", '[{"{{$": "x"}]'),
+            )
+        ),
         (["--set", "epoch=3"], "error: --set: got unknown name 'epoch' (did you mean epochs?), expected one of "),
         (["--set", "epochs=0"], "error: epochs: got 0, expected greater than or equal to 1"),
         (["--set", 'hyperparameters={"zoom": 2}'], "error: zoom: got 2, expected less than 1"),

@@ -54,7 +54,8 @@ def test_csv_of_a_batch_with_a_corrupt_file_has_the_services_numbers(opened: Pag
     with opened.expect_download() as download:
         opened.get_by_role("button", name="Save as CSV").click()
     download.value.save_as(tmp_path / "slices.csv")
-    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8") as file:
+    assert (tmp_path / "slices.csv").read_bytes().startswith(b"\xef\xbb\xbffile,label,")
+    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20
     by_name = {row["file"].removeprefix("'"): row for row in rows}
@@ -75,6 +76,22 @@ def test_csv_of_a_batch_with_a_corrupt_file_has_the_services_numbers(opened: Pag
         assert row["warnings"] == "; ".join(prediction["warnings"])
         assert float(row["probability"]) == pytest.approx(prediction["probability"], abs=1e-6)
         assert float(row["confidence"]) == pytest.approx(prediction["confidence"], abs=1e-6)
+
+
+def test_files_of_one_name_are_numbered(opened: Page, tmp_path: Path) -> None:
+    images = phantom_pngs(2)
+    payloads = [{"name": "scan.png", "mimeType": "image/png", "buffer": data} for data in images]
+    opened.locator("input[type=file]").set_input_files(payloads)  # type: ignore[arg-type]
+    rows = opened.get_by_role("region", name="All slices").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text("scan (2).png")
+    opened.get_by_role("radiogroup", name="2 slices").get_by_role("radio").first.press("ArrowDown")
+    expect(opened.get_by_role("heading", name="scan (2).png")).to_be_visible()
+    with opened.expect_download() as download:
+        opened.get_by_role("button", name="Save as CSV").click()
+    download.value.save_as(tmp_path / "slices.csv")
+    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["scan.png", "scan (2).png"]
 
 
 def test_report_is_self_contained_and_prints_on_one_page(opened: Page, browser: Browser, tmp_path: Path) -> None:

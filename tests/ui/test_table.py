@@ -65,7 +65,11 @@ def test_batch_without_a_prediction_is_a_table() -> None:
     assert "1 failed" in table.html(table.rows([Slice("a", "a", b"")], {"a": RequestError("unreachable")}))
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+PLAIN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"]
+FULL_WIDTH = ["\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20SUM(A1)", "\ufe661", "\ufe621", "\ufe631", "\ufe6bA1"]
+
+
+@pytest.mark.parametrize("name", PLAIN + FULL_WIDTH)
 def test_formula_in_a_file_name_becomes_text(name: str) -> None:
     assert read_csv({name: BINARY})[0]["file"] == f"'{name}"
 
@@ -74,3 +78,10 @@ def test_file_name_is_escaped_in_the_table_and_unchanged_in_the_csv() -> None:
     name = 'a,"<b>";\n&.png'
     assert read_csv({name: BINARY})[0]["file"] == name
     assert "<b>" not in table.html(table.rows([Slice(name, name, b"")], {name: BINARY}))
+
+
+def test_files_of_one_name_can_be_told_apart() -> None:
+    names = ["a.png", "a.png", "b", "a (2).png", "b", "a.png"]
+    slices = [Slice(str(number), name, b"") for number, name in enumerate(names)]
+    found = table.rows(slices, {each.id: BINARY for each in slices})
+    assert [row["file"] for row in found] == ["a.png", "a (3).png", "b", "a (2).png", "b (2)", "a (4).png"]

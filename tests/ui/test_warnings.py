@@ -59,7 +59,7 @@ def test_table_has_the_warnings_in_words_and_the_csv_their_codes(browser: Browse
         with page.expect_download() as download:
             page.get_by_role("button", name="Save as CSV").click()
         download.value.save_as(tmp_path / "slices.csv")
-    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
         found = list(csv.DictReader(file))
     assert [row["warning_codes"] for row in found] == ["; ".join(codes) for _, _, codes in EXPECTED.values()]
     assert [row["uncertain"] for row in found] == ["false", "true", "false", "true"]

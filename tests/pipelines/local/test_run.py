@@ -115,6 +115,7 @@ def test_failed_step_runs_the_exit_handler_and_leaves_latest_alone(
     [
         (["model_store=/dev/null/models"], "model_store /dev/null/models cannot be opened: "),
         (["model_store=s4://bucket"], "model_store s4://bucket cannot be opened: "),
+        (["checkpoint_dir=/data/{{$.x}}"], "checkpoint_dir: got {{$, where Kubeflow Pipelines inserts a value"),
         (["tracking_uri=sqlite:////proc/none/mlflow.db"], "the registry at sqlite:////proc/none/mlflow.db cannot be opened"),
     ],
 )
