@@ -19,5 +19,5 @@ def sqlite_uri(database: Path) -> str:
 
 def redact_credentials(text: str) -> str:
     """Return a URI, or a text with URIs in it, without user, password and query. A query may contain a signature."""
-    without_user = re.sub(r"(\w+://)[^\s/]*@", r"\1", text)  # a password may contain @
+    without_user = re.sub(r"(\w+://)[^\s/?#]*@", r"\1", text)  # a password may contain @
     return re.sub(r"(\w+://(?!\?)[^\s?]*)\?\S*", r"\1", without_user)
