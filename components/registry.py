@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
+SOURCE_TAG = "dataset.source"
+PENDING_TAG = "promotion.pending"  # of a version that was registered and is not the champion yet
+DEFER_PROMOTION = "BRAIN_TUMOR_DEFER_PROMOTION"  # environment variable of a local run, which promotes once its report is in place
+LOCK_WAIT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,16 @@ def open_registry_and_store(model_store: str, tracking_uri: str = "") -> "Mlflow
         InputError: See `connect`; or the store cannot be opened, or the registry does not accept its URIs.
     """
     client = connect(tracking_uri)
+    if database := sqlite_file(client.tracking_uri):
+        _check(database, "BEGIN IMMEDIATE", "written")
     if is_local_path(model_store) and client.tracking_uri.startswith("http"):
         raise InputError(f"model_store: got {model_store}, expected s3:// or gs://; an MLflow server accepts no local path")
     with as_input_error(f"model_store {redact_credentials(model_store)} cannot be opened"):
         if is_local_path(model_store):
             Path(model_store).mkdir(parents=True, exist_ok=True)
+            taken = Path(model_store) / MODEL_NAME / str(next_version(client))
+            if taken.exists():
+                raise InputError(f"{taken}: exists but is not in the registry; move it away")
         else:
             import fsspec
 
@@ -69,13 +80,29 @@ def connect(tracking_uri: str = "") -> "MlflowClient":
     if not uri:
         raise InputError("no registry: set MLFLOW_TRACKING_URI or tracking_uri, for example to sqlite:///runs/mlflow.db")
     try:
-        if folder := _registry_folder(uri):
-            folder.mkdir(parents=True, exist_ok=True)
+        if database := sqlite_file(uri):
+            database.parent.mkdir(parents=True, exist_ok=True)
+            _check(database, "SELECT name FROM sqlite_master", "read")
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_registered_models(max_results=1)
     except (OSError, ImportError, MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise InputError(f"the registry at {redact_credentials(uri)} cannot be opened: {type(error).__name__}") from error
+        reason = redact_credentials(str(error)).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"the registry at {redact_credentials(uri)} cannot be opened: {reason[0]}") from error
     return client
+
+
+def _check(database: Path, statement: str, purpose: str) -> None:
+    """Run a statement on a SQLite database and roll it back; wait while another process has it locked.
+
+    Raises:
+        InputError: It fails.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=LOCK_WAIT_SECONDS)) as connection:
+            connection.execute(statement).fetchall()
+            connection.rollback()
+    except sqlite3.Error as error:
+        raise InputError(f"the registry {database} cannot be {purpose}: {error}") from error
 
 
 def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
@@ -95,6 +122,42 @@ def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
     return RegisteredVersion(MODEL_NAME, int(version.version), _resolve(client, version.source))
 
 
+def next_version(client: "MlflowClient") -> int:
+    """Return the number that the registry will give to the next version."""
+    return 1 + max((int(version.version) for version in client.search_model_versions(f"name='{MODEL_NAME}'")), default=0)
+
+
+def make_champion(client: "MlflowClient", version: int) -> None:
+    """Move the alias `champion` to a version, and print what it and the previous champion were trained on.
+
+    Raises:
+        InputError: The registry returns another error.
+    """
+    previous = get_champion(client)
+    with as_input_error(f"version {version} did not become the champion"):
+        client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
+        client.delete_model_version_tag(MODEL_NAME, str(version), PENDING_TAG)
+        print(f"register: {MODEL_NAME} version {version} is the champion, trained on {_source(client, version)}", flush=True)
+        if previous:
+            trained_on = f"version {previous.version}, trained on {_source(client, previous.version)}"
+            print(f"register: the previous champion was {trained_on}", flush=True)
+
+
+def delete_pending(client: "MlflowClient") -> list[int]:
+    """Delete the versions that never became the champion because their run was killed; return their numbers."""
+    champion = get_champion(client)
+    versions = client.search_model_versions(f"name='{MODEL_NAME}'")
+    pending = [each for each in versions if PENDING_TAG in each.tags and int(each.version) != (champion and champion.version)]
+    for version in pending:
+        shutil.rmtree(_resolve(client, version.source), ignore_errors=True)
+        client.delete_model_version(MODEL_NAME, version.version)
+    return sorted(int(version.version) for version in pending)
+
+
+def _source(client: "MlflowClient", version: int) -> str:
+    return client.get_model_version(MODEL_NAME, str(version)).tags.get(SOURCE_TAG, "unknown data")
+
+
 def relative_uri(client: "MlflowClient", uri: str) -> str:
     """Return a version's URI for the registry: a local path relative to the registry's folder, so that both can be moved."""
     folder = _registry_folder(client.tracking_uri)
@@ -109,10 +172,16 @@ def _resolve(client: "MlflowClient", uri: str) -> str:
 
 def _registry_folder(tracking_uri: str) -> Path | None:
     """Return the folder of a SQLite registry; None for another registry."""
+    database = sqlite_file(tracking_uri)
+    return database and database.parent
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """Return the file of a SQLite registry; None for another registry."""
     from sqlalchemy.engine import make_url
 
     database = make_url(tracking_uri).database if tracking_uri.startswith("sqlite:") else None
-    return None if not database or database.startswith((":memory:", "file:")) else Path(database).resolve().parent
+    return None if not database or database.startswith((":memory:", "file:")) else Path(database).resolve()
 
 
 @contextlib.contextmanager

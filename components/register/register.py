@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING, Any
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, read_model_card
 from components.files import atomic_write
-from components.registry import CHAMPION, RegisteredVersion, as_input_error, get_champion, open_registry_and_store, relative_uri
+from components.registry import (
+    DEFER_PROMOTION,
+    PENDING_TAG,
+    RegisteredVersion,
+    as_input_error,
+    make_champion,
+    next_version,
+    open_registry_and_store,
+    relative_uri,
+)
 from components.uris import is_local_path, redact_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "brain-tumor"
-SOURCE_TAG = "dataset.source"
 
 
 def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracking_uri: str = "") -> RegisteredVersion:
     """Number a model version, complete its model.json, verify it, copy it to the store and make it the champion.
 
-    The alias moves last: a killed step leaves at most a number without a model, never a partial model.
+    The alias moves last: a killed step leaves at most a number without a model, never a partial model. A run on this machine
+    moves it itself, once its report is in place (`DEFER_PROMOTION`).
 
     Args:
         model_dir: The SavedModel that train exported.
@@ -41,6 +50,7 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
     with as_input_error(f"cannot register in {redact_credentials(model_store)}"):
         card = read_model_card(model_dir).document
         tags = {f"dataset.{key}": str(card["dataset"][key]) for key in ("source", "synthetic", "fingerprint")}
+        tags[PENDING_TAG] = "true"
         base = f"{_absolute(model_store).rstrip('/')}/{MODEL_NAME}"
         version = _create_version(client, relative_uri(client, base), _log_run(client, card, evaluation), tags)
         registered = RegisteredVersion(MODEL_NAME, version, f"{base}/{version}")
@@ -49,12 +59,8 @@ def register(model_dir: Path, evaluation_json: Path, *, model_store: str, tracki
         except BaseException:
             client.delete_model_version(MODEL_NAME, str(version))
             raise
-        previous = get_champion(client)
-        client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
-    print(f"register: {MODEL_NAME} version {version} is the champion, trained on {tags[SOURCE_TAG]}", flush=True)
-    if previous:
-        source = client.get_model_version(MODEL_NAME, str(previous.version)).tags.get(SOURCE_TAG, "unknown data")
-        print(f"register: the previous champion was version {previous.version}, trained on {source}", flush=True)
+    if DEFER_PROMOTION not in os.environ:
+        make_champion(client, version)
     return registered
 
 
@@ -90,10 +96,11 @@ def _create_version(client: "MlflowClient", base: str, run_id: str, tags: dict[s
     """Create a version and return its number. Its URI contains the number, which MLflow assigns: predict it, then check."""
     if not client.search_registered_models(filter_string=f"name='{MODEL_NAME}'"):
         client.create_registered_model(MODEL_NAME)
-    versions = client.search_model_versions(f"name='{MODEL_NAME}'")
-    expected = 1 + max((int(version.version) for version in versions), default=0)
+    expected = next_version(client)
     while True:
-        created = client.create_model_version(MODEL_NAME, source=f"{base}/{expected}", run_id=run_id, tags=tags)
+        created = client.create_model_version(
+            MODEL_NAME, source=f"{base}/{expected}", run_id=run_id, tags=tags | {PENDING_TAG: "true"}
+        )
         if int(created.version) == expected:
             return expected
         client.delete_model_version(MODEL_NAME, created.version)

@@ -3,26 +3,26 @@
 import argparse
 import contextlib
 import datetime
-import os
-import re
-import shlex
+import json
 import shutil
-import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brain_tumor.errors import InputError
+from brain_tumor.model_card import MODEL_NAME
 from components.files import atomic_write
-from components.registry import open_registry_and_store, registry_uri
+from components.registry import delete_pending, make_champion, open_registry_and_store, registry_uri
+from components.uris import is_local_path, sqlite_uri
 from pipelines.compile import compile_pipeline
-from pipelines.local.processes import file_lock, process_group, stop_as_at_ctrl_c
-from pipelines.local.run_summary import run_summary
-from pipelines.local.step_log import StepLog
+from pipelines.local.processes import file_lock, stop_as_at_ctrl_c
+from pipelines.local.run_summary import REGISTERED, run_summary
+from pipelines.local.steps import run_steps, step_output
 from pipelines.parameters import add_parameter_options, parse_parameters, reject_placeholders
-from pipelines.pipeline import brain_tumor
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 # Artifacts that a run keeps: name in the run's folder -> task and output.
 RUN_ARTIFACTS = {
@@ -34,9 +34,7 @@ RUN_ARTIFACTS = {
     "splits.csv": "preprocess/splits",
     "tensorboard": "train/logs",
 }
-INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
-COLOUR = re.compile(r"\x1b\[\d+m")
-STOP_SECONDS = 10
+LATEST = "latest"
 
 
 def run(runs: Path, arguments: dict[str, Any]) -> Path:
@@ -51,45 +49,80 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
 
     Raises:
         InputError: Another run is in progress in the same folder.
+        InputError: Registry or model store cannot be used, which is checked before the first step.
         RuntimeError: A step failed. It has printed why, and `runs/latest` still points at the previous run.
     """
     started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     folder = runs / started
-    with _exclusive_lock(runs) as lock, atomic_write(folder) as partial:
-        outputs = partial / "steps"
-        outputs.mkdir(parents=True)
-        compile_pipeline(partial / "pipeline.yaml")
-        try:
-            _run_steps(outputs, partial / "run.log", arguments, lock)
-        except Exception as error:
-            failed = _keep_failure(partial, runs / f"{started}-failed")
-            raise RuntimeError(f"{error}\nlog and model kept in {failed}") from error
-        for name, output in RUN_ARTIFACTS.items():
-            _output(outputs, output).rename(partial / name)
-        _keep_model(outputs, partial)
-        shutil.rmtree(outputs)
-    with atomic_write(folder / "summary.md") as summary:
-        summary.write_text(run_summary(folder))
-    _point_latest(runs, folder)
+    with _exclusive_lock(runs) as lock:
+        client = open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])
+        if arguments["tracking_uri"] == sqlite_uri(runs / "mlflow.db"):
+            _delete_unfinished(runs, client)
+        with atomic_write(folder) as partial:
+            outputs = partial / "steps"
+            outputs.mkdir(parents=True)
+            compile_pipeline(partial / "pipeline.yaml")
+            try:
+                run_steps(outputs, partial / "run.log", arguments, lock)
+            except Exception as error:
+                failed = _keep_failure(partial, runs / f"{started}-failed")
+                raise RuntimeError(f"{error}\nlog and model kept in {failed}") from error
+            for name, output in RUN_ARTIFACTS.items():
+                step_output(outputs, output).rename(partial / name)
+            _keep_model(outputs, partial)
+            shutil.rmtree(outputs)
+            (partial / "summary.md").write_text(run_summary(partial, folder))
+        if (folder / REGISTERED).exists():
+            _promote(client, folder)
+        _point_latest(runs, folder)
     return folder
+
+
+def _promote(client: "MlflowClient", folder: Path) -> None:
+    """Make the registered version the champion, the last that can fail: report and run are in place."""
+    version = json.loads((folder / REGISTERED).read_text())
+    try:
+        make_champion(client, version["version"])
+    except Exception as error:
+        failed = folder.rename(f"{folder}-failed")
+        if is_local_path(version["uri"]) and Path(version["uri"]).exists():
+            shutil.move(version["uri"], failed / "model")
+        raise RuntimeError(f"{error}\nthe champion stays; report, log and model kept in {failed}") from error
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _delete_unfinished(runs: Path, client: "MlflowClient") -> None:
+    """Delete what killed runs left: partial folders, and versions that did not become the champion with the runs of these."""
+    deleted = [*runs.glob(".2*.partial"), *(runs / "models" / MODEL_NAME).glob(".*.partial")]
+    pending = delete_pending(client)
+    deleted += [path.parent for path in runs.glob(f"2*/{REGISTERED}") if json.loads(path.read_text())["version"] in pending]
+    for path in deleted:
+        shutil.rmtree(path)
+    if pending or deleted:
+        names = [*(f"version {number}" for number in pending), *(str(path) for path in deleted)]
+        print(f"run: deleted what a killed run left: {', '.join(names)}", flush=True)
+    if finished := sorted(path for path in runs.glob("2*Z") if path.is_dir()):
+        _point_latest(runs, finished[-1])
 
 
 @contextlib.contextmanager
 def _exclusive_lock(runs: Path) -> Iterator[int]:
-    """Lock the folder of runs for one run, and delete the partial folder of a killed run.
+    """Lock the folder of runs for one run.
 
     Yields:
         The lock's file descriptor. The folder stays locked until every process that has it ended.
 
     Raises:
-        InputError: Another run is in progress.
+        InputError: Another run is in progress, or the link to the last run has no place.
     """
     runs.mkdir(parents=True, exist_ok=True)
     with file_lock(runs / ".lock") as lock:
         if lock is None:
             raise InputError(f"{runs}: another run is in progress; wait for it or choose another folder with --runs")
-        for partial in runs.glob(".2*.partial"):
-            shutil.rmtree(partial)
+        if (runs / LATEST).exists() and not (runs / LATEST).is_symlink():
+            raise InputError(f"{runs / LATEST}: got a file or folder, expected a link to the last run; move it away")
         yield lock
 
 
@@ -102,110 +135,28 @@ def _keep_failure(partial: Path, failed: Path) -> Path:
     return failed
 
 
-def _run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any], lock: int) -> None:
-    from kfp import local
-
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs))
-    with (
-        log_path.open("w", encoding="utf-8") as file,
-        warnings.catch_warnings(),
-        _environment_of_steps(outputs / "scratch"),
-        _steps_end_with_this_process(lock),
-        _without_retries(),
-    ):
-        # The runner warns that it ignores image and accelerator.
-        warnings.filterwarnings("ignore", module=r"kfp\.local")
-        log = StepLog(file)
-        try:
-            with contextlib.redirect_stdout(log):
-                brain_tumor(**arguments)
-        except RuntimeError as error:
-            step = INNER_TASK.search(COLOUR.sub("", str(error)))
-            raise RuntimeError("\n".join([f"{step[1]} failed" if step else str(error), *log.tail])) from error
-
-
-@contextlib.contextmanager
-def _steps_end_with_this_process(lock: int) -> Iterator[None]:
-    """Replace how the local runner starts a step: in a process group that has the lock and ends when this process does."""
-    from kfp.dsl.component_factory import EXECUTOR_MODULE
-    from kfp.local.status import Status
-    from kfp.local.subprocess_task_handler import SubprocessTaskHandler
-
-    def run_step(handler: SubprocessTaskHandler) -> Status:
-        # The runner itself would also replace `python3` in the names of folders.
-        script = next(i for i, part in enumerate(handler.full_command) if EXECUTOR_MODULE in part)
-        command = list(handler.full_command)
-        command[script] = command[script].replace("python3", shlex.quote(sys.executable))
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
-        environment = os.environ | handler.env_vars
-        with process_group(command, stop_seconds=STOP_SECONDS, pass_fds=[lock], env=environment, **output) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                print(line, end="")
-            return Status.SUCCESS if process.wait() == 0 else Status.FAILURE
-
-    original = SubprocessTaskHandler.run
-    SubprocessTaskHandler.run = run_step
-    try:
-        yield
-    finally:
-        SubprocessTaskHandler.run = original
-
-
-@contextlib.contextmanager
-def _without_retries() -> Iterator[None]:
-    """Remove the retries: the local runner would wait minutes and then fail again."""
-    spec = brain_tumor.pipeline_spec
-    before = type(spec).FromString(spec.SerializeToString())
-    for component in (spec.root, *spec.components.values()):
-        for task in component.dag.tasks.values():
-            task.ClearField("retry_policy")
-    try:
-        yield
-    finally:
-        spec.CopyFrom(before)
-
-
-@contextlib.contextmanager
-def _environment_of_steps(scratch: Path) -> Iterator[None]:
-    """Set the environment that the steps' processes inherit; their temporary files go into `scratch`."""
-    scratch.mkdir()
-    before = dict(os.environ)
-    os.environ["TMPDIR"] = str(scratch.resolve())
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _local_defaults(runs: Path) -> dict[str, Any]:
     return {"model_store": str(runs / "models"), "tracking_uri": registry_uri(runs), "gpus": 0}
-
-
-def _output(outputs: Path, name: str) -> Path:
-    """Return the path of a task's output: the runner writes to <outputs>/<pipeline run>/<task>/<output>."""
-    found = list(outputs.glob(f"*/{name}"))
-    if len(found) != 1:
-        raise RuntimeError(f"{name}: got {len(found)} outputs, expected 1")
-    return found[0]
 
 
 def _keep_model(outputs: Path, folder: Path) -> None:
     """Keep the registered version; keep the model itself if it was not promoted, because then it is in no store."""
     registered = list(outputs.glob("*/register/registered"))
     if registered:
-        registered[0].rename(folder / "registered.json")
+        registered[0].rename(folder / REGISTERED)
     else:
-        _output(outputs, "train/model").rename(folder / "refused-model")
+        step_output(outputs, "train/model").rename(folder / "refused-model")
 
 
 def _point_latest(runs: Path, folder: Path) -> None:
-    link = runs / ".latest.partial"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
-    link.replace(runs / "latest")
+    """Point the link `latest` at a run; it is a convenience, so that a failure is a warning."""
+    link = runs / f".{LATEST}.partial"
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name)
+        link.replace(runs / LATEST)
+    except OSError as error:
+        print(f"run: warning: {runs / LATEST} does not point at {folder.name}: {error.strerror}", flush=True)
 
 
 def main() -> int:
@@ -220,7 +171,6 @@ def main() -> int:
     try:
         arguments = _local_defaults(options.runs) | {"source": options.source} | parse_parameters(options.set)
         reject_placeholders(arguments)
-        open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])
         folder = run(options.runs, arguments)
         print((folder / "summary.md").read_text(), flush=True)
         return 0

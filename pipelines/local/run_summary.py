@@ -9,15 +9,21 @@ from typing import Any
 from brain_tumor.model_card import NOTICE
 from components.dataset import SPLITS, read_splits
 
+REGISTERED = "registered.json"
 METRICS = {"recall": "tumor_recall", "specificity": "specificity", "F1": "f1"}
 
 
-def run_summary(folder: Path) -> str:
-    """Return a run's summary: promotion decision and model, data, split, metrics with intervals, and paths to report and run."""
+def run_summary(folder: Path, shown: Path) -> str:
+    """Return a run's summary: promotion decision and model, data, split, metrics with intervals, and paths to report and run.
+
+    Args:
+        folder: The run's artifacts.
+        shown: Where they will be.
+    """
     result = json.loads((folder / "metrics.json").read_text())
     metrics = result["metrics"]
     rows = [
-        *_decision(folder, result["verdict"]["reasons"]),
+        *_decision(folder, shown, result["verdict"]["reasons"]),
         ("data", _data(folder)),
         ("split", _split(folder)),
         ("test set", f"{result['images']} images in {result['groups']} groups"),
@@ -25,8 +31,8 @@ def run_summary(folder: Path) -> str:
         ("ROC-AUC", _with_interval(metrics, "roc_auc")),
         *((name, _format_metric(metrics[key])) for name, key in METRICS.items()),
         ("champion", _champion(result.get("champion"))),
-        ("report", str(folder / "report.html")),
-        ("run", str(folder)),
+        ("report", str(shown / "report.html")),
+        ("run", str(shown)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join([*(f"  {name:<{width}}  {text}" for name, text in rows), "", f"  {NOTICE}"])
@@ -66,9 +72,9 @@ def _champion(champion: dict[str, Any] | None) -> str:
     return f"accuracy {new} compared with {old} of version {champion['version']}, on {champion['images']} images new to both"
 
 
-def _decision(folder: Path, reasons: list[str]) -> list[tuple[str, str]]:
-    registered = folder / "registered.json"
+def _decision(folder: Path, shown: Path, reasons: list[str]) -> list[tuple[str, str]]:
+    registered = folder / REGISTERED
     if not registered.exists():
-        return [("decision", "not promoted"), *(("", reason) for reason in reasons), ("model", str(folder / "refused-model"))]
+        return [("decision", "not promoted"), *(("", reason) for reason in reasons), ("model", str(shown / "refused-model"))]
     version = json.loads(registered.read_text())
     return [("decision", f"promoted: {version['name']} version {version['version']} is the champion"), ("model", version["uri"])]

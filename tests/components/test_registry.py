@@ -1,5 +1,7 @@
+import contextlib
 import http.server
 import shutil
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
+from components import registry
 from components.registry import (
     CHAMPION,
     RegisteredVersion,
@@ -25,7 +28,7 @@ def test_missing_or_unreadable_registry_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="no registry: set MLFLOW_TRACKING_URI"):
         connect("")
     (tmp_path / "junk.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(InputError, match=r"the registry at sqlite:///.*junk\.db cannot be opened"):
+    with pytest.raises(InputError, match=r"the registry .*junk\.db cannot be read: file is not a database"):
         connect(f"sqlite:///{tmp_path}/junk.db")
 
 
@@ -89,3 +92,35 @@ def test_local_copy_of_a_version_on_object_storage_has_every_file(tiny_model: Pa
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_registry_of_another_schema_is_named_with_the_cure(empty_registry: Path, tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    shutil.copy(empty_registry, database)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'another'")
+        connection.commit()
+    with pytest.raises(InputError, match=r"cannot be opened: .*mlflow db upgrade"):
+        connect(f"sqlite:///{database}")
+
+
+def test_locked_registry_is_waited_for(empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = tmp_path / "mlflow.db"
+    shutil.copy(empty_registry, database)
+    with contextlib.closing(sqlite3.connect(database, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(1, other.rollback)
+        release.start()
+        open_registry_and_store(str(tmp_path / "models"), f"sqlite:///{database}")
+        release.join()
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(registry, "LOCK_WAIT_SECONDS", 0.2)
+        with pytest.raises(InputError, match=r"^the registry .*/mlflow\.db cannot be written: database is locked$"):
+            open_registry_and_store(str(tmp_path / "models"), f"sqlite:///{database}")
+
+
+def test_version_in_the_store_that_the_registry_does_not_know_is_named(empty_registry: Path, tmp_path: Path) -> None:
+    shutil.copy(empty_registry, tmp_path)
+    (tmp_path / "models" / "brain-tumor" / "1").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"/models/brain-tumor/1: exists but is not in the registry; move it away$"):
+        open_registry_and_store(str(tmp_path / "models"), f"sqlite:///{tmp_path}/mlflow.db")

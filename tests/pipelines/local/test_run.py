@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from components.registry import connect, get_champion
+from brain_tumor.model_card import MODEL_NAME
+from components.registry import CHAMPION, PENDING_TAG, SOURCE_TAG, connect, get_champion, next_version, registry_uri
 from components.uris import sqlite_uri
-from pipelines.local.run import main
+from pipelines.local.run import _delete_unfinished, _promote, main
 from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run, running_commands
 
@@ -131,6 +132,64 @@ def test_second_run_in_the_same_folder_fails_at_once(new_runs: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         message = exit_message(main, *command(new_runs, "synthetic://")[3:])
     assert message.startswith(f"error: {new_runs}: another run is in progress")
+
+
+def test_folder_in_place_of_the_link_to_the_last_run_ends_the_run_before_the_first_step(new_runs: Path) -> None:
+    (new_runs / "latest").mkdir()
+    message = exit_message(main, *command(new_runs, "synthetic://")[3:])
+    assert message == f"error: {new_runs}/latest: got a file or folder, expected a link to the last run; move it away"
+
+
+def register_pending(runs: Path, time: str) -> int:
+    """Register a version as a run does that is killed just before it moves the alias; return its number."""
+    client = connect(registry_uri(runs))
+    if not client.search_registered_models():
+        client.create_registered_model(MODEL_NAME)
+    version = next_version(client)
+    tags = {PENDING_TAG: "true", SOURCE_TAG: "scans"}
+    client.create_model_version(MODEL_NAME, source=f"models/{MODEL_NAME}/{version}", tags=tags)
+    store = runs / "models" / MODEL_NAME / str(version)
+    store.mkdir(parents=True)
+    (runs / time).mkdir()
+    (runs / time / "registered.json").write_text(json.dumps({"name": MODEL_NAME, "version": version, "uri": str(store)}))
+    return version
+
+
+def test_run_killed_before_the_alias_is_deleted_and_one_killed_after_it_is_kept(
+    new_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = connect(registry_uri(new_runs))
+    kept = register_pending(new_runs, "20260101T000000000000Z")
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(kept))
+    register_pending(new_runs, "20260102T000000000000Z")
+    (new_runs / ".20260103T000000000000Z.partial").mkdir()
+    (new_runs / "models" / MODEL_NAME / ".3.partial").mkdir()
+    _delete_unfinished(new_runs, client)
+    printed = capsys.readouterr().out
+    assert printed.startswith("run: deleted what a killed run left: version 2, ")
+    assert sorted(path.name for path in new_runs.rglob("*") if path.is_dir()) == [
+        *("1", "20260101T000000000000Z", MODEL_NAME, "latest", "models")
+    ]
+    assert (new_runs / "latest").resolve().name == "20260101T000000000000Z"
+    assert [int(each.version) for each in client.search_model_versions(f"name='{MODEL_NAME}'")] == [1]
+    _delete_unfinished(new_runs, client)
+    assert capsys.readouterr().out == ""
+
+
+def test_report_is_in_place_before_the_alias_moves_and_set_aside_if_it_does_not(new_runs: Path) -> None:
+    client = connect(registry_uri(new_runs))
+    version = register_pending(new_runs, "20260101T000000000000Z")
+    _promote(client, new_runs / "20260101T000000000000Z")
+    champion = get_champion(client)
+    assert champion is not None
+    assert champion.version == version
+    assert PENDING_TAG not in client.get_model_version(MODEL_NAME, str(version)).tags
+    register_pending(new_runs, "20260102T000000000000Z")
+    client.delete_model_version(MODEL_NAME, "2")
+    with pytest.raises(RuntimeError, match=r"the champion stays; report, log and model kept in .*/20260102.*-failed$"):
+        _promote(client, new_runs / "20260102T000000000000Z")
+    assert (new_runs / "20260102T000000000000Z-failed" / "model").is_dir()
+    assert get_champion(client) == champion
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
