@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from brain_tumor.images import read_image
 from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
@@ -27,6 +28,7 @@ PHANTOMS = {
 }
 FOLDER = Path(__file__).parent / "phantoms"
 LIST_HEIGHT_PX, LONG_LIST = 330, 6
+SEVERAL_IMAGES = "several_images"
 
 
 def show(service: ServiceClient, colour_map: str) -> None:
@@ -48,6 +50,8 @@ def show(service: ServiceClient, colour_map: str) -> None:
         result = results[chosen.id]
         if isinstance(result, RequestError):
             st.html(render("heading.html", text=chosen.name) + render("error.html", error=result))
+            if result.code == SEVERAL_IMAGES:
+                _offer_images(chosen, result.images)
         else:
             _show_prediction(chosen, result, colour_map)
     _show_table(slices, results)
@@ -57,10 +61,32 @@ def _choose_files() -> list[Slice]:
     files = st.file_uploader("MRI slices, one image each", accept_multiple_files=True, key="files")
     phantom = st.pills("Or a synthetic phantom", list(PHANTOMS), format_func=PHANTOMS.__getitem__, key="phantom", wrap=True)
     st.html(render("privacy.html"))
-    slices = [Slice(file.file_id, file.name, file.getvalue()) for file in files]
+    slices = [_slice(file) for file in files]
     if phantom:
         slices.append(Slice(f"phantom {phantom}", f"phantom-{phantom}.png", (FOLDER / f"{phantom}.png").read_bytes()))
     return slices
+
+
+def _slice(file: UploadedFile) -> Slice:
+    frame = _chosen_images().get(file.file_id)
+    if frame is None:
+        return Slice(file.file_id, file.name, file.getvalue())
+    return Slice(f"{file.file_id} {frame}", f"{file.name} (image {frame})", file.getvalue(), frame)
+
+
+def _chosen_images() -> dict[str, int]:
+    """Return the chosen image of each file with several, by the file's id."""
+    chosen: dict[str, int] = st.session_state.setdefault("images", {})
+    return chosen
+
+
+def _offer_images(file: Slice, count: int) -> None:
+    """Let the user choose one of the images in a file."""
+
+    def choose() -> None:
+        _chosen_images()[file.id] = st.session_state["image"]
+
+    st.number_input(f"Image to read, 1 to {count}", 1, count, value=None, key="image", on_change=choose)
 
 
 def _explain_new(service: ServiceClient, slices: list[Slice], results: Results) -> None:
@@ -136,7 +162,7 @@ def _display_pixels(chosen: Slice) -> np.ndarray:
     """Decode the chosen slice, uint8 [h, w, 3]. Only the last slice is kept, as a moved slider needs it again at once."""
     kept = st.session_state.get("decoded")
     if kept is None or kept[0] != chosen.id:
-        kept = (chosen.id, scale_for_display(read_image(chosen.data).image))
+        kept = (chosen.id, scale_for_display(read_image(chosen.data, frame=chosen.frame).image))
         st.session_state["decoded"] = kept
     return kept[1]
 
