@@ -20,16 +20,18 @@ class Slice:
     """An image file.
 
     Attributes:
-        id: Identifier of the upload, the same in every run of the page.
+        id: Identifier of the upload, the same in every run of the page; `#` and the frame follow a chosen one.
         name: File name on the user's machine. It is shown to the user, and never logged, counted or sent.
         data: Encoded image, unchanged.
         frame: Number of the chosen image in a file with several, from 1.
+        images: Number of images in the file, if one is chosen.
     """
 
     id: str
     name: str
     data: bytes
     frame: int | None = None
+    images: int = 1
 
 
 def distinct_names(slices: Sequence[Slice]) -> dict[str, str]:

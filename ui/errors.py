@@ -42,7 +42,10 @@ BY_STATUS = {
 
 
 class RequestError(Exception):
-    """A request without a usable response. `code` is a key of `MESSAGES`, `str()` its message, `images` their number in the file."""
+    """A request without a usable response.
+
+    `code` is a key of `MESSAGES`, `str()` its message, and `images` the number of images in the file, if it is the reason.
+    """
 
     def __init__(self, code: str, images: int = 1):
         super().__init__(MESSAGES[code])

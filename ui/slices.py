@@ -28,7 +28,6 @@ PHANTOMS = {
 }
 FOLDER = Path(__file__).parent / "phantoms"
 LIST_HEIGHT_PX, LONG_LIST = 330, 6
-SEVERAL_IMAGES = "several_images"
 
 
 def show(service: ServiceClient, colour_map: str) -> None:
@@ -50,10 +49,12 @@ def show(service: ServiceClient, colour_map: str) -> None:
         result = results[chosen.id]
         if isinstance(result, RequestError):
             st.html(render("heading.html", text=chosen.name) + render("error.html", error=result))
-            if result.code == SEVERAL_IMAGES:
-                _offer_images(chosen, result.images)
+            images = result.images
         else:
             _show_prediction(chosen, result, colour_map)
+            images = chosen.images
+        if images > 1:
+            _offer_images(chosen, images)
     _show_table(slices, results)
 
 
@@ -68,25 +69,27 @@ def _choose_files() -> list[Slice]:
 
 
 def _slice(file: UploadedFile) -> Slice:
-    frame = _chosen_images().get(file.file_id)
-    if frame is None:
+    if file.file_id not in _chosen_images():
         return Slice(file.file_id, file.name, file.getvalue())
-    return Slice(f"{file.file_id} {frame}", f"{file.name} (image {frame})", file.getvalue(), frame)
+    frame, images = _chosen_images()[file.file_id]
+    return Slice(f"{file.file_id}#{frame}", f"{file.name} (image {frame})", file.getvalue(), frame, images)
 
 
-def _chosen_images() -> dict[str, int]:
-    """Return the chosen image of each file with several, by the file's id."""
-    chosen: dict[str, int] = st.session_state.setdefault("images", {})
+def _chosen_images() -> dict[str, tuple[int, int]]:
+    """Return the number of the chosen image, and of all, in each file with several, by the upload's identifier."""
+    chosen: dict[str, tuple[int, int]] = st.session_state.setdefault("images", {})
     return chosen
 
 
-def _offer_images(file: Slice, count: int) -> None:
+def _offer_images(chosen: Slice, count: int) -> None:
     """Let the user choose one of the images in a file."""
+    key = f"image {chosen.id}"
 
     def choose() -> None:
-        _chosen_images()[file.id] = st.session_state["image"]
+        if frame := st.session_state[key]:
+            _chosen_images()[chosen.id.partition("#")[0]] = (frame, count)
 
-    st.number_input(f"Image to read, 1 to {count}", 1, count, value=None, key="image", on_change=choose)
+    st.number_input(f"Image in this file, 1 to {count}", 1, count, value=chosen.frame, key=key, on_change=choose)
 
 
 def _explain_new(service: ServiceClient, slices: list[Slice], results: Results) -> None:
