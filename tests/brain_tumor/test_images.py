@@ -291,5 +291,5 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
             return data[:start] + data[start + rng.integers(1, 20) :]
         case kind:
             for _ in range(rng.integers(1, 4)):
-                changed[rng.integers(64 if kind == 2 else len(data))] = rng.integers(256)
+                changed[rng.integers(min(64, len(data)) if kind == 2 else len(data))] = rng.integers(256)
             return bytes(changed)
