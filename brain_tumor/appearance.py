@@ -50,7 +50,7 @@ def alpha_channel(image: Image.Image, bits: int) -> Image.Image | None:
         same = (levels == key).reshape(*levels.shape[:2], -1).all(axis=2)
         alpha = Image.fromarray(np.where(same, np.uint8(0), np.uint8(255)))
     else:
-        alpha = image.convert("RGBA").getchannel("A")
+        alpha = (image if image.mode in ("LA", "RGBA") else image.convert("RGBA")).getchannel("A")
     extrema = alpha.getextrema()
     is_unused = extrema == (0, 0) and image.format == "BMP"  # whose fourth byte is often left 0
     return None if extrema == (255, 255) or is_unused else alpha

@@ -31,7 +31,7 @@ def image_positions(image: Image.Image, data: bytes) -> Sequence[int]:
         case "GIF":
             return range(max(1, _count_gif_frames(data)))
         case "TIFF":
-            pages = list(islice(directories(data), MAX_IMAGES_IN_FILE))
+            pages = islice(directories(data), MAX_IMAGES_IN_FILE)
             return [number for number, page in enumerate(pages) if is_full_image(page)] or [0]
         case "PPM":
             return _ppm_offsets(data)
@@ -72,23 +72,24 @@ def _after_gif_blocks(data: bytes, position: int) -> int:
 
 
 def _ppm_offsets(data: bytes) -> list[int]:
-    offsets, end = [0], _after_ppm(data, 0)
-    while end is not None and len(offsets) < MAX_IMAGES_IN_FILE and (after := _after_ppm(data, end)) is not None:
-        offsets.append(end)
-        end = after
-    return offsets
+    offsets: list[int] = []
+    position = 0
+    while len(offsets) < MAX_IMAGES_IN_FILE and (found := _find_ppm(data, position)) is not None:
+        start, position = found
+        offsets.append(start)
+    return offsets or [0]
 
 
-def _after_ppm(data: bytes, offset: int) -> int | None:
-    """Return where a binary image ends that begins at `offset`; None if none begins there."""
-    header = PPM_HEADER.match(data, offset)
+def _find_ppm(data: bytes, position: int) -> tuple[int, int] | None:
+    """Return start and end of the binary image that follows a position, after white space; None if there is none."""
+    header = PPM_HEADER.match(data, position)
     if header is None:
         return None
     kind, width, height = header[1], int(header[2]), int(header[3])
     if kind == b"P4":
-        return header.end() + 1 + -(-width // 8) * height
+        return header.start(1), header.end() + 1 + -(-width // 8) * height
     levels = PPM_LEVELS.match(data, header.end())
     if levels is None:
         return None
     sample_bytes = 4 if kind in (b"Pf", b"PF") else 2 if levels[1].isdigit() and int(levels[1]) > 255 else 1
-    return levels.end() + 1 + width * height * PPM_CHANNELS[kind] * sample_bytes
+    return header.start(1), levels.end() + 1 + width * height * PPM_CHANNELS[kind] * sample_bytes
