@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from brain_tumor.appearance import alpha_channel, as_seen, bits_per_sample, is_black, upright_method
 from brain_tumor.formats import Structure, read_structure
 from brain_tumor.frames import image_positions, select_page
+from brain_tumor.png import encode_pixels
 from brain_tumor.unsupported import DICOM, is_dicom, jpeg_kind, unsupported_kind
 
 MAX_PIXELS = 16_000_000
@@ -114,7 +115,7 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS, frame: int | None = No
             alpha = alpha_channel(image, bits)
             seen = as_seen(image, alpha, bits)
             passes = structure.passes and image.mode != "CMYK" and upright_method(image) is None
-            encoded = data if passes else encode_png(seen)
+            encoded = data if passes else encode_pixels(np.asarray(seen))
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -131,9 +132,9 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS, frame: int | None = No
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """Encode the pixels of an image as PNG, with fast compression and without its metadata."""
+    """Encode an image as PNG with Pillow: smaller than by `encode_pixels`, and slower."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1, icc_profile=None, transparency=None)
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

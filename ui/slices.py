@@ -9,7 +9,8 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from brain_tumor.images import read_image
-from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
+from brain_tumor.overlay import OPACITY, render_overlay
+from brain_tumor.png import encode_pixels
 from ui import table
 from ui.advice import ADVICE, OF_THE_IMAGE
 from ui.batch import Result, Results, Slice, distinct_names, drop_retryable_errors, explain_all
@@ -147,7 +148,7 @@ def _offer_downloads(
         created = datetime.now(UTC)
         return report_html(name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity, created=created)
 
-    stem, png = PurePath(name).stem, encode_rgb_png(overlay)
+    stem, png = PurePath(name).stem, encode_pixels(overlay)
     with st.container(horizontal=True):
         st.download_button("Save overlay", png, f"{stem}-overlay.png", "image/png", icon=":material/image:", on_click="ignore")
         icon = ":material/description:"

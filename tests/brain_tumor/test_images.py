@@ -191,6 +191,7 @@ def test_other_formats_become_a_png_of_the_displayed_image(name: str) -> None:
     assert_alike(image.pixels, displayed, lossy=name.startswith(("JPEG", "AVIF")) and name != "JPEG 2000")
     with Image.open(io.BytesIO(image.data)) as stored:
         np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), image.pixels)
+    assert read_image(image.data).data is image.data
 
 
 @pytest.mark.parametrize("name", EVERY)
