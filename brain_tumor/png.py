@@ -9,6 +9,7 @@ from isal import isal_zlib
 from brain_tumor.formats import PNG_START
 
 GREY, RGB, UP_FILTER = 0, 2, 2
+ROWS_PER_BLOCK = 256
 
 
 def encode_pixels(pixels: np.ndarray) -> bytes:
@@ -18,12 +19,17 @@ def encode_pixels(pixels: np.ndarray) -> bytes:
     """
     height, width, *channels = pixels.shape
     samples = pixels.reshape(height, -1)
-    rows = np.empty((height, 1 + samples.shape[1]), np.uint8)
-    rows[:, 0] = UP_FILTER
-    rows[0, 1:] = samples[0]
-    np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
+    compressor, compressed = isal_zlib.compressobj(level=1), []
+    for start in range(0, height, ROWS_PER_BLOCK):  # a second copy of a large image would be in memory otherwise
+        block = samples[start : start + ROWS_PER_BLOCK]
+        rows = np.empty((len(block), 1 + block.shape[1]), np.uint8)
+        rows[:, 0] = UP_FILTER
+        rows[0, 1:] = block[0] - samples[start - 1] if start else block[0]
+        np.subtract(block[1:], block[:-1], out=rows[1:, 1:])
+        compressed.append(compressor.compress(rows))
+    data = b"".join([*compressed, compressor.flush()])
     header = struct.pack(">IIBBBBB", width, height, 8, RGB if channels else GREY, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", isal_zlib.compress(rows, level=1)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
     return PNG_START + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
