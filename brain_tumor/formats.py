@@ -13,19 +13,22 @@ from typing import NamedTuple
 from isal import igzip_lib, isal_zlib
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-JPEG_END, JPEG_START_OF_SCAN = 0xD9, 0xDA
-JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+JPEG_START_OF_IMAGE, JPEG_END, JPEG_START_OF_SCAN = 0xD8, 0xD9, 0xDA
+JPEG_IGNORED = {0x01, *range(0xD0, 0xD8)}  # restart markers and others without a length
 JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 JPEG_HUFFMAN_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended sequential, progressive
+MAX_JPEG_SCANS = 100  # a progressive image usually has ten
+MAX_JPEG_SEGMENTS = 10_000  # that are needed: headers, tables and scans
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
 JPEG_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 JPEG_FILL_BYTES = re.compile(rb"\xff{2,}")
-# Application segments that a decoder needs: shorter ones with these names are ignored by it.
-JPEG_NEEDED = {
+# Application segments that a decoder needs, by marker: names, and the lengths below which it ignores them.
+JPEG_APPLICATION_NEEDED = {
     0xE0: ((b"JFIF\0", 14),),
     0xE1: ((b"Exif\0\0", 0), (b"http://ns.adobe.com/xap/1.0/\0", 0)),
     0xEE: ((b"Adobe", 12),),
 }
+JPEG_METADATA = {*range(0xE0, 0xF0), 0xFE} - set(JPEG_APPLICATION_NEEDED)  # of other applications, and comments
 
 PNG_LETTERS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
 PNG_ORDER = re.compile("Ha*(Pa*)?D+a*E")  # a: an ancillary chunk, which a decoder may skip
@@ -47,13 +50,13 @@ class Structure(NamedTuple):
     Attributes:
         needed: The file without what its pixels do not depend on.
         passes: Whether TensorFlow decodes the unchanged file to the image as displayed, but for a rotation by its metadata.
-        scans: Number of scans of a JPEG; 0 for other formats.
+        is_bomb: Whether it is a JPEG with more scans, or tables for them, than are decoded.
         frame: Marker and number of bits of a JPEG's frame header; zeros if there is none.
     """
 
     needed: bytes
     passes: bool = False
-    scans: int = 0
+    is_bomb: bool = False
     frame: tuple[int, int] = (0, 0)
 
 
@@ -67,15 +70,22 @@ def read_structure(data: bytes) -> Structure:
 def _read_jpeg(data: bytes) -> Structure:
     """A JPEG passes if it is baseline or progressive, and its segments are contiguous up to the end marker."""
     needed, position, scans, frames, contiguous, ended = [data[:2]], 2, 0, [], True, False
-    while not ended and (found := JPEG_MARKER.search(data, position)):
-        contiguous &= not data[position : found.start()].strip(b"\xff")
+    while (found := JPEG_MARKER.search(data, position)) and scans <= MAX_JPEG_SCANS and len(needed) <= 2 * MAX_JPEG_SEGMENTS:
+        if found.start() != position:
+            contiguous &= not data[position : found.start()].strip(b"\xff")
         marker, position = data[found.end() - 1], found.end()
-        ended = marker == JPEG_END
-        if ended or marker in JPEG_WITHOUT_LENGTH:
-            needed.append(found.group())
+        if marker in JPEG_IGNORED:
             continue
-        segment = data[position : position + max(2, int.from_bytes(data[position : position + 2], "big"))]
-        position += len(segment)
+        ended = marker == JPEG_END
+        if ended or marker == JPEG_START_OF_IMAGE:  # a decoder rejects a second one
+            needed.append(found.group())
+            break
+        length = max(2, int.from_bytes(data[position : position + 2], "big"))
+        if marker in JPEG_METADATA:
+            position += length
+            continue
+        segment = data[position : position + length]
+        position += length
         if _is_needed(marker, segment[2:]):
             needed += [found.group(), segment]
         if marker in JPEG_FRAMES and len(segment) > 2:
@@ -87,13 +97,13 @@ def _read_jpeg(data: bytes) -> Structure:
             position += len(scan)
             needed.append(JPEG_FILL_BYTES.sub(b"\xff", scan) if b"\xff\xff" in scan else scan)
     passes = contiguous and ended and scans > 0 and {marker for marker, _ in frames} <= JPEG_HUFFMAN_FRAMES
-    return Structure(b"".join(needed), passes, scans, frames[0] if frames else (0, 0))
+    is_bomb = scans > MAX_JPEG_SCANS or len(needed) > 2 * MAX_JPEG_SEGMENTS
+    return Structure(b"".join(needed), passes, is_bomb, frames[0] if frames else (0, 0))
 
 
 def _is_needed(marker: int, body: bytes) -> bool:
-    if marker == 0xFE or 0xE0 <= marker <= 0xEF:  # a comment, or an application's
-        return any(body.startswith(name) and len(body) >= size for name, size in JPEG_NEEDED.get(marker, ()))
-    return True
+    names = JPEG_APPLICATION_NEEDED.get(marker, ((b"", 0),))
+    return any(body.startswith(name) and len(body) >= size for name, size in names)
 
 
 def _read_png(data: bytes) -> Structure:

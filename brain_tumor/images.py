@@ -23,7 +23,6 @@ MAX_PIXELS = 16_000_000
 MAX_INPUT_SIDE_PX = 65_535  # the limit of JPEG; TensorFlow's PNG decoder has one of a million
 MAX_LARGE_FRAMES = 20  # of `max_pixels`; smaller frames may be more: each is drawn over the ones before it
 LARGE_PIXELS = 4_000_000  # larger images are decoded one at a time: the buffers of each take some hundred megabytes
-MAX_JPEG_SCANS = 100  # a progressive image usually has ten
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM", "JPEG2000")
 ACCEPTED = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, PPM or JPEG 2000"
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
@@ -142,10 +141,8 @@ def _open(data: bytes, structure: Structure, max_pixels: int, frame: int | None)
     """Return the chosen image of a file, and the number of frames to skip if it is an animation."""
     if is_dicom(data):
         raise ImageError("unsupported_type", DICOM)
-    if structure.scans > MAX_JPEG_SCANS:
-        raise ImageError(
-            "corrupt", f"the JPEG has {structure.scans:,} scans, too many to decode; export it again as baseline JPEG or PNG"
-        )
+    if structure.is_bomb:
+        raise ImageError("corrupt", "the JPEG has too many scans or tables to decode; export it again as baseline JPEG or PNG")
     if not data:
         raise ImageError("not_an_image", "the file is empty (0 bytes)")
     try:
