@@ -60,7 +60,7 @@ coverage: $(TOOLS) ## the tests with the coverage of the product's code, child p
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-tools: $(TOOLS) ## Helm, kubectl, Chromium and Prometheus for the tests
+tools: $(TOOLS) ## Helm, kubectl, Chromium, Prometheus and images for the tests
 
 fuzz: $(READY) ## 5,000 invalid requests to the service
 	FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -s tests/serving/test_fuzz.py

@@ -1,60 +1,148 @@
-"""Check which files conform to their format and can pass unchanged to TensorFlow's decoders.
+"""Read the structure of JPEG and PNG files, without decoding pixels.
 
-Pillow accepts truncated files, wrong checksums and stray bytes. TensorFlow's decoders reject them, and one rejected image fails
-its batch. These checks read the structure of a file and decode no pixels.
+It tells what the pixels depend on from metadata that no step needs, such as colour profiles, thumbnails, comments and appended
+bytes, and finds the files that can pass unchanged to TensorFlow's decoders. Pillow accepts truncated files, wrong checksums and
+stray bytes; TensorFlow's decoders reject them, and one rejected image fails its batch.
 """
 
 import re
 import struct
 import zlib
+from typing import NamedTuple
 
-import numpy as np
 from isal import igzip_lib, isal_zlib
-from PIL import Image
+
+JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG_START_OF_IMAGE, JPEG_END, JPEG_START_OF_SCAN = 0xD8, 0xD9, 0xDA
+JPEG_IGNORED = {0x01, *range(0xD0, 0xD8)}  # restart markers and others without a length
+JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+JPEG_HUFFMAN_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended sequential, progressive
+MAX_JPEG_SCANS = 100  # a progressive image usually has ten
+MAX_JPEG_SEGMENTS = 10_000  # that are needed: headers, tables and scans
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
+JPEG_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+JPEG_FILL_BYTES = re.compile(rb"\xff{2,}")
+# Application segments that a decoder needs, by marker: names, and the lengths below which it ignores them.
+JPEG_APPLICATION_NEEDED = {
+    0xE0: ((b"JFIF\0", 14),),
+    0xE1: ((b"Exif\0\0", 0), (b"http://ns.adobe.com/xap/1.0/\0", 0)),
+    0xEE: ((b"Adobe", 12),),
+}
+JPEG_METADATA = {*range(0xE0, 0xF0), 0xFE} - set(JPEG_APPLICATION_NEEDED)  # of other applications, and comments
 
 PNG_LETTERS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
 PNG_ORDER = re.compile("Ha*(Pa*)?D+a*E")  # a: an ancillary chunk, which a decoder may skip
-PNG_PALETTE, PNG_GREYS = 3, (0, 4)
-PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+PNG_NEEDED = {b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"}  # ancillary chunks that say what is seen
+PNG_TRANSPARENCY, PNG_ANIMATION = b"tRNS", b"acTL"
+PNG_ORIENTATION = re.compile(rb"Raw profile type exif\0|XML:com\.adobe\.xmp\0\0")  # the text chunks with a rotation
+PNG_PALETTE, PNG_GREY = 3, 0
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1}  # by colour type, of those without alpha
 SINGLE_PASS = ((0, 0, 1, 1),)  # first column, first row, column step, row step
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-INFLATE_CHUNK_BYTES = 1024 * 1024
-JPEG_START_OF_SCAN, JPEG_END = 0xDA, 0xD9
-MAX_JPEG_SCANS = 100  # a progressive image usually has ten
-JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-JPEG_HUFFMAN_FRAMES = {0xC0, 0xC1, 0xC2}
-JPEG_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-GIF_EXTENSION, GIF_FRAME, GIF_END = b"!", b",", b";"
+INFLATE_CHUNK_BYTES = MAX_TEXT_BYTES = 1024 * 1024
+
+Chunk = tuple[bytes, memoryview]
 
 
-def is_jpeg_bomb(data: bytes) -> bool:
-    """Check for a JPEG that takes minutes to decode: many scans, or a long run of fill bytes before a marker."""
-    return data.startswith(b"\xff\xd8") and (data.count(b"\xff\xda") > MAX_JPEG_SCANS or b"\xff" * 1000 in data)
+class Structure(NamedTuple):
+    """The structure of an image file.
+
+    Attributes:
+        needed: The file without what its pixels do not depend on.
+        passes: Whether TensorFlow decodes the unchanged file to the image as displayed, but for a rotation by its metadata.
+        is_bomb: Whether it is a JPEG with more scans, or tables for them, than are decoded.
+        frame: Marker and number of bits of a JPEG's frame header; zeros if there is none.
+    """
+
+    needed: bytes
+    passes: bool = False
+    is_bomb: bool = False
+    frame: tuple[int, int] = (0, 0)
 
 
-def is_passthrough_jpeg(data: bytes) -> bool:
-    """Check for a baseline or progressive, Huffman-coded JPEG whose segments are contiguous up to the end marker."""
-    position = 2
-    while data[position : position + 1] == b"\xff" and len(data) >= position + 4:
-        marker, length = struct.unpack_from(">xBH", data, position)
-        if marker in JPEG_FRAMES - JPEG_HUFFMAN_FRAMES:
-            return False
-        position += 2 + length
+def read_structure(data: bytes) -> Structure:
+    """Read the structure of a JPEG or PNG; any other file is needed as it is, and does not pass."""
+    if data.startswith(JPEG_START):
+        return _read_jpeg(data)
+    return _read_png(data) if data.startswith(PNG_START) else Structure(data)
+
+
+def _read_jpeg(data: bytes) -> Structure:
+    """A JPEG passes if it is baseline or progressive, and its segments are contiguous up to the end marker."""
+    needed, position, scans, frames, contiguous, ended = [data[:2]], 2, 0, [], True, False
+    while (found := JPEG_MARKER.search(data, position)) and scans <= MAX_JPEG_SCANS and len(needed) <= 2 * MAX_JPEG_SEGMENTS:
+        if found.start() != position:
+            contiguous &= not data[position : found.start()].strip(b"\xff")
+        marker, position = data[found.end() - 1], found.end()
+        if marker in JPEG_IGNORED:
+            continue
+        ended = marker == JPEG_END
+        if ended or marker == JPEG_START_OF_IMAGE:  # a decoder rejects a second one
+            needed.append(found.group())
+            break
+        length = max(2, int.from_bytes(data[position : position + 2], "big"))
+        if marker in JPEG_METADATA:
+            position += length
+            continue
+        segment = data[position : position + length]
+        position += length
+        if _is_needed(marker, segment[2:]):
+            needed += [found.group(), segment]
+        if marker in JPEG_FRAMES and len(segment) > 2:
+            frames.append((marker, segment[2]))
         if marker == JPEG_START_OF_SCAN:
-            next_marker = JPEG_NEXT_MARKER.search(data, position)
-            if next_marker is None:
-                return False
-            position = next_marker.start()
-            if data[position + 1] == JPEG_END:
-                return True
-    return False
+            scans += 1
+            end = JPEG_MARKER_AFTER_SCAN.search(data, position)
+            scan = data[position : end.start() if end else len(data)]
+            position += len(scan)
+            needed.append(JPEG_FILL_BYTES.sub(b"\xff", scan) if b"\xff\xff" in scan else scan)
+    passes = contiguous and ended and scans > 0 and {marker for marker, _ in frames} <= JPEG_HUFFMAN_FRAMES
+    is_bomb = scans > MAX_JPEG_SCANS or len(needed) > 2 * MAX_JPEG_SEGMENTS
+    return Structure(b"".join(needed), passes, is_bomb, frames[0] if frames else (0, 0))
 
 
-def is_passthrough_png(data: bytes) -> bool:
-    """Check for a PNG of 8-bit samples whose chunks conform to ISO/IEC 15948, with nothing missing or appended."""
-    chunks = _png_chunks(data)
-    order = "".join(PNG_LETTERS.get(kind, "a" if kind.isalpha() and kind[:1].islower() else "?") for kind, _ in chunks)
-    if not PNG_ORDER.fullmatch(order) or len(chunks[0][1]) != 13:
+def _is_needed(marker: int, body: bytes) -> bool:
+    names = JPEG_APPLICATION_NEEDED.get(marker, ((b"", 0),))
+    return any(body.startswith(name) and len(body) >= size for name, size in names)
+
+
+def _read_png(data: bytes) -> Structure:
+    """A PNG passes if it has 8-bit samples, no transparency and no animation, and conforms to ISO/IEC 15948 to its end."""
+    view, position, needed, chunks, valid = memoryview(data), 8, [data[:8]], list[Chunk](), True
+    while position < len(data) and (not chunks or chunks[-1][0] != b"IEND"):
+        length, kind = struct.unpack(">I4s", data[position : position + 8].ljust(8, b"\0"))
+        end = position + 12 + length
+        if end > len(data):
+            needed.append(data[position:])
+            return Structure(b"".join(needed))
+        chunks.append((kind, view[position + 8 : end - 4]))
+        valid &= zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
+        is_ancillary = kind.isalpha() and kind[:1].islower()
+        if not is_ancillary or kind in PNG_NEEDED or _has_orientation(kind, chunks[-1][1]):
+            needed.append(data[position:end])
+        position = end
+    return Structure(b"".join(needed), valid and position == len(data) and _passes(chunks))
+
+
+def _has_orientation(kind: bytes, body: memoryview) -> bool:
+    """Check for a text with a rotation that is small enough for Pillow's limits."""
+    if kind not in (b"tEXt", b"zTXt", b"iTXt") or not (found := PNG_ORIENTATION.match(body)) or len(body) > MAX_TEXT_BYTES:
+        return False
+    if kind != b"zTXt":
+        return True
+    try:
+        inflater = zlib.decompressobj()
+        inflater.decompress(body[found.end() + 1 :], MAX_TEXT_BYTES)
+    except zlib.error:
+        return False
+    return inflater.eof
+
+
+def _passes(chunks: list[Chunk]) -> bool:
+    """Check chunks with valid checksums."""
+    kinds = [kind for kind, _ in chunks]
+    order = "".join(PNG_LETTERS.get(kind, "a" if kind.isalpha() and kind[:1].islower() else "?") for kind in kinds)
+    if not PNG_ORDER.fullmatch(order) or len(chunks[0][1]) != 13 or {PNG_TRANSPARENCY, PNG_ANIMATION} & set(kinds):
         return False
     width, height, bits, colour, *methods, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     palette = [len(body) for kind, body in chunks if kind == b"PLTE"]
@@ -64,7 +152,7 @@ def is_passthrough_png(data: bytes) -> bool:
         or colour not in PNG_CHANNELS
         or interlaced > 1
         or (colour == PNG_PALETTE and not palette)
-        or (colour in PNG_GREYS and palette)
+        or (colour == PNG_GREY and palette)
     ):
         return False
     if any(size % 3 or not 3 <= size <= 768 for size in palette):
@@ -74,21 +162,6 @@ def is_passthrough_png(data: bytes) -> bool:
         columns, rows = -(-max(width - left, 0) // column_step), -(-max(height - top, 0) // row_step)
         size += rows * (1 + columns * PNG_CHANNELS[colour]) if columns else 0
     return _inflates([body for kind, body in chunks if kind == b"IDAT"], size)
-
-
-def _png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
-    """Return type and data of every chunk; an empty list if a length or a checksum is wrong."""
-    view, position, chunks = memoryview(data), 8, []
-    while position < len(data):
-        if position + 12 > len(data):
-            return []
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data) or zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            return []
-        chunks.append((kind, view[position + 8 : end - 4]))
-        position = end
-    return chunks
 
 
 def _inflates(parts: list[memoryview], expected_bytes: int) -> bool:
@@ -103,45 +176,3 @@ def _inflates(parts: list[memoryview], expected_bytes: int) -> bool:
     except igzip_lib.IsalError:  # type: ignore[misc]
         return False
     return inflater.eof and not inflater.unused_data and size == expected_bytes
-
-
-def is_passthrough_gif(data: bytes, image: Image.Image) -> bool:
-    """Check for a GIF with one opaque frame that fills the screen, with all colours in its table, and nothing after it.
-
-    Args:
-        data: Encoded image.
-        image: The decoded image.
-    """
-    screen, flags = data[6:10], data[10]
-    position = 13 + _gif_colours(flags) * 3
-    frames = []
-    while data[position : position + 1] in (GIF_EXTENSION, GIF_FRAME) and len(data) > position + 10:
-        if data[position : position + 1] == GIF_FRAME:
-            local_flags = data[position + 9]
-            frames.append((data[position + 1 : position + 9], _gif_colours(local_flags) or _gif_colours(flags)))
-            position += 11 + _gif_colours(local_flags) * 3
-        else:
-            position += 2
-        position = _after_gif_blocks(data, position)
-    if len(frames) != 1 or data[position:] != GIF_END or "transparency" in image.info:
-        return False
-    box, colours = frames[0]
-    return box == b"\0\0\0\0" + screen and int(np.asarray(image).max()) < colours
-
-
-def is_passthrough_bmp(data: bytes) -> bool:
-    """Check for an uncompressed BMP of 24 bits a pixel, with exactly the length that its header declares."""
-    offset, header_size, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
-    row_bytes = (abs(width) * 3 + 3) // 4 * 4
-    return header_size >= 40 and bits == 24 and compression == 0 and len(data) == offset + row_bytes * abs(height)
-
-
-def _gif_colours(flags: int) -> int:
-    return 2 << (flags & 7) if flags & 0x80 else 0
-
-
-def _after_gif_blocks(data: bytes, position: int) -> int:
-    """Return the position after a chain of data blocks; it is beyond the end of truncated data."""
-    while position < len(data) and data[position]:
-        position += 1 + data[position]
-    return position + 1

@@ -12,8 +12,9 @@ import jsonschema
 import numpy as np
 from PIL import Image
 
+from brain_tumor.appearance import EXIF_ORIENTATION
 from brain_tumor.errors import InputError
-from brain_tumor.images import EXIF_ORIENTATION, encode_png, read_image
+from brain_tumor.images import encode_png, read_image
 from brain_tumor.model_card import SCHEMA, TRAINING_HASHES, WARMUP_REQUESTS, ModelCard, read_model_card
 from brain_tumor.phantoms import phantom_pngs
 from components.saved_model import SavedModel

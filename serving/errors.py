@@ -15,6 +15,8 @@ CODES = {
     "bad_request": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
     "not_an_image": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
     "corrupt": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
+    "several_images": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
+    "invisible": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
     "not_found": (HTTPStatus.NOT_FOUND, grpc.StatusCode.NOT_FOUND),
     "method_not_allowed": (HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED),
     "slow_body": (HTTPStatus.REQUEST_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),

@@ -65,6 +65,7 @@ class ImageRequest:
         encoded: Image files as received.
         explain: Whether heatmap and overlay are requested.
         list_name: Name of the list of images in the client's protocol, for error messages; empty for a single image.
+        frames: Number of the chosen image in each file with several, from 1, or None; empty if none is chosen.
         v2_request: The V2 request with these images; None for the other protocols.
         images: The decoded images; empty before that.
         results: The predictions; empty before that.
@@ -73,6 +74,7 @@ class ImageRequest:
     encoded: list[bytes]
     explain: bool = False
     list_name: str = ""
+    frames: tuple[int | None, ...] = ()
     v2_request: InferRequest | None = None
     images: tuple[PreparedImage, ...] = ()
     results: tuple[ImageResult, ...] = ()

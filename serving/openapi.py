@@ -21,6 +21,8 @@ CLIENT_ERRORS = (
     "bad_request",
     "not_an_image",
     "corrupt",
+    "several_images",
+    "invisible",
     "too_large",
     "unsupported_type",
     "wrong_shape",

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import FastAPI, File, Query, Request, Response, UploadFile
+from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile
 from kserve.constants.constants import PredictorProtocol
 from kserve.protocol.dataplane import DataPlane
 from starlette.formparsers import MultiPartParser
@@ -15,6 +15,7 @@ from serving.transformer import Transformer
 
 # Starlette writes a form's file to disk above this size; image files stay in memory.
 MultiPartParser.spool_max_size = MAX_BODY_BYTES
+FRAME = "number of the image to classify in a file with several, from 1"
 
 
 def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> None:
@@ -23,16 +24,23 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
     @app.post("/predict", tags=["Image"])
     async def predict(
         request: Request,
-        file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000")],
+        file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, PPM or JPEG 2000")],
         explain: Annotated[bool, Query(description="also return the heatmap of the explanation and its overlay")] = False,
+        frame: Annotated[int | None, Query(description=FRAME, json_schema_extra={"minimum": 1})] = None,
+        form_frame: Annotated[int | None, Form(alias="frame", description=FRAME, json_schema_extra={"minimum": 1})] = None,
     ) -> Response:
         """Classify one image, and explain it if requested."""
         count = len((await request.form()).getlist("file"))
         if count != 1:
             raise ServiceError("wrong_shape", f"file: got {count} files, expected one; send several images to /v1 or /v2")
+        if None not in (frame, form_frame) and frame != form_frame:
+            raise ServiceError(
+                "wrong_shape", f"frame: got {frame} in the query and {form_frame} in the form, expected one number"
+            )
+        frame = form_frame if frame is None else frame
         data = await file.read()
         await file.close()  # it is a second copy in memory
-        result, _ = await transformer(ImageRequest([data], explain), dict(request.headers))
+        result, _ = await transformer(ImageRequest([data], explain, frames=(frame,)), dict(request.headers))
         return Response(orjson.dumps(result["predictions"][0]), media_type="application/json")
 
     @app.post("/v2/models/{model_name}/infer", tags=["V2"])

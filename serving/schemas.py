@@ -13,6 +13,7 @@ from serving.settings import MAX_IMAGES
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAGklEQVR4nGMUYIAAFnkYQxHGUCDMYHwPZQAALeQB2tscXdMAAAAASUVORK5CYII="
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 OutputName = Literal["probability", "label", "in_distribution", "uncertain", "heatmap", "overlay_png"]
+Frame = Annotated[int | None, Field(ge=1, description="number of the image in a file with several; in V2 for one file alone")]
 Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"}, description="base64 of the bytes")]
 
 
@@ -89,6 +90,7 @@ class Encoded(BaseModel):
 
 class Instance(BaseModel):
     image_bytes: Encoded
+    frame: Frame = None
 
 
 class Instances(BaseModel):
@@ -107,6 +109,7 @@ class InputTensor(BaseModel):
 
 class Parameters(BaseModel):
     explain: Annotated[bool, Field(description="also return `heatmap` and `overlay_png`")] = False
+    frame: Frame = None
 
 
 class Output(BaseModel):

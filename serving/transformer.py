@@ -102,12 +102,13 @@ class Transformer(Model):
 
     def _decode_image(self, request: ImageRequest, index: int) -> PreparedImage:
         data, error_prefix = request.encoded[index], request.error_prefix(index)
+        frame = request.frames[index] if request.frames else None
         limit = self._settings.max_file_bytes
         if len(data) > limit:
             raise ServiceError("too_large", f"{error_prefix}image file: got {len(data):,} bytes, expected at most {limit:,}")
         with self._metrics.stage("decode"):
             try:
-                image = read_image(data, self._settings.max_pixels)
+                image = read_image(data, self._settings.max_pixels, frame)
             except ImageError as error:
                 raise ServiceError(error.code, f"{error_prefix}{error}") from error
             scaled = scale_image(image.image, MAX_OVERLAY_SIDE_PX) if request.explain else None

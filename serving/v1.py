@@ -16,6 +16,8 @@ MAX_JSON_VALUES = 10_000
 def read_body(body: bytes) -> ImageRequest:
     """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; an instance may be a bare `{"b64": ...}`, as in TF Serving.
 
+    The key `frame` of an instance chooses one of several images in its file.
+
     Raises:
         ServiceError: `bad_request` (invalid JSON or base64) or `wrong_shape`.
     """
@@ -24,9 +26,10 @@ def read_body(body: bytes) -> ImageRequest:
     if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_IMAGES:
         got = f"{len(instances)} instances" if isinstance(instances, list) else "no list `instances`"
         raise ServiceError("wrong_shape", f"body: got {got}, expected a list `instances` of 1 to {MAX_IMAGES}")
-    return ImageRequest(
-        [_image(instance, f"instances[{index}]") for index, instance in enumerate(instances)], list_name="instances"
-    )
+    items = [(instance, f"instances[{index}]") for index, instance in enumerate(instances)]
+    encoded = [_image(instance, item) for instance, item in items]
+    frames = tuple(check_frame(instance.get("frame"), f"{item}: `frame`") for instance, item in items)
+    return ImageRequest(encoded, list_name="instances", frames=frames)
 
 
 def read_json(body: bytes) -> Any:
@@ -57,6 +60,17 @@ def decode_base64(text: str | bytes, item: str) -> bytes:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error, or a character outside ASCII
         raise ServiceError("bad_request", f"{item}: not valid base64: {error}") from None
+
+
+def check_frame(value: Any, item: str) -> int | None:
+    """Return the number of an image in a file, or None if there is none.
+
+    Raises:
+        ServiceError: `wrong_shape`, if it is no whole number.
+    """
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise ServiceError("wrong_shape", f"{item}: expected a whole number, from 1")
+    return value
 
 
 def response(request: ImageRequest, card: ModelCard) -> dict[str, list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ from brain_tumor.model_card import ModelCard
 from serving.errors import ServiceError, describe_violations
 from serving.inference import WARNINGS, ImageRequest
 from serving.settings import MAX_IMAGES
-from serving.v1 import decode_base64, read_json
+from serving.v1 import check_frame, decode_base64, read_json
 
 TENSOR = "image_bytes"
 OUTPUTS = ("probability", "label", "in_distribution", "uncertain")
@@ -73,18 +73,22 @@ def read_request(request: InferRequest) -> ImageRequest:
     """
     if len(request.inputs) != 1 or request.inputs[0].name != TENSOR or request.inputs[0].datatype != "BYTES":
         raise ServiceError("wrong_shape", f"inputs: expected exactly one, the BYTES tensor `{TENSOR}`")
-    explain = to_http_parameters(request.parameters or {}).get("explain", False)
+    parameters, of_tensor = (to_http_parameters(each.parameters or {}) for each in (request, request.inputs[0]))
+    frame = check_frame(parameters.get("frame", of_tensor.get("frame")), "parameter `frame`")
+    explain = parameters.get("explain", False)
     if not isinstance(explain, bool):
         raise ServiceError("wrong_shape", "parameter `explain`: expected true or false")
     available = EXPLAIN_OUTPUTS if explain else OUTPUTS
     if any(output.name not in available for output in request.request_outputs or ()):
         raise ServiceError("wrong_shape", f"outputs: got an unknown name, expected any of {', '.join(available)}")
     elements = _elements(request.inputs[0])
+    if frame is not None and len(elements) != 1:
+        raise ServiceError("wrong_shape", f"parameter `frame`: got {len(elements)} elements, expected a tensor of one")
     encoded = [
         element if isinstance(element, bytes) else decode_base64(element, f"{TENSOR}[{index}]")
         for index, element in enumerate(elements)
     ]
-    return ImageRequest(encoded, explain, TENSOR, request)
+    return ImageRequest(encoded, explain, TENSOR, (frame,) * len(encoded), request)
 
 
 def response(request: ImageRequest, card: ModelCard, v2_request: InferRequest) -> InferResponse:

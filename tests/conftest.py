@@ -27,7 +27,7 @@ TINY_EVIDENCE = EvidenceConfig(image_size_px=64, epochs=4, views=3)
 # A test that uses one of these starts TensorFlow, a browser or a service.
 SLOW_FIXTURES = {
     *("tiny_model", "evidence_model", "binary_model", "doubting_model", "four_class_model", "passed"),
-    *("service", "brightness_service", "service_of_0_1_0", "browser", "prometheus"),
+    *("service", "brightness_service", "service_of_0_1_0", "browser", "prometheus", "decode"),
 }
 # Files and folders whose tests do so without any of these.
 SLOW_PATHS = (
@@ -36,7 +36,7 @@ SLOW_PATHS = (
     *("tests/components/test_decision.py", "tests/components/test_decode.py", "tests/components/test_efficientnet_lite0.py"),
     *("tests/components/test_evidence_head.py", "tests/components/test_in_distribution.py", "tests/components/preprocess/"),
     *("tests/benchmarks/", "tests/components/deploy/test_commands.py", "tests/container_images/", "tests/test_version.py"),
-    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/", "tests/brain_tumor/test_images.py"),
+    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
     *("tests/ui/test_process.py", "tests/ui/test_plots.py", "tests/monitoring/test_monitor.py", "tests/monitoring/test_rules.py"),
 )
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.

@@ -20,14 +20,18 @@ class Slice:
     """An image file.
 
     Attributes:
-        id: Identifier of the upload, the same in every run of the page.
+        id: Identifier of the upload, the same in every run of the page; `#` and the frame follow a chosen one.
         name: File name on the user's machine. It is shown to the user, and never logged, counted or sent.
         data: Encoded image, unchanged.
+        frame: Number of the chosen image in a file with several, from 1.
+        images: Number of images in the file, if one is chosen.
     """
 
     id: str
     name: str
     data: bytes
+    frame: int | None = None
+    images: int = 1
 
 
 def distinct_names(slices: Sequence[Slice]) -> dict[str, str]:
@@ -62,23 +66,23 @@ def explain_all(
     missing = [each for each in slices if each.id not in results]
     for done, each in enumerate(missing):
         on_progress(done, len(missing))
-        results[each.id] = explain_slice(service, each.data)
+        results[each.id] = explain_slice(service, each)
     return missing
 
 
-def explain_slice(service: ServiceClient, data: bytes) -> Result:
-    """Return the service's prediction for an encoded image, or the error. An image that the service would reject is not sent.
+def explain_slice(service: ServiceClient, chosen: Slice) -> Result:
+    """Return the service's prediction for a slice, or the error. An image that the service would reject is not sent.
 
     The limits and `read_image` are those of the service.
     """
     result: Result
     try:
-        if len(data) > MAX_FILE_BYTES:
+        if len(chosen.data) > MAX_FILE_BYTES:
             raise RequestError("too_large")
-        read_image(data)
-        result = service.explain(data)
+        read_image(chosen.data, frame=chosen.frame)
+        result = service.explain(chosen.data, chosen.frame)
     except ImageError as error:
-        result = RequestError(error.code)
+        result = RequestError(error.code, error.images)
     except RequestError as error:
         result = error
     UPLOADS.labels(_outcome(result)).inc()

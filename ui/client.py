@@ -54,14 +54,19 @@ class ServiceClient:
     url: str
     token: str = ""
 
-    def explain(self, image: bytes) -> Prediction:
+    def explain(self, image: bytes, frame: int | None = None) -> Prediction:
         """Return the prediction for an encoded image, with its heatmap. No file name is sent.
+
+        Args:
+            image: Encoded image.
+            frame: Number of the image in a file with several, from 1.
 
         Raises:
             RequestError: The service returns no prediction.
         """
+        path = "/predict?explain=true" + (f"&frame={frame}" if frame else "")
         with REQUEST_SECONDS.time():
-            document = self._request("POST", "/predict?explain=true", RESPONSE_TIMEOUT_SECONDS, files={"file": ("slice", image)})
+            document = self._request("POST", path, RESPONSE_TIMEOUT_SECONDS, files={"file": ("slice", image)})
         try:
             return _parse_prediction(document)
         except (KeyError, TypeError, ValueError) as error:

@@ -1,12 +1,14 @@
 """The errors of one request, each with a message that tells the user what to do."""
 
-FORMATS = "a JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000 file"
+FORMATS = "a JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, PPM or JPEG 2000 file"
 CONTACT = "tell the administrator of this page"
 
 # The error codes of the service, then those that only a client meets.
 MESSAGES = {
     "not_an_image": f"This file is not an image. Choose {FORMATS}.",
     "corrupt": "This image is damaged or truncated. Export the slice again, or choose another one.",
+    "several_images": "This file holds several images. Choose one of them.",
+    "invisible": "Nothing is seen of this image on black: it is transparent. Export the slice without transparency (alpha).",
     "unsupported_type": "This file type (such as DICOM) is not supported. Export the slice as PNG, windowed as you read it.",
     "too_large": "This image is too large. Export the slice with at most 16 megapixels and 10 MB.",
     "bad_request": f"The service did not understand the request. Service and page may have different versions: {CONTACT}.",
@@ -23,7 +25,7 @@ MESSAGES = {
     "unreachable": f"The service cannot be reached. Try again in a moment; if it stays unreachable, {CONTACT}.",
     "timeout": f"The service did not respond in time. Try again in a moment; if it fails again, {CONTACT}.",
 }
-IMAGE_ERRORS = {"not_an_image", "corrupt", "unsupported_type", "too_large"}
+IMAGE_ERRORS = {"not_an_image", "corrupt", "several_images", "invisible", "unsupported_type", "too_large"}
 BY_STATUS = {
     401: "unauthorised",
     403: "unauthorised",
@@ -40,11 +42,15 @@ BY_STATUS = {
 
 
 class RequestError(Exception):
-    """A request without a usable response. `code` is a key of `MESSAGES`, `str()` its message."""
+    """A request without a usable response.
 
-    def __init__(self, code: str):
+    `code` is a key of `MESSAGES`, `str()` its message, and `images` the number of images in the file, if it is the reason.
+    """
+
+    def __init__(self, code: str, images: int = 1):
         super().__init__(MESSAGES[code])
         self.code = code
+        self.images = images
 
     @property
     def is_retryable(self) -> bool:

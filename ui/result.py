@@ -8,7 +8,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from brain_tumor.model_card import NOTICE
-from brain_tumor.overlay import COLOUR_MAPS, MAX_OVERLAY_SIDE_PX, encode_rgb_png, scale_image
+from brain_tumor.overlay import COLOUR_MAPS, MAX_OVERLAY_SIDE_PX, scale_image
+from brain_tumor.png import encode_pixels
 from ui.advice import ADVICE
 from ui.client import Prediction
 from ui.formatting import capitalize_first, class_display_name, explanation_display_name
@@ -65,7 +66,7 @@ def describe_peak(heatmap: np.ndarray) -> str:
 
 def png_uri(pixels: np.ndarray) -> str:
     """Encode uint8 [h, w, 3] as a PNG in a `data:` URI."""
-    return "data:image/png;base64," + base64.b64encode(encode_rgb_png(pixels)).decode()
+    return "data:image/png;base64," + base64.b64encode(encode_pixels(pixels)).decode()
 
 
 def _figure(pixels: np.ndarray, alternative: str, caption: str) -> Markup:

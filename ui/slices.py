@@ -6,9 +6,11 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from brain_tumor.images import read_image
-from brain_tumor.overlay import OPACITY, encode_rgb_png, render_overlay
+from brain_tumor.overlay import OPACITY, render_overlay
+from brain_tumor.png import encode_pixels
 from ui import table
 from ui.advice import ADVICE, OF_THE_IMAGE
 from ui.batch import Result, Results, Slice, distinct_names, drop_retryable_errors, explain_all
@@ -48,8 +50,12 @@ def show(service: ServiceClient, colour_map: str) -> None:
         result = results[chosen.id]
         if isinstance(result, RequestError):
             st.html(render("heading.html", text=chosen.name) + render("error.html", error=result))
+            images = result.images
         else:
             _show_prediction(chosen, result, colour_map)
+            images = chosen.images
+        if images > 1:
+            _offer_images(chosen, images)
     _show_table(slices, results)
 
 
@@ -57,10 +63,34 @@ def _choose_files() -> list[Slice]:
     files = st.file_uploader("MRI slices, one image each", accept_multiple_files=True, key="files")
     phantom = st.pills("Or a synthetic phantom", list(PHANTOMS), format_func=PHANTOMS.__getitem__, key="phantom", wrap=True)
     st.html(render("privacy.html"))
-    slices = [Slice(file.file_id, file.name, file.getvalue()) for file in files]
+    slices = [_slice(file) for file in files]
     if phantom:
         slices.append(Slice(f"phantom {phantom}", f"phantom-{phantom}.png", (FOLDER / f"{phantom}.png").read_bytes()))
     return slices
+
+
+def _slice(file: UploadedFile) -> Slice:
+    if file.file_id not in _chosen_images():
+        return Slice(file.file_id, file.name, file.getvalue())
+    frame, images = _chosen_images()[file.file_id]
+    return Slice(f"{file.file_id}#{frame}", f"{file.name} (image {frame})", file.getvalue(), frame, images)
+
+
+def _chosen_images() -> dict[str, tuple[int, int]]:
+    """Return the number of the chosen image, and of all, in each file with several, by the upload's identifier."""
+    chosen: dict[str, tuple[int, int]] = st.session_state.setdefault("images", {})
+    return chosen
+
+
+def _offer_images(chosen: Slice, count: int) -> None:
+    """Let the user choose one of the images in a file."""
+    key = f"image {chosen.id}"
+
+    def choose() -> None:
+        if frame := st.session_state[key]:
+            _chosen_images()[chosen.id.partition("#")[0]] = (frame, count)
+
+    st.number_input(f"Image in this file, 1 to {count}", 1, count, value=chosen.frame, key=key, on_change=choose)
 
 
 def _explain_new(service: ServiceClient, slices: list[Slice], results: Results) -> None:
@@ -118,7 +148,7 @@ def _offer_downloads(
         created = datetime.now(UTC)
         return report_html(name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity, created=created)
 
-    stem, png = PurePath(name).stem, encode_rgb_png(overlay)
+    stem, png = PurePath(name).stem, encode_pixels(overlay)
     with st.container(horizontal=True):
         st.download_button("Save overlay", png, f"{stem}-overlay.png", "image/png", icon=":material/image:", on_click="ignore")
         icon = ":material/description:"
@@ -136,7 +166,7 @@ def _display_pixels(chosen: Slice) -> np.ndarray:
     """Decode the chosen slice, uint8 [h, w, 3]. Only the last slice is kept, as a moved slider needs it again at once."""
     kept = st.session_state.get("decoded")
     if kept is None or kept[0] != chosen.id:
-        kept = (chosen.id, scale_for_display(read_image(chosen.data).image))
+        kept = (chosen.id, scale_for_display(read_image(chosen.data, frame=chosen.frame).image))
         st.session_state["decoded"] = kept
     return kept[1]
 

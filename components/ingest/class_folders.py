@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
 from brain_tumor.errors import InputError
-from brain_tumor.images import ImageError, is_dicom, read_image
+from brain_tumor.images import ImageError, read_image
+from brain_tumor.unsupported import is_dicom
 from components.ingest.class_names import KNOWN_NAMES, class_of_name, combined_label, fold, name_classes
 from components.ingest.folder_walk import Folder, walk
 from components.ingest.masks import MASKS_FOLDER, Masks, find_mask, mask_key

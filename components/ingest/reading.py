@@ -12,7 +12,7 @@ from components.ingest.near_copies import low_frequencies, pixel_hash
 
 MAX_FILE_BYTES = 256 * 2**20
 KEPT, EXACT_COPY, LABEL_CONFLICT, QUARANTINED = "kept", "exact_copy", "label_conflict", "quarantined"
-EXTENSIONS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"GI": "gif", b"BM": "bmp"}
+EXTENSIONS = {b"\xff\xd8": "jpg", b"\x89P": "png"}
 
 
 @dataclass(frozen=True)

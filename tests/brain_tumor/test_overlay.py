@@ -7,7 +7,6 @@ from PIL import Image
 from brain_tumor.overlay import (
     COLOUR_MAPS,
     OUTLINE_RGB,
-    encode_rgb_png,
     outline,
     overlay_png,
     render_overlay,
@@ -155,14 +154,6 @@ def test_opacity_is_the_weight_of_the_colour_at_the_peak() -> None:
         middle = render_overlay(image, heatmap, opacity=opacity)[20, 20].astype(int)
         assert middle == pytest.approx(100 + opacity * (hottest - 100), abs=1)
     assert np.array_equal(render_overlay(image, heatmap, opacity=0), image)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (64, 48), (333, 1024)])
-def test_png_contains_exactly_the_pixels(size: tuple[int, int]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    image = Image.open(io.BytesIO(encode_rgb_png(pixels)))
-    assert (image.format, image.mode) == ("PNG", "RGB")
-    assert np.array_equal(np.asarray(image), pixels)
 
 
 def test_overlay_is_encoded_as_png() -> None:

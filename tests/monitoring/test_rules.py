@@ -27,7 +27,8 @@ from tests.tools import tool
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
 RUNBOOK_URL = "https://github.com/brain-tumor/brain-tumor/blob/main/docs/runbook.md"
-CLIENT_ERRORS = {"not_an_image", "corrupt", "unsupported_type", "too_large", "wrong_shape", "bad_request"}
+CLIENT_ERRORS = {"not_an_image", "corrupt", "several_images", "invisible", "unsupported_type", "too_large", "wrong_shape"}
+CLIENT_ERRORS |= {"bad_request"}
 
 
 def promtool(*arguments: str | Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 
+from tests.brain_tumor.test_frames import SEVERAL
 from tests.serving.fuzz_binary import BLOB
 from tests.serving.fuzz_client import GOOD, MARKER
 
@@ -86,6 +87,13 @@ INVALID: dict[str, tuple[Message | bytes, str]] = {
         changed(lambda message: setattr(message.parameters["explain"], "int64_param", 1)),
         "INVALID_ARGUMENT",
     ),
+    "frame is text": (changed(lambda message: setattr(message.parameters["frame"], "string_param", "1")), "INVALID_ARGUMENT"),
+    "frame 0": (changed(lambda message: setattr(message.parameters["frame"], "int64_param", 0)), "INVALID_ARGUMENT"),
+    "frame -2**63": (
+        changed(lambda message: setattr(message.inputs[0].parameters["frame"], "int64_param", -(2**63))),
+        "INVALID_ARGUMENT",
+    ),
+    "several images": (_image(SEVERAL["TIFF"]), "INVALID_ARGUMENT"),
     "unknown output": (changed(lambda message: message.outputs.add(name=MARKER)), "INVALID_ARGUMENT"),
     "no image": (_image(MARKER.encode()), "INVALID_ARGUMENT"),
     "DICOM": (_image(bytes(128) + b"DICM" + MARKER.encode()), "INVALID_ARGUMENT"),

@@ -135,7 +135,7 @@ def cases() -> Iterator[Case]:
     """Generate requests to explain every file except the damaged images."""
     dicom = bytes(128) + b"DICM" + MARKER.encode() * 100
     for images, codes in [
-        (PNGS, {"", "corrupt", "not_an_image"}),
+        (PNGS, {"", "corrupt", "not_an_image", "invisible"}),
         (corrupt(), {"", "corrupt", "not_an_image"}),
         (too_large(), {"too_large"}),
         (no_images(), {"not_an_image", "unsupported_type"}),

@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images
+from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images, fuzz_several
 from tests.serving.conftest import Pair
-from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzzer, Header, checked, head
+from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzzer, Header, checked, form, head, part
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
 CHECKS += "response_schema_conformance,negative_data_rejection,unsupported_method,missing_required_header"
 OPERATIONS = 17
 CLIENT_CODES = {"", "bad_request", "wrong_shape", "not_an_image", "corrupt", "too_large", "unsupported_type"}
+CLIENT_CODES |= {"several_images", "invisible"}
 CASES = {
     "documents": fuzz_documents.cases,
     "binary extension": fuzz_binary.cases,
     "images": fuzz_images.cases,
+    "several images": fuzz_several.cases,
     "forms": fuzz_forms.cases,
     "HTTP": fuzz_http.cases,
 }
@@ -98,7 +100,13 @@ def test_damaged_image_is_rejected_or_classified(fuzzer: Fuzzer, subtests: pytes
     for number, (name, data) in enumerate(fuzz_images.damaged_images(ceil(REQUESTS * 0.3))):
         with subtests.test(name, number=number):
             response = fuzzer.predict(data, explain=number % 8 == 0)
-            assert response.code in {"", "corrupt", "not_an_image", "too_large", "unsupported_type"}
+            assert response.code in CLIENT_CODES - {"bad_request", "wrong_shape"}
+
+
+def test_damaged_file_of_several_images_is_rejected_or_classified(fuzzer: Fuzzer) -> None:
+    for path, data in fuzz_several.damaged_files(ceil(REQUESTS * 0.1)):
+        body, content_type = form([part(data)])
+        assert fuzzer.request(path, body, [content_type]).code in CLIENT_CODES - {"wrong_shape"}
 
 
 def test_largest_images_are_explained_concurrently(fuzzer: Fuzzer) -> None:

@@ -13,6 +13,9 @@ from kserve import InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from tests.brain_tumor.test_appearance import IN_ALPHA_ALONE, hidden
+from tests.brain_tumor.test_images import encode
+from tests.brain_tumor.test_unsupported import DICOMS, NAMED
 from tests.serving import clients
 from tests.serving.clients import INFER, PNG, V1
 from tests.serving.conftest import Pair
@@ -124,6 +127,12 @@ def test_model_route_returns_model_json(service: Pair, tiny_model: Path) -> None
         (b"%PDF-1.7 not an image", 400, "not_an_image", "not an image"),
         (PNG[:-40], 400, "corrupt", "PNG"),
         (DICOM, 415, "unsupported_type", "DICOM files are not accepted"),
+        (DICOMS["implicit"], 415, "unsupported_type", "DICOM files are not accepted"),
+        (NAMED["NIfTI, compressed"][0], 415, "unsupported_type", "NIfTI volumes are not accepted"),
+        (NAMED["HEIC"][0], 415, "unsupported_type", "HEIC (HEIF) images are not accepted"),
+        (NAMED["JPEG-LS"][0], 415, "unsupported_type", "JPEG-LS images are not accepted"),
+        (NAMED["TIFF, 64-bit float"][0], 415, "unsupported_type", "64-bit floating-point samples"),
+        (IN_ALPHA_ALONE["grey"], 400, "invisible", "alpha channel alone"),
         (png_of_size(5_000, 5_000), 413, "too_large", "got 5000 x 5000 pixels, expected at most 16,000,000"),
         (png_of_size(70_000, 1), 413, "too_large", "expected sides of at most 65,535"),
         (PNG + b"\0" * 10_000_000, 413, "too_large", "10,000,000"),
@@ -139,6 +148,15 @@ def test_every_protocol_rejects_an_invalid_image_alike(data: bytes, status: int,
         clients.infer(service.grpc, clients.infer_request([data]))
     expected = grpc.StatusCode.RESOURCE_EXHAUSTED if status == 413 else grpc.StatusCode.INVALID_ARGUMENT
     assert rejected.value.code() == expected
+
+
+def test_colours_below_transparency_make_no_difference(service: Pair) -> None:
+    images = [encode(hidden(level), "PNG") for level in (0, 255)]
+    assert images[0] != images[1]
+    for call in (clients.call_v1, clients.call_v2):
+        black, white = call(service.url, images)
+        assert black.probability == pytest.approx(white.probability, abs=1e-5)
+        np.testing.assert_array_equal(black.overlay, white.overlay)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 """A user's way through the web page."""
 
 import csv
+import io
 import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from brain_tumor.model_card import NOTICE
 from brain_tumor.phantoms import phantom_pngs
+from tests.brain_tumor.test_images import encode
 from tests.serving import clients
 from tests.serving.conftest import Pair
 from tests.serving.processes import free_ports, running
@@ -92,6 +95,26 @@ def test_files_of_one_name_are_numbered(opened: Page, tmp_path: Path) -> None:
     download.value.save_as(tmp_path / "slices.csv")
     with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["scan.png", "scan (2).png"]
+
+
+def test_user_chooses_one_of_several_images(opened: Page, service: Pair, tmp_path: Path) -> None:
+    with Image.open(io.BytesIO(PNG)) as first:
+        stack = encode(first, "TIFF", save_all=True, append_images=[Image.open(io.BytesIO(each)) for each in phantom_pngs(3)[1:]])
+    upload(opened, {"stack.tif": stack})
+    expect(opened.get_by_role("alert")).to_contain_text("This file holds several images. Choose one of them.")
+    for frame in (2, 3):
+        choice = opened.get_by_label("Image in this file, 1 to 3")
+        choice.fill(str(frame))
+        choice.press("Enter")
+        expect(opened.get_by_role("heading", name=f"stack.tif (image {frame})")).to_be_visible()
+        expect(opened.locator(".image img")).to_have_count(2)
+        with opened.expect_download() as download:
+            opened.get_by_role("button", name="Save as CSV").click()
+        download.value.save_as(tmp_path / "slices.csv")
+        (row,) = csv.DictReader((tmp_path / "slices.csv").read_text("utf-8-sig").splitlines())
+        prediction = httpx.post(f"{service.url}/predict?frame={frame}", files=clients.form(stack)).raise_for_status().json()
+        assert row["file"] == f"stack.tif (image {frame})"
+        assert float(row["probability"]) == pytest.approx(prediction["probability"], abs=1e-6)
 
 
 def test_report_is_self_contained_and_prints_on_one_page(opened: Page, browser: Browser, tmp_path: Path) -> None:

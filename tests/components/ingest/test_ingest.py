@@ -20,7 +20,8 @@ from components.dataset import ImagesZip
 from components.ingest import ingest as module
 from components.ingest import progress
 from components.preprocess.preprocess import read_manifest
-from tests.brain_tumor.test_images import huge_png
+from tests.brain_tumor.test_frames import several
+from tests.brain_tumor.test_images import gif_of_code_size, huge_png
 from tests.components.ingest.conftest import MakeSet, Outputs, save, texture, zip_folder
 
 
@@ -67,11 +68,14 @@ def test_two_runs_give_the_same_bytes(make_set: MakeSet, outputs: Outputs, tmp_p
 def test_image_the_graph_cannot_read_is_stored_as_png(make_set: MakeSet, outputs: Outputs) -> None:
     folder = make_set(yes=2, no=2)
     scan = save(texture(77), folder / "yes" / "scan.tif")
+    (folder / "yes" / "scan.gif").write_bytes(gif_of_code_size(11))
     outputs.run(folder)
     row = next(row for row in outputs.rows() if row["path"] == "yes/scan.tif")
     assert (row["format"], row["sha256"]) == ("TIFF", hashlib.sha256(scan.read_bytes()).hexdigest())
+    gif = hashlib.sha256(gif_of_code_size(11)).hexdigest()
     with zipfile.ZipFile(outputs.images_zip) as images, Image.open(io.BytesIO(images.read(f"images/{row['sha256']}.png"))) as png:
         np.testing.assert_array_equal(np.asarray(png), texture(77))
+        assert images.read(f"images/{gif}.png").startswith(b"\x89PNG")
 
 
 def test_unreadable_files_are_quarantined_with_their_reason(make_set: MakeSet, outputs: Outputs) -> None:
@@ -81,14 +85,20 @@ def test_unreadable_files_are_quarantined_with_their_reason(make_set: MakeSet, o
     whole = save(texture(8, side=200), folder / "no" / "whole.jpg").read_bytes()
     (folder / "yes" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "no" / "huge.png").write_bytes(huge_png())
+    (folder / "no" / "stack.tif").write_bytes(several("TIFF"))
+    (folder / "no" / "animation.webp").write_bytes(several("WEBP"))
+    save(np.dstack([np.zeros((64, 64, 3), np.uint8), texture(9)[..., 0]]), folder / "no" / "alpha.png")
     (folder / "no" / "gone.png").symlink_to(folder / "nowhere.png")
     os.mkfifo(folder / "no" / "pipe.png")
     summary = outputs.run(folder)
     bad = {row["path"]: row for row in outputs.rows() if row["verdict"] != "kept"}
     assert {path: row["verdict"] for path, row in bad.items()} == {
+        "no/alpha.png": "quarantined: invisible",
+        "no/animation.webp": "quarantined: several_images",
         "no/gone.png": "quarantined: unreadable",
         "no/huge.png": "quarantined: too_large",
         "no/pipe.png": "quarantined: unreadable",
+        "no/stack.tif": "quarantined: several_images",
         "yes/broken.jpg": "quarantined: corrupt",
         "yes/empty.jpg": "quarantined: not_an_image",
         "yes/words.jpg": "quarantined: not_an_image",
@@ -97,6 +107,8 @@ def test_unreadable_files_are_quarantined_with_their_reason(make_set: MakeSet, o
     assert summary.statuses["quarantined: not_an_image"] == 2
     page = outputs.report_html.read_text()
     assert "the file is empty (0 bytes)" in page
+    assert "the TIFF file holds 3 images, expected one" in page
+    assert "in its alpha channel alone" in page
     assert "yes/broken.jpg" in page
 
 
@@ -305,13 +317,14 @@ def test_masks_travel_in_images_zip(make_set: MakeSet, outputs: Outputs, tmp_pat
 
 
 def test_unusable_masks_are_counted_with_their_reason(make_set: MakeSet, outputs: Outputs) -> None:
-    folder = make_set(yes=6, no=2)
+    folder = make_set(yes=7, no=2)
     save(blob(), folder / "masks" / "yes" / "0.png")
     save(blob(side=65), folder / "masks" / "yes" / "1.png")
     (folder / "masks" / "yes" / "2.png").write_text("no image")
     (folder / "masks" / "yes" / "3.png").write_bytes((folder / "masks" / "yes" / "0.png").read_bytes()[:60])
     save(np.zeros((64, 64), np.uint8), folder / "masks" / "yes" / "4.png")
     (folder / "masks" / "yes" / "5.png").symlink_to(folder / "nowhere.png")
+    (folder / "masks" / "yes" / "6.tif").write_bytes(several("TIFF"))
     for name in ("1.png", "unknown.png"):
         save(blob(), folder / "masks" / name)
     save(texture(1001), folder / "no" / "1.png")
@@ -319,11 +332,12 @@ def test_unusable_masks_are_counted_with_their_reason(make_set: MakeSet, outputs
     with zipfile.ZipFile(outputs.images_zip) as images:
         assert sum(name.startswith("masks/") for name in images.namelist()) == 2
     page = outputs.report_html.read_text()
-    assert "2 of 8 kept images have a lesion mask" in page
+    assert "2 of 9 kept images have a lesion mask" in page
     for reason in (
         "its size is not the size of the image",
         "it cannot be read: not_an_image",
         "it cannot be read: corrupt",
+        "it cannot be read: several_images",
         "it is empty",
         "it cannot be read: unreadable",
         "no image has this name",
