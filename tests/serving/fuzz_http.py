@@ -50,6 +50,7 @@ WEBSOCKET: tuple[Header, ...] = (
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 )
+OFFERS = ("h2c", "websocket", "TLS/1.0, h2c", MARKER, b"\xff", "")
 METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
 # These return 404 for GET and for POST.
 PATHS = (
@@ -130,6 +131,11 @@ def cases() -> Iterator[Case]:
         yield Case(f"Accept: {accept!r}", {""}, "/metrics", headers=(("Accept", accept),), method="GET")
     for query, codes in QUERIES.items():
         yield Case(query[:60], codes, f"/predict?{query}", FORM, (FORM_TYPE,))
+    for offer in OFFERS:
+        for connection in ("Upgrade", "Upgrade, HTTP2-Settings", "close, upgrade"):
+            fields: tuple[Header, ...] = (FORM_TYPE, ("Connection", connection), ("Upgrade", offer))
+            yield Case(f"Upgrade: {offer!r}", {""}, "/predict", FORM, fields)
+            yield Case(f"Upgrade: {offer!r}, 100-continue", {""}, "/predict", FORM, (*fields, ("Expect", "100-continue")))
     yield Case("WebSocket", {"method_not_allowed"}, "/predict", headers=WEBSOCKET, method="GET")
     for path in PATHS:
         for method in ("GET", "POST"):
