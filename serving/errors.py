@@ -72,7 +72,7 @@ def as_service_error(error: Exception) -> ServiceError:
             converted = ServiceError(code, error.detail)
             converted.headers = error.headers  # Allow
             return converted
-        case kserve_errors.ModelNotFound() | NotImplementedError():  # KServe does not implement its routes with a model version
+        case kserve_errors.ModelNotFound() | NotImplementedError():  # the latter from KServe's own routes with a version
             return ServiceError("not_found", "no such model on this server")
         case kserve_errors.InvalidInput() | kserve_errors.InferenceError():
             return ServiceError("wrong_shape", error.reason)

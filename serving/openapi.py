@@ -46,7 +46,7 @@ BODIES: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
 }
 SECTIONS = re.compile(r"\n\n(?:Args|Returns):")  # of KServe's docstrings, for programmers
 REFERENCE = re.compile(r"#/components/schemas/(\w+)")
-HIDDEN = ("/v2/repository/", "/versions/")  # they return 404
+HIDDEN = ("/v2/repository/", "/versions/")  # 404, and the same as without a version
 SUMMARIES = {
     "/predict": "Classify one image",
     "/model": "Model card: classes, training data and metrics",

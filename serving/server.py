@@ -11,7 +11,6 @@ from kserve.model import InferenceVerb
 from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from starlette.requests import Request
@@ -23,6 +22,7 @@ from serving.errors import CODES, ServiceError, as_service_error
 from serving.grpc_limits import LimitsInterceptor
 from serving.header_limit import HeaderLimitProtocol
 from serving.metrics import Metrics
+from serving.model_version import ModelVersionMiddleware, VersionedServicer
 from serving.openapi import SUMMARIES, describe_routes
 from serving.rest_limits import UNMETERED_PATHS, LimitsMiddleware
 from serving.routes import add_routes
@@ -74,7 +74,7 @@ class Server(ModelServer):
             maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
         )
         self.metrics.declare_routes(["ModelInfer"], {"OK", "CANCELLED", *(status.name for _, status in CODES.values())})
-        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
+        servicer = VersionedServicer(self.dataplane, self.model_repository_extension, self.transformer.card.version)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         try:
             server.add_insecure_port(f"[::]:{self.grpc_port}")
@@ -110,6 +110,7 @@ class TransformerRestServer(RESTServer):
 
     def _add_middlewares(self, app: Any) -> None:
         parent = self._parent
+        app.add_middleware(ModelVersionMiddleware, served=parent.transformer.card.version)
         app.add_middleware(
             LimitsMiddleware,
             settings=parent.settings,
@@ -133,6 +134,9 @@ class TransformerDataPlane(DataPlane):
 
     def metadata(self) -> dict[str, Any]:
         return super().metadata() | {"extensions": ["binary_tensor_data"]}
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        return await super().model_metadata(model_name) | {"versions": [self._transformer.card.version]}
 
     async def ready(self) -> bool:
         return await self._transformer.is_available()

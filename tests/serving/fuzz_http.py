@@ -52,6 +52,7 @@ WEBSOCKET: tuple[Header, ...] = (
 )
 OFFERS = ("h2c", "websocket", "TLS/1.0, h2c", MARKER, b"\xff", "")
 METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
+VERSIONS = ("", "0", "-1", "01", "9" * 5000, "1.0", "1%00", "%ff", "latest", "1/versions/1", MARKER)
 # These return 404 for GET and for POST.
 PATHS = (
     *("//", "*", f"/{MARKER}", "/%00", "/%ff%fe", "/a" * 10_000, "/redoc", "/predict/", "/v1/models/"),
@@ -68,6 +69,8 @@ PATHS = (
         "/v1/models/%ff:predict",
         "/v1/models/brain-tumor%00:predict",
     ),
+    *(f"/v1/models/brain-tumor/versions/{version}:predict" for version in VERSIONS),
+    *(f"/v2/models/brain-tumor/versions/{version}/infer" for version in VERSIONS),
     *("/v2/models/../models//infer", "/openai/v1/completions", "/v2/repository/index"),
 )
 POSTED = (f"/v2/models/{MARKER}/infer", "/v2/repository/models/brain-tumor/load", "/v2/repository/models/brain-tumor/unload")

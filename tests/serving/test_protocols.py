@@ -200,6 +200,52 @@ def test_form_without_exactly_one_file_is_rejected(service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/predict", content=PNG, headers=headers), 400, "bad_request")
 
 
+def test_request_may_name_the_served_version_and_no_other(service: Pair) -> None:
+    documents: dict[str, Any] = {
+        f"{V1}/versions/%s": None,
+        f"{V1}/versions/%s:predict": clients.instances([PNG]),
+        f"{V1}/versions/%s:explain": clients.instances([PNG]),
+        "/v2/models/brain-tumor/versions/%s": None,
+        "/v2/models/brain-tumor/versions/%s/ready": None,
+        "/v2/models/brain-tumor/versions/%s/infer": clients.tensors([PNG], id="1"),
+    }
+    for path, document in documents.items():
+        method = "POST" if document else "GET"
+        served = httpx.request(method, service.url + path % "1", json=document)
+        assert served.status_code == 200, path
+        assert served.json() == httpx.request(method, service.url + path.replace("/versions/%s", ""), json=document).json()
+        for version in ("9", "0", "01", "latest", "%ff", "1%0a"):
+            assert_error(httpx.request(method, service.url + path.replace("%s", version), json=document), 404, "not_found")
+    assert httpx.get(f"{service.url}/v2/models/brain-tumor").json()["versions"] == ["1"]
+    assert_error(httpx.get(f"{service.url}{V1}/versions/"), 404, "not_found")
+    for path in (f"{V1}/versions/:predict", "/v2/models/brain-tumor/versions/:1", "/v2/models/other/versions/1"):
+        assert_error(httpx.get(service.url + path), 404, "not_found")
+    assert_error(httpx.get(f"{service.url}/v2/models/brain-tumor/versions/1/infer"), 405, "method_not_allowed")
+
+
+def test_grpc_call_may_name_the_served_version_and_no_other(service: Pair) -> None:
+    with grpc.insecure_channel(service.grpc) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        infer = clients.infer_request([PNG]).to_grpc()
+
+        def call(version: str) -> list[Any]:
+            infer.model_version = version
+            ready = stub.ModelReady(v2_pb2.ModelReadyRequest(name="brain-tumor", version=version)).ready
+            metadata = stub.ModelMetadata(v2_pb2.ModelMetadataRequest(name="brain-tumor", version=version))
+            return [ready, list(metadata.versions), stub.ModelInfer(infer).model_version]
+
+        assert call("1") == call("") == [True, ["1"], "1"]
+        infer.model_version = "9"
+        for method, request in (
+            (stub.ModelReady, v2_pb2.ModelReadyRequest(name="brain-tumor", version="9")),
+            (stub.ModelMetadata, v2_pb2.ModelMetadataRequest(name="brain-tumor", version="9")),
+            (stub.ModelInfer, infer),
+        ):
+            with pytest.raises(grpc.RpcError) as rejected:
+                method(request)
+            assert rejected.value.code() == grpc.StatusCode.NOT_FOUND
+
+
 def test_clients_cannot_load_or_unload_a_model(service: Pair) -> None:
     for verb in ("load", "unload"):
         assert_error(httpx.post(f"{service.url}/v2/repository/models/brain-tumor/{verb}"), 404, "not_found")
@@ -218,8 +264,6 @@ def test_clients_cannot_load_or_unload_a_model(service: Pair) -> None:
 def test_unknown_model_route_or_method_is_rejected(service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/v1/models/other:predict", json=clients.instances([PNG])), 404, "not_found")
     assert_error(httpx.post(f"{service.url}/v2/models/other/infer", json=clients.tensors([PNG])), 404, "not_found")
-    versioned = f"{service.url}/v2/models/brain-tumor/versions/1/infer"
-    assert_error(httpx.post(versioned, json=clients.tensors([PNG])), 404, "not_found")
     assert_error(httpx.get(f"{service.url}/nowhere"), 404, "not_found")
     assert_error(httpx.get(f"{service.url}/predict"), 405, "method_not_allowed")
     request = clients.infer_request([PNG])
