@@ -18,7 +18,7 @@ from serving import v1, v2
 from serving.errors import ServiceError
 from serving.inference import ImageRequest, ImageResult, PreparedImage
 from serving.metrics import Metrics
-from serving.predictor_client import PredictorClient
+from serving.predictor_client import PredictorClient, RefusedImageError
 from serving.settings import Settings
 
 T = TypeVar("T")
@@ -117,6 +117,10 @@ class Transformer(Model):
         try:
             with self._metrics.stage("predictor"):
                 rows = await self.predictor.predict(signature, [image.data for image in request.images], headers)
+        except RefusedImageError as error:
+            self._metrics.predictor_available.set(1)
+            message = f"{request.error_prefix(error.index)}the model cannot decode the image; export it again as PNG"
+            raise ServiceError("corrupt", message) from None
         except ServiceError:
             self._metrics.predictor_available.set(0)
             raise
