@@ -73,6 +73,7 @@ def describe_routes(app: FastAPI, card: ModelCard) -> None:
     """Set the application's title, its complete schema, and /docs with files from this container image."""
     app.title, app.version = "Brain-tumour detection", card.version
     app.description = f"Classifies MRI slices and explains each prediction with a heatmap. **{NOTICE}**"
+    app.description += " Request bodies may be compressed with gzip or deflate (Content-Encoding)."
     app.openapi = lambda: app.openapi_schema or _build(app, card)  # type: ignore[method-assign]
     app.mount("/docs/static", StaticFiles(packages=[("fastapi_offline", "static")]))
 

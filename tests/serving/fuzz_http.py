@@ -14,7 +14,7 @@ ALLOWED_HEADERS: list[Header] = [
     ("traceparent", MARKER),
     ("Cookie", f"patient={MARKER}"),
     ("Host", MARKER),
-    ("Content-Encoding", "gzip"),
+    ("Content-Encoding", "identity"),
     ("Expect", "100-continue"),
     ("Accept", "image/" + "x" * 3000),
     ("Range", "bytes=0-0"),

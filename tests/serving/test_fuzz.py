@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images
+from tests.serving import fuzz_binary, fuzz_codings, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images
 from tests.serving.conftest import Pair
 from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzzer, Header, checked, head
 
@@ -28,6 +28,7 @@ CASES = {
     "images": fuzz_images.cases,
     "forms": fuzz_forms.cases,
     "HTTP": fuzz_http.cases,
+    "codings": fuzz_codings.cases,
 }
 
 
@@ -86,6 +87,13 @@ def test_broken_binary_extension_is_rejected(fuzzer: Fuzzer, request_parts: tupl
     start, length, blob = request_parts
     headers: list[Header] = [fuzz_binary.CONTENT_TYPE, (fuzz_binary.LENGTH, length)]
     assert fuzzer.request(INFER, start + blob, headers).code in CLIENT_CODES
+
+
+@fraction(0.1)
+@given(fuzz_codings.broken())
+def test_broken_compressed_body_is_rejected(fuzzer: Fuzzer, compressed: fuzz_codings.Compressed) -> None:
+    headers: list[Header] = [JSON, ("Content-Encoding", compressed.coding)]
+    assert fuzzer.request(PREDICT, compressed.body, headers).code in CLIENT_CODES
 
 
 @fraction(0.15)
