@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import FastAPI, File, Query, Request, Response, UploadFile
+from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile
 from kserve.constants.constants import PredictorProtocol
 from kserve.protocol.dataplane import DataPlane
 from starlette.formparsers import MultiPartParser
@@ -13,6 +13,7 @@ from serving.inference import ImageRequest
 from serving.settings import MAX_BODY_BYTES
 from serving.transformer import Transformer
 
+EXPLAIN = "also return the heatmap of the explanation and its overlay"
 # Starlette writes a form's file to disk above this size; image files stay in memory.
 MultiPartParser.spool_max_size = MAX_BODY_BYTES
 
@@ -24,7 +25,8 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
     async def predict(
         request: Request,
         file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or JPEG 2000")],
-        explain: Annotated[bool, Query(description="also return the heatmap of the explanation and its overlay")] = False,
+        explain: Annotated[bool, Query(description=EXPLAIN)] = False,
+        explain_field: Annotated[bool, Form(alias="explain", description=EXPLAIN)] = False,
     ) -> Response:
         """Classify one image, and explain it if requested."""
         count = len((await request.form()).getlist("file"))
@@ -32,7 +34,7 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
             raise ServiceError("wrong_shape", f"file: got {count} files, expected one; send several images to /v1 or /v2")
         data = await file.read()
         await file.close()  # it is a second copy in memory
-        result, _ = await transformer(ImageRequest([data], explain), dict(request.headers))
+        result, _ = await transformer(ImageRequest([data], explain or explain_field), dict(request.headers))
         return Response(orjson.dumps(result["predictions"][0]), media_type="application/json")
 
     @app.post("/v2/models/{model_name}/infer", tags=["V2"])

@@ -14,19 +14,40 @@ MAX_JSON_VALUES = 10_000
 
 
 def read_body(body: bytes) -> ImageRequest:
-    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; an instance may be a bare `{"b64": ...}`, as in TF Serving.
+    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`, or by column `{"inputs": {"image_bytes": [{"b64": ...}]}}`.
+
+    As in TensorFlow Serving, an instance may be a bare `{"b64": ...}`, the only column may lack its name, and `signature_name`
+    may choose `serving_default` or `explain`.
 
     Raises:
-        ServiceError: `bad_request` (invalid JSON or base64) or `wrong_shape`.
+        ServiceError: `bad_request` (invalid JSON or base64, or an unknown signature) or `wrong_shape`.
     """
     document = read_json(body)
-    instances = document.get("instances") if isinstance(document, dict) else None
-    if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_IMAGES:
-        got = f"{len(instances)} instances" if isinstance(instances, list) else "no list `instances`"
-        raise ServiceError("wrong_shape", f"body: got {got}, expected a list `instances` of 1 to {MAX_IMAGES}")
+    document = document if isinstance(document, dict) else {}
+    columnar = "inputs" in document
+    if columnar and "instances" in document:
+        raise ServiceError("wrong_shape", "body: got both `instances` and `inputs`, expected one of them")
+    name = "inputs" if columnar else "instances"
+    images = document.get(name)
+    if columnar and isinstance(images, dict) and set(images) == {"image_bytes"}:
+        images = images["image_bytes"]
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
+        got = f"{len(images)} {name}" if isinstance(images, list) else f"no list `{name}`"
+        raise ServiceError("wrong_shape", f"body: got {got}, expected a list `{name}` of 1 to {MAX_IMAGES}")
     return ImageRequest(
-        [_image(instance, f"instances[{index}]") for index, instance in enumerate(instances)], list_name="instances"
+        [_image(image, f"{name}[{index}]") for index, image in enumerate(images)],
+        _read_signature(document),
+        list_name=name,
+        columnar=columnar,
     )
+
+
+def _read_signature(document: dict[str, Any]) -> bool | None:
+    """Return whether the body chooses the signature `explain`; None if the choice is left to the route."""
+    name = document.get("signature_name")
+    if name not in (None, "", "serving_default", "explain"):
+        raise ServiceError("bad_request", "signature_name: expected `serving_default` or `explain`")
+    return name == "explain" if name else None
 
 
 def read_json(body: bytes) -> Any:
@@ -59,9 +80,12 @@ def decode_base64(text: str | bytes, item: str) -> bytes:
         raise ServiceError("bad_request", f"{item}: not valid base64: {error}") from None
 
 
-def response(request: ImageRequest, card: ModelCard) -> dict[str, list[dict[str, Any]]]:
-    """Return `{"predictions": [...]}`."""
-    return {"predictions": [_prediction(result, card) for result in request.results]}
+def response(request: ImageRequest, card: ModelCard) -> dict[str, Any]:
+    """Return `{"predictions": [...]}`, or by column `{"outputs": {field: [...]}}`."""
+    predictions = [_prediction(result, card) for result in request.results]
+    if request.columnar:
+        return {"outputs": {field: [prediction[field] for prediction in predictions] for field in predictions[0]}}
+    return {"predictions": predictions}
 
 
 def _image(instance: Any, item: str) -> bytes:

@@ -12,6 +12,8 @@ from tests.serving.fuzz_client import GOOD, INFER, JSON, MARKER, PREDICT, Case, 
 
 ENCODED = b64encode(GOOD).decode()
 V1: dict[str, Any] = {"instances": [{"image_bytes": {"b64": ENCODED}}, {"b64": ENCODED}]}
+COLUMNS: dict[str, Any] = {"inputs": {"image_bytes": [{"b64": ENCODED}]}, "signature_name": "explain"}
+SIGNATURES: tuple[object, ...] = (0, 7, True, [], {}, "Explain", "predict", MARKER)
 TENSOR: dict[str, Any] = {"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [ENCODED]}
 V2: dict[str, Any] = {
     "id": MARKER,
@@ -21,6 +23,7 @@ V2: dict[str, Any] = {
 }
 KEYS = (
     "instances",
+    "signature_name",
     "image_bytes",
     "b64",
     "inputs",
@@ -171,14 +174,23 @@ def broken(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
     return body
 
 
+def _without(document: Any, key: str) -> Any:
+    return {name: value for name, value in document.items() if name != key} if isinstance(document, dict) else document
+
+
 def cases() -> Iterator[Case]:
     """Generate each invalid document for every route of V1 and V2, and valid ones with any content type."""
-    documents = {name: text(document) for name, document in WRONG_SHAPE.items()}
+    documents = {name: (text(_without(document, "inputs")), text(document)) for name, document in WRONG_SHAPE.items()}
     for path in (PREDICT, PREDICT.replace("predict", "explain"), INFER):
         for name, body in NOT_JSON.items():
             yield Case(name, {"bad_request"}, path, body, (JSON,))
-        for name, body in documents.items():
-            yield Case(name, {"wrong_shape"}, path, body, (JSON,))
+        for name, (v1, v2) in documents.items():
+            yield Case(name, {"wrong_shape"}, path, v2 if path == INFER else v1, (JSON,))
+    for name, document in {"both": V1 | COLUMNS, "no column": {"inputs": {}}, "other": {"inputs": {MARKER: []}}}.items():
+        yield Case(name, {"wrong_shape"}, PREDICT, text(document), (JSON,))
+    for signature in SIGNATURES:
+        for document in (V1, COLUMNS):
+            yield Case(f"{signature!r}", {"bad_request"}, PREDICT, text(document | {"signature_name": signature}), (JSON,))
     for encoded in NOT_BASE64:
         codes = {"bad_request", "not_an_image"}
         yield Case("V1, no base64", codes, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))

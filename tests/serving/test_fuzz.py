@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.serving import fuzz_binary, fuzz_codings, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images
 from tests.serving.conftest import Pair
@@ -70,7 +71,7 @@ def test_service_conforms_to_its_schema(fuzzer: Fuzzer, tmp_path: Path) -> None:
 
 
 @fraction(0.15)
-@given(fuzz_documents.broken(fuzz_documents.V1))
+@given(st.sampled_from([fuzz_documents.V1, fuzz_documents.COLUMNS]).flatmap(fuzz_documents.broken))
 def test_broken_v1_body_is_rejected(fuzzer: Fuzzer, body: bytes) -> None:
     assert fuzzer.request(PREDICT, body, [JSON]).code in CLIENT_CODES
 

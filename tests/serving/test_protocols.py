@@ -13,6 +13,7 @@ from kserve import InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as v2_pb2
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from brain_tumor.phantoms import phantom_pngs
 from tests.serving import clients
 from tests.serving.clients import INFER, PNG, V1
 from tests.serving.conftest import Pair
@@ -54,6 +55,60 @@ def test_prediction_has_the_documented_fields(service: Pair) -> None:
     height, width = explained["heatmap"]["shape"]
     assert len(explained["heatmap"]["values"]) == height * width
     assert explained["heatmap"]["label"] == explained["label"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "signature", "explained"),
+    [
+        ("predict", "explain", True),
+        ("predict", "serving_default", False),
+        ("predict", "", False),
+        ("predict", None, False),
+        ("explain", "explain", True),
+        ("explain", None, True),
+    ],
+)
+def test_v1_signature_chooses_the_explanation(verb: str, signature: str | None, explained: bool, service: Pair) -> None:
+    chosen = httpx.post(f"{service.url}{V1}:{verb}", json=clients.instances([PNG]) | {"signature_name": signature}).json()
+    by_route = httpx.post(f"{service.url}{V1}:{'explain' if explained else 'predict'}", json=clients.instances([PNG])).json()
+    assert chosen == by_route
+    assert ("heatmap" in chosen["predictions"][0]) == explained
+
+
+@pytest.mark.parametrize(("verb", "signature"), [("explain", "serving_default"), ("predict", "train"), ("explain", 7)])
+def test_v1_signature_that_the_route_has_not_is_rejected(verb: str, signature: object, service: Pair) -> None:
+    for body in (clients.instances([PNG]), {"inputs": [clients.b64(PNG)]}):
+        response = httpx.post(f"{service.url}{V1}:{verb}", json=body | {"signature_name": signature})
+        assert_error(response, 400, "bad_request", "signature_name")
+
+
+def test_v1_request_by_column_is_answered_by_column(service: Pair) -> None:
+    images = phantom_pngs(2)
+    encoded = [clients.b64(data) for data in images]
+    rows = httpx.post(f"{service.url}{V1}:explain", json=clients.instances(images)).json()["predictions"]
+    for inputs in ({"image_bytes": encoded}, encoded, [{"image_bytes": image} for image in encoded]):
+        body = {"inputs": inputs, "signature_name": "explain"}
+        columns = httpx.post(f"{service.url}{V1}:predict", json=body).json()
+        assert columns.keys() == {"outputs"}
+        assert [dict(zip(columns["outputs"], row, strict=True)) for row in zip(*columns["outputs"].values(), strict=True)] == rows
+    assert set(httpx.post(f"{service.url}{V1}:predict", json={"inputs": encoded}).json()["outputs"]) == set(rows[0]) - {
+        *("heatmap", "overlay_png")
+    }
+    damaged = {"inputs": {"image_bytes": [encoded[0], clients.b64(images[1][:100])]}}
+    assert_error(httpx.post(f"{service.url}{V1}:predict", json=damaged), 400, "corrupt", "inputs[1]: ")
+
+
+def test_form_field_explain_counts_as_the_query_does(service: Pair) -> None:
+    def fields(query: str, data: dict[str, str]) -> set[str]:
+        return set(httpx.post(f"{service.url}/predict{query}", files=clients.form(PNG), data=data).json())
+
+    plain, explained = fields("", {}), fields("?explain=true", {})
+    assert explained - plain == {"heatmap", "overlay_png"}
+    assert fields("", {"explain": "true"}) == fields("?explain=false", {"explain": "1"}) == explained
+    assert fields("", {"explain": "false"}) == plain
+    assert fields("?explain=true", {"explain": "false"}) == explained
+    response = httpx.post(f"{service.url}/predict", files=clients.form(PNG), data={"explain": "maybe"})
+    assert_error(response, 422, "wrong_shape", "explain")
 
 
 def test_v2_response_has_tensors_with_classes_and_threshold(service: Pair) -> None:
@@ -152,6 +207,11 @@ def test_every_protocol_rejects_an_invalid_image_alike(data: bytes, status: int,
         (b"[]", 422, "wrong_shape", "no list `instances`"),
         (b'{"instances": []}', 422, "wrong_shape", "0 instances"),
         (b'{"instances": {"image_bytes": "x"}}', 422, "wrong_shape", "no list"),
+        (b'{"instances": [], "inputs": []}', 422, "wrong_shape", "both"),
+        (b'{"inputs": {}}', 422, "wrong_shape", "no list `inputs`"),
+        (b'{"inputs": {"pixels": [{"b64": ""}]}}', 422, "wrong_shape", "no list `inputs`"),
+        (b'{"inputs": []}', 422, "wrong_shape", "0 inputs"),
+        (b'{"inputs": {"image_bytes": [7]}}', 422, "wrong_shape", "inputs[0]"),
         (b'{"instances": [7]}', 422, "wrong_shape", "instances[0]"),
         (b'{"instances": [{"image_bytes": "aGk="}]}', 422, "wrong_shape", "instances[0]"),
         (b'{"instances": [{"image_bytes": {"b64": "a"}}]}', 400, "bad_request", "instances[0]: not valid base64"),
