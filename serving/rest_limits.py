@@ -43,7 +43,9 @@ class LimitsMiddleware:
             await self._app(scope, receive, send)
             return
         response = _Response(send)
-        scope["headers"] = [header for header in scope["headers"] if header[0] in ALLOWED_HEADERS]
+        headers = [header for header in scope["headers"] if header[0] in ALLOWED_HEADERS]
+        # The server sends no body in response to HEAD: it keeps the method in its own scope.
+        scope = {**scope, "headers": headers, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         started = time.perf_counter()
         try:
             await self._handle(scope, receive, response)

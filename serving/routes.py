@@ -6,16 +6,13 @@ import orjson
 from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile
 from kserve.constants.constants import PredictorProtocol
 from kserve.protocol.dataplane import DataPlane
-from starlette.formparsers import MultiPartParser
 
 from serving.errors import MODEL_NOT_LOADED, ServiceError
+from serving.form_parser import read_file
 from serving.inference import ImageRequest
-from serving.settings import MAX_BODY_BYTES
 from serving.transformer import Transformer
 
 EXPLAIN = "also return the heatmap of the explanation and its overlay"
-# Starlette writes a form's file to disk above this size; image files stay in memory.
-MultiPartParser.spool_max_size = MAX_BODY_BYTES
 
 
 def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> None:
@@ -32,9 +29,7 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
         count = len((await request.form()).getlist("file"))
         if count != 1:
             raise ServiceError("wrong_shape", f"file: got {count} files, expected one; send several images to /v1 or /v2")
-        data = await file.read()
-        await file.close()  # it is a second copy in memory
-        result, _ = await transformer(ImageRequest([data], explain or explain_field), dict(request.headers))
+        result, _ = await transformer(ImageRequest([await read_file(file)], explain or explain_field), dict(request.headers))
         return Response(orjson.dumps(result["predictions"][0]), media_type="application/json")
 
     @app.post("/v2/models/{model_name}/infer", tags=["V2"])

@@ -13,6 +13,7 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 
 from brain_tumor.errors import InputError
@@ -24,7 +25,7 @@ from serving.header_limit import HeaderLimitProtocol
 from serving.metrics import Metrics
 from serving.model_version import ModelVersionMiddleware, VersionedServicer
 from serving.openapi import SUMMARIES, describe_routes
-from serving.rest_limits import UNMETERED_PATHS, LimitsMiddleware
+from serving.rest_limits import ALLOWED_HEADERS, UNMETERED_PATHS, LimitsMiddleware
 from serving.routes import add_routes
 from serving.settings import DRAIN_SECONDS, MAX_BODY_BYTES, Settings
 from serving.signals import leave_signals_to_uvicorn
@@ -117,6 +118,14 @@ class TransformerRestServer(RESTServer):
             metrics=parent.metrics,
             concurrency_limit=parent.concurrency_limit,
         )
+        if origins := Settings.split_origins(parent.settings.cors_origins):
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "HEAD", "POST"],
+                allow_headers=[name.decode() for name in ALLOWED_HEADERS],
+                expose_headers=["x-request-id", "retry-after", JSON_LENGTH],
+            )
 
     def _add_exception_handlers(self, app: Any) -> None:
         super()._add_exception_handlers(app)

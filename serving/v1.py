@@ -1,11 +1,13 @@
 """KServe's V1 protocol, and the prediction object that it shares with /predict."""
 
 import binascii
+import codecs
 from typing import Any
 
 import orjson
 
 from brain_tumor.model_card import ModelCard
+from serving.base64_text import decode_base64
 from serving.errors import ServiceError
 from serving.inference import WARNINGS, ImageRequest, ImageResult
 from serving.settings import MAX_IMAGES
@@ -51,7 +53,7 @@ def _read_signature(document: dict[str, Any]) -> bool | None:
 
 
 def read_json(body: bytes) -> Any:
-    """Parse JSON by RFC 8259: UTF-8, no NaN, with limits on its depth and on the number of its values.
+    """Parse JSON by RFC 8259: UTF-8, with or without a BOM, no NaN, with limits on its depth and on the number of its values.
 
     Raises:
         ServiceError: `bad_request`, or `wrong_shape` for too many values, since each takes many times its size in memory.
@@ -59,25 +61,9 @@ def read_json(body: bytes) -> Any:
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:  # none of them is part of base64
         raise ServiceError("wrong_shape", f"body: expected JSON of at most {MAX_JSON_VALUES:,} values")
     try:
-        return orjson.loads(body)
+        return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise ServiceError("bad_request", f"body: not valid JSON: {error.msg} at line {error.lineno}") from None
-
-
-def decode_base64(text: str | bytes, item: str) -> bytes:
-    """Decode padded base64 of the standard alphabet.
-
-    Args:
-        text: base64 text.
-        item: Position of the text in the request, for the error message, such as `instances[3]`.
-
-    Raises:
-        ServiceError: `bad_request`.
-    """
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:  # binascii.Error, or a character outside ASCII
-        raise ServiceError("bad_request", f"{item}: not valid base64: {error}") from None
 
 
 def response(request: ImageRequest, card: ModelCard) -> dict[str, Any]:

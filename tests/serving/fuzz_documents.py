@@ -3,6 +3,7 @@
 import copy
 import json
 from base64 import b64encode
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,7 +87,6 @@ NOT_JSON = {
     "invalid UTF-8": b'{"instances": "\xff\xfe\xc0\x80"}',
     "lone surrogate": b'{"instances": ["\\ud800"], "inputs": [{"\\ud800": "\\ud800"}]}',
     "lone surrogate, encoded": b'{"instances": "\xed\xa0\x80"}',
-    "byte order mark": b"\xef\xbb\xbf" + json.dumps(V2 | V1).encode(),
     "UTF-16": json.dumps(V2 | V1).encode("utf-16"),
     "more after the end": json.dumps(V2 | V1).encode() + b"{}",
     "comment": b"// " + json.dumps(V2 | V1).encode(),
@@ -117,10 +117,16 @@ WRONG_SHAPE: dict[str, Any] = {
     "unknown output": {"instances": 0, "inputs": [TENSOR], "outputs": [{"name": MARKER}]},
     "two inputs": {"instances": None, "inputs": [TENSOR, TENSOR]},
 }
+BASE64 = (ENCODED[:8] + "\r\n" + ENCODED[8:], " " + ENCODED, ENCODED.rstrip("="), f"data:image/png;base64,{ENCODED}")
 NOT_BASE64 = (
-    ENCODED[:-1],
-    ENCODED[:8] + "\n" + ENCODED[8:],
-    " " + ENCODED,
+    ENCODED[:5],
+    ENCODED[1:],
+    f"data:image/png,{ENCODED}",
+    f"data:;base64,={ENCODED}",
+    f"{MARKER}:;base64,{ENCODED}",
+    "data:" * 100_000,
+    "%2B" * 100_000,
+    " " * 100_000,
     "_-_-",
     "äöü",
     "\ud800",
@@ -195,7 +201,13 @@ def cases() -> Iterator[Case]:
         codes = {"bad_request", "not_an_image"}
         yield Case("V1, no base64", codes, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))
         yield Case("V2, no base64", codes, INFER, text({"inputs": [TENSOR | {"data": [encoded]}]}), (JSON,))
+    for encoded in BASE64:
+        yield Case("V1, base64", {""}, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))
+        yield Case("V2, base64", {""}, INFER, text({"inputs": [TENSOR | {"data": [encoded]}]}), (JSON,))
     for path, document in [(PREDICT, V1), (INFER, V2)]:
+        yield Case("after a BOM", {""}, path, BOM_UTF8 + text(document), (JSON,))
+        yield Case("after two BOMs", {"bad_request"}, path, BOM_UTF8 * 2 + text(document), (JSON,))
+        yield Case("UTF-16", {"bad_request"}, path, text(document).decode().encode("utf-16"), (JSON,))
         for content_type in CONTENT_TYPES:  # KServe's and TensorFlow Serving's clients send any
             headers = (("Content-Type", content_type), ("Ce-Id", MARKER), ("Ce-Source", MARKER))
             yield Case(f"as {content_type!r}", {""}, path, text(document), headers)

@@ -1,5 +1,8 @@
 """Requests and responses of each protocol, and the errors of invalid requests."""
 
+import base64
+import binascii
+import codecs
 import json
 import zlib
 from pathlib import Path
@@ -304,6 +307,91 @@ def test_grpc_call_may_name_the_served_version_and_no_other(service: Pair) -> No
             with pytest.raises(grpc.RpcError) as rejected:
                 method(request)
             assert rejected.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_head_is_answered_where_get_is(service: Pair) -> None:
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/model", "/docs", "/openapi.json", V1, "/v2", "/v2/models/brain-tumor"):
+        head, get = httpx.head(service.url + path), httpx.get(service.url + path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == get.headers["content-type"]
+        assert path == "/metrics" or head.headers["content-length"] == get.headers["content-length"]
+    assert httpx.head(f"{service.url}/docs/static/favicon.png").status_code == 200
+    for path, status, allowed in (("/predict", 405, "POST"), ("/nowhere", 404, None), (f"{V1}/versions/9", 404, None)):
+        head = httpx.head(service.url + path)
+        assert (head.status_code, head.content, head.headers.get("allow")) == (status, b"", allowed)
+    assert httpx.post(f"{service.url}/healthz").headers["allow"] == "GET, HEAD"
+
+
+def base64_variants(data: bytes) -> dict[str, str]:
+    """Return the ways in which clients write base64."""
+    standard, url_safe = base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()
+    return {
+        "MIME": base64.encodebytes(data).decode(),
+        "CRLF": base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        "URL-safe": url_safe,
+        "URL-safe without padding": url_safe.rstrip("="),
+        "data URI": f"data:image/png;base64,{standard}",
+        "data URI with parameters": f"DATA:image/png;name=a.png;BASE64,{standard.replace('+', '%2B')}",
+    }
+
+
+def test_every_variant_of_base64_is_read(service: Pair) -> None:
+    image = next(data for data in phantom_pngs(8) if set("+/") <= set(base64.b64encode(data).decode()) and len(data) % 3)
+    expected = clients.call_v1(service.url, [image], "predict")[0].probability
+    for name, text in base64_variants(image).items():
+        v1 = httpx.post(f"{service.url}{V1}:predict", json={"instances": [{"image_bytes": {"b64": text}}]})
+        assert clients.from_json(v1.json()["predictions"][0]).probability == pytest.approx(expected, abs=1e-5), name
+        v2 = httpx.post(f"{service.url}{INFER}", json={"inputs": [TENSOR | {"data": [text]}]})
+        assert v2.json()["outputs"][0]["data"] == pytest.approx(expected, abs=1e-5), name
+
+
+def test_json_after_a_byte_order_mark_is_read(service: Pair) -> None:
+    for path, document in ((f"{V1}:predict", clients.instances([PNG])), (INFER, clients.tensors([PNG]))):
+        content = json.dumps(document).encode("utf-8-sig")
+        assert httpx.post(service.url + path, content=content).status_code == 200
+    content, headers = clients.binary_request([PNG])
+    headers[clients.JSON_LENGTH] = str(int(headers[clients.JSON_LENGTH]) + 3)
+    assert httpx.post(f"{service.url}{INFER}", content=codecs.BOM_UTF8 + content, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "head", "data"),
+    [
+        (b"", b"Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''%e5%9b%be.png\r\n", PNG),
+        (b"", b"content-disposition:form-data;name=file;FILENAME*=utf-8'en'x\r\nContent-Type: image/png\r\n", PNG),
+        (b"", b'Content-Disposition: form-data; name="file"; filename*0="a"; filename*1="b"\r\n', PNG),
+        (b"This is a message in MIME format.\r\n\r\n", b'Content-Disposition: form-data; name="file"; filename="a"\r\n', PNG),
+        (b"\r\n", b'Content-Disposition: form-data; name="file"; filename="a"\r\n', PNG),
+        (
+            b"",
+            b'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Transfer-Encoding: base64\r\n',
+            base64.encodebytes(PNG),
+        ),
+        (
+            b"",
+            b'Content-Transfer-Encoding: Quoted-Printable\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n',
+            binascii.b2a_qp(PNG, istext=False),
+        ),
+        (
+            b"",
+            b'Content-Transfer-Encoding: binary\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n',
+            PNG,
+        ),
+    ],
+)
+def test_every_variant_of_a_form_is_read(before: bytes, head: bytes, data: bytes, service: Pair) -> None:
+    body = before + b"--b\r\n" + head + b"\r\n" + data + b"\r\n--b--\r\nepilogue"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    response = httpx.post(f"{service.url}/predict", content=body, headers=headers)
+    assert response.status_code == 200, response.text
+    assert clients.from_json(response.json()).probability == pytest.approx(clients.call_predict(service.url, PNG).probability)
+
+
+def test_form_with_broken_base64_is_rejected(service: Pair) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    response = httpx.post(f"{service.url}/predict", content=body + PNG + b"\r\n--b--\r\n", headers=headers)
+    assert_error(response, 400, "bad_request", "file: not valid base64")
 
 
 def test_clients_cannot_load_or_unload_a_model(service: Pair) -> None:
