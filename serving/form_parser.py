@@ -13,11 +13,11 @@ from starlette.formparsers import MultiPartParser
 from serving.base64_text import decode_base64
 from serving.settings import MAX_BODY_BYTES
 
-ENCODED_FILE_NAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
+FILE = b"file"
 
 
 class LenientMultiPartParser(MultiPartParser):
-    """Starlette's parser, which also reads a form with text before the first part, and a file whose name is only `filename*`."""
+    """Starlette's parser, which also reads a form with text before its first part, and a file with no name or `filename*` alone."""
 
     spool_max_size = MAX_BODY_BYTES  # above this size it would write a file to disk; image files stay in memory
 
@@ -26,9 +26,9 @@ class LenientMultiPartParser(MultiPartParser):
         super().__init__(headers, _without_preamble(stream, boundary), **limits)
 
     def on_headers_finished(self) -> None:
-        disposition = self._current_part.content_disposition or b""
-        if ENCODED_FILE_NAME.search(disposition) and b"filename" not in parse_options_header(disposition)[1]:
-            self._current_part.content_disposition = disposition + b'; filename="file"'
+        options = parse_options_header(self._current_part.content_disposition)[1]
+        if options.get(b"name") == FILE and b"filename" not in options:
+            self._current_part.content_disposition = b"form-data; name=%s; filename=%s" % (FILE, FILE)
         super().on_headers_finished()
 
 
@@ -48,7 +48,7 @@ async def read_file(file: UploadFile) -> bytes:
 
 async def _without_preamble(stream: AsyncGenerator[bytes, None], boundary: bytes) -> AsyncGenerator[bytes, None]:
     body = b"".join([chunk async for chunk in stream])
-    start = re.search(rb"^--" + re.escape(boundary), body, re.MULTILINE)
+    start = re.search(rb"^--" + re.escape(boundary) + rb"\r?$", body, re.MULTILINE)
     yield body[start.start() :] if start else body
 
 

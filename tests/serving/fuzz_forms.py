@@ -11,7 +11,8 @@ FILE = 'form-data; name="file"'
 PARTS = {
     "none": ([], {"wrong_shape"}),
     "other field": ([part(GOOD, f'form-data; name="{MARKER}"; filename="x.png"')], {"wrong_shape"}),
-    "field without file": ([part(GOOD, FILE)], {"wrong_shape"}),
+    "file without a name": ([part(GOOD, FILE)], {""}),
+    "text in place of the file": ([part(MARKER.encode(), FILE)], {"not_an_image"}),
     "no field name": ([part(GOOD, f'form-data; filename="{MARKER}"')], {"bad_request"}),
     "no disposition": ([b"\r\n" + GOOD], {"bad_request"}),
     "no head": ([GOOD], {"bad_request"}),

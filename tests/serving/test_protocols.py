@@ -360,6 +360,8 @@ def test_json_after_a_byte_order_mark_is_read(service: Pair) -> None:
         (b"", b"Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''%e5%9b%be.png\r\n", PNG),
         (b"", b"content-disposition:form-data;name=file;FILENAME*=utf-8'en'x\r\nContent-Type: image/png\r\n", PNG),
         (b"", b'Content-Disposition: form-data; name="file"; filename*0="a"; filename*1="b"\r\n', PNG),
+        (b"", b'Content-Disposition: form-data; name="file"\r\nContent-Type: image/png\r\n', PNG),
+        (b"--bx\r\n", b'Content-Disposition: form-data; name="file"; filename="a"\r\n', PNG),
         (b"This is a message in MIME format.\r\n\r\n", b'Content-Disposition: form-data; name="file"; filename="a"\r\n', PNG),
         (b"\r\n", b'Content-Disposition: form-data; name="file"; filename="a"\r\n', PNG),
         (
