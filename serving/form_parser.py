@@ -17,7 +17,7 @@ FILE = b"file"
 
 
 class LenientMultiPartParser(MultiPartParser):
-    """Starlette's parser, which also reads a form with text before its first part, and a file with no name or `filename*` alone."""
+    """Starlette's parser, which also reads text before the first part, and a file with no name or `filename*` alone."""
 
     spool_max_size = MAX_BODY_BYTES  # above this size it would write a file to disk; image files stay in memory
 
