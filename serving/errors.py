@@ -72,9 +72,10 @@ def as_service_error(error: Exception) -> ServiceError:
         case HTTPException():
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
             converted = ServiceError(code, error.detail)
-            converted.headers = error.headers  # Allow
+            allowed = (error.headers or {}).get("Allow", "")
+            converted.headers = {"Allow": allowed.replace("GET", "GET, HEAD")} if allowed else None
             return converted
-        case kserve_errors.ModelNotFound() | NotImplementedError():  # KServe does not implement its routes with a model version
+        case kserve_errors.ModelNotFound() | NotImplementedError():  # the latter from KServe's own routes with a version
             return ServiceError("not_found", "no such model on this server")
         case kserve_errors.InvalidInput() | kserve_errors.InferenceError():
             return ServiceError("wrong_shape", error.reason)

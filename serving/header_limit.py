@@ -1,12 +1,13 @@
 """The limit on the size of a request's headers."""
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.upgrade import NoUpgradeProtocol
 
 MAX_HEADER_BYTES = 64 * 1024
 
 
-class HeaderLimitProtocol(HttpToolsProtocol):
+class HeaderLimitProtocol(NoUpgradeProtocol):
     """uvicorn's HTTP protocol with a limit on the request line and headers, and on chunk extensions and trailers."""
 
     _header_bytes = 0

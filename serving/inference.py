@@ -63,19 +63,21 @@ class ImageRequest:
 
     Attributes:
         encoded: Image files as received.
-        explain: Whether heatmap and overlay are requested.
+        explain: Whether heatmap and overlay are requested; None if the client leaves it to the route.
         list_name: Name of the list of images in the client's protocol, for error messages; empty for a single image.
         frames: Number of the chosen image in each file with several, from 1, or None; empty if none is chosen.
         v2_request: The V2 request with these images; None for the other protocols.
+        columnar: Whether a V1 request and its response list the values of each field, not the fields of each image.
         images: The decoded images; empty before that.
         results: The predictions; empty before that.
     """
 
     encoded: list[bytes]
-    explain: bool = False
+    explain: bool | None = None
     list_name: str = ""
     frames: tuple[int | None, ...] = ()
     v2_request: InferRequest | None = None
+    columnar: bool = False
     images: tuple[PreparedImage, ...] = ()
     results: tuple[ImageResult, ...] = ()
 

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from brain_tumor.model_card import NOTICE, ModelCard
 from serving.errors import CODES
-from serving.schemas import Error, Instances, Prediction, Predictions, TensorRequest, TensorResponse
+from serving.schemas import Columns, Error, Inputs, Instances, Prediction, Predictions, TensorRequest, TensorResponse
 
 CLIENT_ERRORS = (
     "bad_request",
@@ -41,14 +41,14 @@ ERRORS = {
     "/v2/models/{model_name}": ("not_found",),
     "/v2/models/{model_name}/ready": ("not_found", "not_ready"),
 }
-BODIES: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
-    "/v1/models/{model_name}:predict": (Instances, Predictions),
-    "/v1/models/{model_name}:explain": (Instances, Predictions),
-    "/v2/models/{model_name}/infer": (TensorRequest, TensorResponse),
+BODIES: dict[str, tuple[list[type[BaseModel]], list[type[BaseModel]]]] = {  # of request and response
+    "/v1/models/{model_name}:predict": ([Instances, Inputs], [Predictions, Columns]),
+    "/v1/models/{model_name}:explain": ([Instances, Inputs], [Predictions, Columns]),
+    "/v2/models/{model_name}/infer": ([TensorRequest], [TensorResponse]),
 }
 SECTIONS = re.compile(r"\n\n(?:Args|Returns):")  # of KServe's docstrings, for programmers
 REFERENCE = re.compile(r"#/components/schemas/(\w+)")
-HIDDEN = ("/v2/repository/", "/versions/")  # they return 404
+HIDDEN = ("/v2/repository/", "/versions/")  # 404, and the same as without a version
 SUMMARIES = {
     "/predict": "Classify one image",
     "/model": "Model card: classes, training data and metrics",
@@ -75,6 +75,7 @@ def describe_routes(app: FastAPI, card: ModelCard) -> None:
     """Set the application's title, its complete schema, and /docs with files from this container image."""
     app.title, app.version = "Brain-tumour detection", card.version
     app.description = f"Classifies MRI slices and explains each prediction with a heatmap. **{NOTICE}**"
+    app.description += " Request bodies may be compressed with gzip or deflate (Content-Encoding)."
     app.openapi = lambda: app.openapi_schema or _build(app, card)  # type: ignore[method-assign]
     app.mount("/docs/static", StaticFiles(packages=[("fastapi_offline", "static")]))
 
@@ -92,7 +93,11 @@ def describe_routes(app: FastAPI, card: ModelCard) -> None:
 def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schema["paths"] = {path: item for path, item in schema["paths"].items() if not any(part in path for part in HIDDEN)}
-    models: list[type[BaseModel]] = [Error, Prediction, *(model for pair in BODIES.values() for model in pair)]
+    models: list[type[BaseModel]] = [
+        Error,
+        Prediction,
+        *(model for pair in BODIES.values() for models in pair for model in models),
+    ]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template="#/components/schemas/{model}")
     schemas = schema["components"]["schemas"] | definitions["$defs"]
     for path, item in schema["paths"].items():
@@ -101,6 +106,7 @@ def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
     schema["paths"]["/predict"]["post"]["responses"]["200"]["content"] = _json(Prediction)
     form = schema["components"]["schemas"]["Body_predict_predict_post"]
     form["properties"]["file"] |= {"format": "binary"}  # /docs then shows a file chooser
+    form["properties"]["explain"] |= {"type": ["boolean", "integer", "string"]}  # as text: true, 1, on
     schema["paths"]["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     schema["components"]["schemas"] = _used(schemas, schema["paths"])
     app.openapi_schema = schema
@@ -127,15 +133,16 @@ def _complete(path: str, operation: dict[str, Any], card: ModelCard) -> None:
         if parameter["name"] == "model_name":
             parameter["schema"] |= {"enum": [card.name], "example": card.name}
     if path in BODIES:
-        request, response = BODIES[path]
-        operation["requestBody"] = {"required": True, "content": _json(request)}
-        operation["responses"]["200"] |= {"content": _json(response)}
+        requests, responses = BODIES[path]
+        operation["requestBody"] = {"required": True, "content": _json(*requests)}
+        operation["responses"]["200"] |= {"content": _json(*responses)}
     operation["responses"].pop("422", None)
     operation["responses"] |= _errors(ERRORS.get(path, ()))
 
 
-def _json(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+def _json(*models: type[BaseModel]) -> dict[str, Any]:
+    references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+    return {"application/json": {"schema": references[0] if len(references) == 1 else {"anyOf": references}}}
 
 
 def _error(code: str) -> dict[str, Any]:

@@ -4,15 +4,25 @@ import asyncio
 import binascii
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import aiohttp
 import orjson
 
+from brain_tumor.phantoms import phantom_pngs
 from serving.errors import MODEL_NOT_LOADED, RETRY_AFTER_SECONDS, ServiceError
 
 FORWARDED = ("traceparent", "x-request-id", "authorization")
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,8192}")
+
+
+class RefusedImageError(Exception):
+    """The predictor cannot decode an image. `index` is its position in the request."""
+
+    def __init__(self, index: int):
+        super().__init__(index)
+        self.index = index
 
 
 class PredictorClient:
@@ -32,6 +42,9 @@ class PredictorClient:
     async def predict(self, signature: str, images: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]]:
         """Run a signature on encoded images.
 
+        An image that the predictor cannot decode fails all images of its batch, and TensorFlow Serving also batches those of
+        several requests. After such a failure each image is sent once more, alone.
+
         Args:
             signature: `serving_default` or `explain`.
             images: Encoded images that the model's graph can decode.
@@ -41,15 +54,11 @@ class PredictorClient:
             One row an image: output name -> value.
 
         Raises:
+            RefusedImageError: The predictor cannot decode one of the images.
             ServiceError: `predictor_failed`, `not_ready` or `too_slow`.
         """
-        status, result = await self._post(_body(signature, images), _forwarded(headers))
-        if status == 503:
-            raise ServiceError("not_ready", MODEL_NOT_LOADED)
-        rows = _rows(result) if status == 200 else None
-        if rows is None or len(rows) != len(images):
-            raise ServiceError("predictor_failed", f"the predictor failed or returned an invalid response (status {status})")
-        return rows
+        rows = await self._run(signature, images, headers)
+        return rows or [await self._run_alone(signature, images, index, headers) for index in range(len(images))]
 
     async def is_available(self, version: str) -> bool:
         """Check that the predictor has loaded this version of the model."""
@@ -63,6 +72,26 @@ class PredictorClient:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def _run(self, signature: str, images: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]] | None:
+        """Return one row an image; None if the predictor rejects the request."""
+        status, result = await self._post(_body(signature, images), _forwarded(headers))
+        if status == 400:
+            return None
+        if status == 503:
+            raise ServiceError("not_ready", MODEL_NOT_LOADED)
+        rows = _rows(result) if status == 200 else None
+        if rows is None or len(rows) != len(images):
+            raise ServiceError("predictor_failed", f"the predictor failed or returned an invalid response (status {status})")
+        return rows
+
+    async def _run_alone(self, signature: str, images: list[bytes], index: int, headers: Mapping[str, str]) -> dict[str, Any]:
+        if rows := await self._run(signature, [images[index]], headers):
+            return rows[0]
+        # An image before this one, or else a phantom, shows that the predictor serves this signature.
+        if index == 0 and not await self._run(signature, [_phantom()], headers):
+            raise ServiceError("predictor_failed", f"the predictor rejects every image for the signature `{signature}`")
+        raise RefusedImageError(index)
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         try:
@@ -91,6 +120,11 @@ class PredictorClient:
             json = {"Content-Type": "application/json"}
             self._session = aiohttp.ClientSession(connector=connector, headers=json, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
+
+
+@cache
+def _phantom() -> bytes:
+    return phantom_pngs(1)[0]
 
 
 def _body(signature: str, images: list[bytes]) -> bytes:

@@ -10,12 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access_log import record_request
 from serving.concurrency_limit import ConcurrencyLimit
+from serving.content_coding import BodyDecoder
 from serving.errors import RETRY_AFTER_SECONDS, ServiceError, convert_and_log_error
 from serving.metrics import Metrics
 from serving.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES, Settings
 
 ALLOWED_HEADERS = {
-    *(b"host", b"content-type", b"content-length", b"inference-header-content-length"),
+    *(b"host", b"content-type", b"content-length", b"content-encoding", b"inference-header-content-length"),
     *(b"traceparent", b"x-request-id", b"authorization"),
 }
 UNMETERED_PATHS = {"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
@@ -27,9 +28,9 @@ CHUNK_BYTES = 256 * 1024
 class LimitsMiddleware:
     """ASGI middleware that enforces the limits, converts errors, and records each request in log and metrics.
 
-    It receives the whole body, with limits on its size, its duration and the memory of all such bodies, before the request takes
-    a slot: a slow client blocks no other. The application sees allowed headers only. Responses are sent in chunks, so that a
-    client that does not read them cannot fill the memory.
+    It receives and decompresses the whole body, with limits on its size, its duration and the memory of all such bodies, before
+    the request takes a slot: a slow client blocks no other. The application sees allowed headers only. Responses are sent in
+    chunks, so that a client that does not read them cannot fill the memory.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, concurrency_limit: ConcurrencyLimit):
@@ -42,7 +43,9 @@ class LimitsMiddleware:
             await self._app(scope, receive, send)
             return
         response = _Response(send)
-        scope["headers"] = [header for header in scope["headers"] if header[0] in ALLOWED_HEADERS]
+        headers = [header for header in scope["headers"] if header[0] in ALLOWED_HEADERS]
+        # The server sends no body in response to HEAD: it keeps the method in its own scope.
+        scope = {**scope, "headers": headers, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         started = time.perf_counter()
         try:
             await self._handle(scope, receive, response)
@@ -64,7 +67,10 @@ class LimitsMiddleware:
             await self._app(scope, receive, response)
             return
         self._concurrency_limit.check()
-        replay = _replay(await self._read_body(receive, self._body_limit(scope)), receive)
+        limit = self._body_limit(scope)
+        codings = b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
+        decoder = BodyDecoder(codings.decode("latin-1"), limit)
+        replay = _replay(await self._read_body(receive, decoder, limit), receive)
         with self._concurrency_limit.slot():
             await self._app(scope, replay, response)
 
@@ -81,7 +87,7 @@ class LimitsMiddleware:
             raise ServiceError("too_large", f"body: got {int(declared):,} bytes, expected at most {limit:,}")
         return limit
 
-    async def _read_body(self, receive: Receive, limit: int) -> bytes:
+    async def _read_body(self, receive: Receive, decoder: BodyDecoder, limit: int) -> bytes:
         chunks: list[bytes] = []
         size = 0
         try:
@@ -90,14 +96,16 @@ class LimitsMiddleware:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ServiceError("bad_request", "body: the client closed the connection before the end")
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    self._buffered_bytes += len(chunks[-1])
-                    if size > limit:
-                        raise ServiceError("too_large", f"body: expected at most {limit:,} bytes")
-                    if self._buffered_bytes > MAX_BUFFERED_BYTES:
-                        raise ServiceError("too_busy", f"too many large bodies in transfer; retry in {RETRY_AFTER_SECONDS} s")
+                    for chunk in decoder.decode(message.get("body", b"")):
+                        chunks.append(chunk)
+                        size += len(chunk)
+                        self._buffered_bytes += len(chunk)
+                        if size > limit:
+                            raise ServiceError("too_large", f"body: expected at most {limit:,} bytes")
+                        if self._buffered_bytes > MAX_BUFFERED_BYTES:
+                            raise ServiceError("too_busy", f"too many large bodies in transfer; retry in {RETRY_AFTER_SECONDS} s")
                     if not message.get("more_body"):
+                        decoder.finish()
                         return b"".join(chunks)
         except TimeoutError:
             raise ServiceError("slow_body", f"body: not received within {BODY_TIMEOUT_SECONDS} s") from None

@@ -6,15 +6,13 @@ import orjson
 from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile
 from kserve.constants.constants import PredictorProtocol
 from kserve.protocol.dataplane import DataPlane
-from starlette.formparsers import MultiPartParser
 
 from serving.errors import MODEL_NOT_LOADED, ServiceError
+from serving.form_parser import read_file
 from serving.inference import ImageRequest
-from serving.settings import MAX_BODY_BYTES
 from serving.transformer import Transformer
 
-# Starlette writes a form's file to disk above this size; image files stay in memory.
-MultiPartParser.spool_max_size = MAX_BODY_BYTES
+EXPLAIN = "also return the heatmap of the explanation and its overlay"
 FRAME = "number of the image to classify in a file with several, from 1"
 
 
@@ -25,22 +23,22 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
     async def predict(
         request: Request,
         file: Annotated[UploadFile, File(description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, PPM or JPEG 2000")],
-        explain: Annotated[bool, Query(description="also return the heatmap of the explanation and its overlay")] = False,
+        explain: Annotated[bool, Query(description=EXPLAIN)] = False,
+        explain_field: Annotated[bool, Form(alias="explain", description=EXPLAIN)] = False,
         frame: Annotated[int | None, Query(description=FRAME, json_schema_extra={"minimum": 1})] = None,
-        form_frame: Annotated[int | None, Form(alias="frame", description=FRAME, json_schema_extra={"minimum": 1})] = None,
+        frame_field: Annotated[int | None, Form(alias="frame", description=FRAME, json_schema_extra={"minimum": 1})] = None,
     ) -> Response:
         """Classify one image, and explain it if requested."""
         count = len((await request.form()).getlist("file"))
         if count != 1:
             raise ServiceError("wrong_shape", f"file: got {count} files, expected one; send several images to /v1 or /v2")
-        if None not in (frame, form_frame) and frame != form_frame:
+        if None not in (frame, frame_field) and frame != frame_field:
             raise ServiceError(
-                "wrong_shape", f"frame: got {frame} in the query and {form_frame} in the form, expected one number"
+                "wrong_shape", f"frame: got {frame} in the query and {frame_field} in the form, expected one number"
             )
-        frame = form_frame if frame is None else frame
-        data = await file.read()
-        await file.close()  # it is a second copy in memory
-        result, _ = await transformer(ImageRequest([data], explain, frames=(frame,)), dict(request.headers))
+        frames = (frame_field if frame is None else frame,)
+        image = ImageRequest([await read_file(file)], explain or explain_field, frames=frames)
+        result, _ = await transformer(image, dict(request.headers))
         return Response(orjson.dumps(result["predictions"][0]), media_type="application/json")
 
     @app.post("/v2/models/{model_name}/infer", tags=["V2"])

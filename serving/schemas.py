@@ -84,6 +84,12 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
+class Columns(BaseModel):
+    """Response by column, to a request by column."""
+
+    outputs: Annotated[dict[str, list[Any]], Field(description="each field of a prediction, as a list with one value an image")]
+
+
 class Encoded(BaseModel):
     b64: Base64
 
@@ -93,11 +99,25 @@ class Instance(BaseModel):
     frame: Frame = None
 
 
+SignatureName = Annotated[
+    Literal["", "serving_default", "explain"] | None, Field(description="`explain` also returns `heatmap` and `overlay_png`")
+]
+InputColumn = Annotated[list[Encoded], Field(min_length=1, max_length=MAX_IMAGES)]
+
+
 class Instances(BaseModel):
     """Request of KServe's V1 protocol."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"instances": [{"image_bytes": {"b64": EXAMPLE}}]}})
     instances: Annotated[list[Instance], Field(min_length=1, max_length=MAX_IMAGES)]
+    signature_name: SignatureName = None
+
+
+class Inputs(BaseModel):
+    """Request of KServe's V1 protocol by column."""
+
+    inputs: Annotated[InputColumn | dict[Literal["image_bytes"], InputColumn], Field(min_length=1)]
+    signature_name: SignatureName = None
 
 
 class InputTensor(BaseModel):

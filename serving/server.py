@@ -11,9 +11,9 @@ from kserve.model import InferenceVerb
 from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 
 from brain_tumor.errors import InputError
@@ -23,8 +23,9 @@ from serving.errors import CODES, ServiceError, as_service_error
 from serving.grpc_limits import LimitsInterceptor
 from serving.header_limit import HeaderLimitProtocol
 from serving.metrics import Metrics
+from serving.model_version import ModelVersionMiddleware, VersionedServicer
 from serving.openapi import SUMMARIES, describe_routes
-from serving.rest_limits import UNMETERED_PATHS, LimitsMiddleware
+from serving.rest_limits import ALLOWED_HEADERS, UNMETERED_PATHS, LimitsMiddleware
 from serving.routes import add_routes
 from serving.settings import DRAIN_SECONDS, MAX_BODY_BYTES, Settings
 from serving.signals import leave_signals_to_uvicorn
@@ -74,7 +75,7 @@ class Server(ModelServer):
             maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
         )
         self.metrics.declare_routes(["ModelInfer"], {"OK", "CANCELLED", *(status.name for _, status in CODES.values())})
-        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
+        servicer = VersionedServicer(self.dataplane, self.model_repository_extension, self.transformer.card.version)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         try:
             server.add_insecure_port(f"[::]:{self.grpc_port}")
@@ -110,12 +111,21 @@ class TransformerRestServer(RESTServer):
 
     def _add_middlewares(self, app: Any) -> None:
         parent = self._parent
+        app.add_middleware(ModelVersionMiddleware, served=parent.transformer.card.version)
         app.add_middleware(
             LimitsMiddleware,
             settings=parent.settings,
             metrics=parent.metrics,
             concurrency_limit=parent.concurrency_limit,
         )
+        if origins := Settings.split_origins(parent.settings.cors_origins):
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "HEAD", "POST"],
+                allow_headers=[name.decode() for name in ALLOWED_HEADERS],
+                expose_headers=["x-request-id", "retry-after", JSON_LENGTH],
+            )
 
     def _add_exception_handlers(self, app: Any) -> None:
         super()._add_exception_handlers(app)
@@ -133,6 +143,9 @@ class TransformerDataPlane(DataPlane):
 
     def metadata(self) -> dict[str, Any]:
         return super().metadata() | {"extensions": ["binary_tensor_data"]}
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        return await super().model_metadata(model_name) | {"versions": [self._transformer.card.version]}
 
     async def ready(self) -> bool:
         return await self._transformer.is_available()

@@ -1,8 +1,9 @@
 """The transformer's settings, from the environment, and the limits that are part of its API."""
 
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from brain_tumor.images import MAX_PIXELS
@@ -32,6 +33,22 @@ class Settings(BaseSettings):
         default=16, gt=0, description="Maximum number of requests in flight. Excess requests get 429 at once."
     )
     pixel_workers: int = Field(default=2, gt=0, description="Number of images that are decoded or rendered at the same time.")
+    cors_origins: str = Field(
+        default="", description="Origins whose web pages may call the service, separated by commas, such as https://pacs.example."
+    )
     colour_map: ColourMap = Field(
         default="inferno", description="Colour map of the overlay: inferno, viridis, or cividis for colour-vision deficiency."
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_cors_origins(cls, origins: str) -> str:
+        for origin in cls.split_origins(origins):
+            if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+                raise ValueError(f"got {origin!r}, expected *, or a scheme and a host, such as https://pacs.example")
+        return origins
+
+    @staticmethod
+    def split_origins(origins: str) -> list[str]:
+        """Return the origins of `cors_origins`, in the lower case in which browsers send them."""
+        return [origin for origin in map(str.strip, origins.lower().split(",")) if origin]

@@ -18,7 +18,7 @@ from serving import v1, v2
 from serving.errors import ServiceError
 from serving.inference import ImageRequest, ImageResult, PreparedImage
 from serving.metrics import Metrics
-from serving.predictor_client import PredictorClient
+from serving.predictor_client import PredictorClient, RefusedImageError
 from serving.settings import Settings
 
 T = TypeVar("T")
@@ -43,12 +43,14 @@ class Transformer(Model):
         headers: dict[str, str] | None = None,
         verb: InferenceVerb = InferenceVerb.PREDICT,
     ) -> tuple[Any, dict[str, str]]:
-        """Handle one request; the parameter `explain` of a V2 request selects the verb.
+        """Handle one request; the parameter `explain` of V2 and the signature of V1 select the verb.
 
         Raises:
             ServiceError: The request or one of its images is rejected, or the predictor fails.
         """
         request = v2.read_request(body) if isinstance(body, InferRequest) else body
+        if request.explain is False and verb is InferenceVerb.EXPLAIN:
+            raise ServiceError("bad_request", "signature_name: got `serving_default`, expected `explain` on this route")
         if request.explain or verb is InferenceVerb.EXPLAIN:
             request, verb = replace(request, explain=True), InferenceVerb.EXPLAIN
         # A batch keeps all of its images in memory until its response, so only a few run at a time.
@@ -118,6 +120,10 @@ class Transformer(Model):
         try:
             with self._metrics.stage("predictor"):
                 rows = await self.predictor.predict(signature, [image.data for image in request.images], headers)
+        except RefusedImageError as error:
+            self._metrics.predictor_available.set(1)
+            message = f"{request.error_prefix(error.index)}the model cannot decode the image; export it again as PNG"
+            raise ServiceError("corrupt", message) from None
         except ServiceError:
             self._metrics.predictor_available.set(0)
             raise

@@ -1,11 +1,13 @@
 """KServe's V1 protocol, and the prediction object that it shares with /predict."""
 
 import binascii
+import codecs
 from typing import Any
 
 import orjson
 
 from brain_tumor.model_card import ModelCard
+from serving.base64_text import decode_base64
 from serving.errors import ServiceError
 from serving.inference import WARNINGS, ImageRequest, ImageResult
 from serving.settings import MAX_IMAGES
@@ -14,26 +16,44 @@ MAX_JSON_VALUES = 10_000
 
 
 def read_body(body: bytes) -> ImageRequest:
-    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`; an instance may be a bare `{"b64": ...}`, as in TF Serving.
+    """Read `{"instances": [{"image_bytes": {"b64": ...}}]}`, or by column `{"inputs": {"image_bytes": [{"b64": ...}]}}`.
+
+    As in TensorFlow Serving, an instance may be a bare `{"b64": ...}`, the only column may lack its name, and `signature_name`
+    may choose `serving_default` or `explain`.
 
     The key `frame` of an instance chooses one of several images in its file.
 
     Raises:
-        ServiceError: `bad_request` (invalid JSON or base64) or `wrong_shape`.
+        ServiceError: `bad_request` (invalid JSON or base64, or an unknown signature) or `wrong_shape`.
     """
     document = read_json(body)
-    instances = document.get("instances") if isinstance(document, dict) else None
-    if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_IMAGES:
-        got = f"{len(instances)} instances" if isinstance(instances, list) else "no list `instances`"
-        raise ServiceError("wrong_shape", f"body: got {got}, expected a list `instances` of 1 to {MAX_IMAGES}")
-    items = [(instance, f"instances[{index}]") for index, instance in enumerate(instances)]
-    encoded = [_image(instance, item) for instance, item in items]
-    frames = tuple(check_frame(instance.get("frame"), f"{item}: `frame`") for instance, item in items)
-    return ImageRequest(encoded, list_name="instances", frames=frames)
+    document = document if isinstance(document, dict) else {}
+    columnar = "inputs" in document
+    if columnar and "instances" in document:
+        raise ServiceError("wrong_shape", "body: got both `instances` and `inputs`, expected one of them")
+    name = "inputs" if columnar else "instances"
+    images = document.get(name)
+    if columnar and isinstance(images, dict) and set(images) == {"image_bytes"}:
+        images = images["image_bytes"]
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
+        got = f"{len(images)} {name}" if isinstance(images, list) else f"no list `{name}`"
+        raise ServiceError("wrong_shape", f"body: got {got}, expected a list `{name}` of 1 to {MAX_IMAGES}")
+    items = [(image, f"{name}[{index}]") for index, image in enumerate(images)]
+    encoded = [_image(image, item) for image, item in items]
+    frames = tuple(check_frame(image.get("frame"), f"{item}: `frame`") for image, item in items)
+    return ImageRequest(encoded, _read_signature(document), list_name=name, frames=frames, columnar=columnar)
+
+
+def _read_signature(document: dict[str, Any]) -> bool | None:
+    """Return whether the body chooses the signature `explain`; None if the choice is left to the route."""
+    name = document.get("signature_name")
+    if name not in (None, "", "serving_default", "explain"):
+        raise ServiceError("bad_request", "signature_name: expected `serving_default` or `explain`")
+    return name == "explain" if name else None
 
 
 def read_json(body: bytes) -> Any:
-    """Parse JSON by RFC 8259: UTF-8, no NaN, with limits on its depth and on the number of its values.
+    """Parse JSON by RFC 8259: UTF-8, with or without a BOM, no NaN, with limits on its depth and on the number of its values.
 
     Raises:
         ServiceError: `bad_request`, or `wrong_shape` for too many values, since each takes many times its size in memory.
@@ -41,25 +61,9 @@ def read_json(body: bytes) -> Any:
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES:  # none of them is part of base64
         raise ServiceError("wrong_shape", f"body: expected JSON of at most {MAX_JSON_VALUES:,} values")
     try:
-        return orjson.loads(body)
+        return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise ServiceError("bad_request", f"body: not valid JSON: {error.msg} at line {error.lineno}") from None
-
-
-def decode_base64(text: str | bytes, item: str) -> bytes:
-    """Decode padded base64 of the standard alphabet.
-
-    Args:
-        text: base64 text.
-        item: Position of the text in the request, for the error message, such as `instances[3]`.
-
-    Raises:
-        ServiceError: `bad_request`.
-    """
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:  # binascii.Error, or a character outside ASCII
-        raise ServiceError("bad_request", f"{item}: not valid base64: {error}") from None
 
 
 def check_frame(value: Any, item: str) -> int | None:
@@ -73,9 +77,12 @@ def check_frame(value: Any, item: str) -> int | None:
     return value
 
 
-def response(request: ImageRequest, card: ModelCard) -> dict[str, list[dict[str, Any]]]:
-    """Return `{"predictions": [...]}`."""
-    return {"predictions": [_prediction(result, card) for result in request.results]}
+def response(request: ImageRequest, card: ModelCard) -> dict[str, Any]:
+    """Return `{"predictions": [...]}`, or by column `{"outputs": {field: [...]}}`."""
+    predictions = [_prediction(result, card) for result in request.results]
+    if request.columnar:
+        return {"outputs": {field: [prediction[field] for prediction in predictions] for field in predictions[0]}}
+    return {"predictions": predictions}
 
 
 def _image(instance: Any, item: str) -> bytes:

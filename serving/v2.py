@@ -15,10 +15,11 @@ from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import ValidationError
 
 from brain_tumor.model_card import ModelCard
+from serving.base64_text import decode_base64
 from serving.errors import ServiceError, describe_violations
 from serving.inference import WARNINGS, ImageRequest
 from serving.settings import MAX_IMAGES
-from serving.v1 import check_frame, decode_base64, read_json
+from serving.v1 import check_frame, read_json
 
 TENSOR = "image_bytes"
 OUTPUTS = ("probability", "label", "in_distribution", "uncertain")

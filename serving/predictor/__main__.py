@@ -17,6 +17,7 @@ from serving.predictor.model import Servable
 from serving.predictor.rest import RestApi
 from serving.predictor.rpc import grpc_server
 from serving.signals import exit_on_signals, leave_signals_to_uvicorn
+from serving.upgrade import NoUpgradeProtocol
 
 GRACE_SECONDS = 10
 
@@ -51,7 +52,10 @@ async def serve(settings: Settings) -> None:
     """
     servable = Servable(settings.model_dir)
     rpc = grpc_server(servable, settings.predictor_grpc_port)
-    rest = uvicorn.Server(uvicorn.Config(RestApi(servable), interface="asgi3", lifespan="off", log_config=None))
+    http = uvicorn.Config(
+        RestApi(servable), http=NoUpgradeProtocol, ws="none", interface="asgi3", lifespan="off", log_config=None
+    )
+    rest = uvicorn.Server(http)
     with socket.create_server(("0.0.0.0", settings.predictor_http_port), backlog=2048) as listener:
         await rpc.start()
         loading = asyncio.create_task(servable.load())

@@ -104,14 +104,20 @@ def call_v2(url: str, images: list[bytes], **more: Any) -> list[Prediction]:
     return from_tensors(InferResponse.from_rest(response.json()), text=True)
 
 
-def call_v2_binary(url: str, images: list[bytes]) -> list[Prediction]:
-    """Use the binary extension for request and response."""
+def binary_request(images: list[bytes]) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of an explanation's request in the binary extension, for a response in it."""
     blob = b"".join(len(data).to_bytes(4, "little") + data for data in images)
     tensor: dict[str, Any] = {"name": "image_bytes", "shape": [len(images)], "datatype": "BYTES"}
     tensor["parameters"] = {"binary_data_size": len(blob)}
     head = json.dumps({"inputs": [tensor], "parameters": {"explain": True, "binary_data_output": True}}).encode()
     headers = {JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
-    response = httpx.post(f"{url}{INFER}", content=head + blob, headers=headers, timeout=30).raise_for_status()
+    return head + blob, headers
+
+
+def call_v2_binary(url: str, images: list[bytes]) -> list[Prediction]:
+    """Use the binary extension for request and response."""
+    content, headers = binary_request(images)
+    response = httpx.post(f"{url}{INFER}", content=content, headers=headers, timeout=30).raise_for_status()
     length = int(response.headers[JSON_LENGTH])
     result = InferResponse("", "brain-tumor", [])
     # KServe's own parser reads BYTES as UTF-8.

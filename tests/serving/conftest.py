@@ -13,6 +13,8 @@ from tests.serving.brightness_model import CARD, CARD_0_1_0, save_model
 from tests.serving.fake_predictor import FakePredictor, running_fake_predictor
 from tests.serving.processes import Service, free_ports, running
 
+ORIGIN = "https://pacs.example"
+
 
 @dataclass(frozen=True)
 class Transformer:
@@ -100,7 +102,8 @@ def shared_fake_predictor() -> Iterator[FakePredictor]:
 
 @pytest.fixture(scope="session")
 def shared_transformer(shared_fake_predictor: FakePredictor, tiny_model: Path) -> Iterator[Transformer]:
-    with transformer(tiny_model, shared_fake_predictor.host, MAX_IN_FLIGHT=2, PREDICTOR_TIMEOUT_SECONDS=2) as served:
+    settings = {"MAX_IN_FLIGHT": 2, "PREDICTOR_TIMEOUT_SECONDS": 2, "CORS_ORIGINS": f"{ORIGIN}, http://localhost:3000"}
+    with transformer(tiny_model, shared_fake_predictor.host, **settings) as served:
         yield served
 
 
@@ -113,5 +116,5 @@ def fake_predictor(shared_fake_predictor: FakePredictor) -> Iterator[FakePredict
 
 @pytest.fixture
 def served(shared_transformer: Transformer, fake_predictor: FakePredictor) -> Transformer:
-    """A transformer of the fake predictor, for 2 requests in flight and calls of up to 2 s."""
+    """A transformer of the fake predictor, for 2 requests in flight, calls of up to 2 s, and web pages of `ORIGIN`."""
     return shared_transformer

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.serving.clients import b64
+
 ROW = {
     "probability": [0.75],
     "label": "tumor",
@@ -25,7 +27,9 @@ class FakePredictor:
         host: host and port to send requests to.
         status: HTTP status of a prediction.
         body: body of a prediction; None for `rows` as JSON.
-        rows: predictions, one an image.
+        rows: predictions; None for `ROW` for each image.
+        undecodable: image that fails every request which holds it, as an image that TensorFlow cannot decode.
+        failed_batches: number of requests to fail, as if they shared a batch with such an image.
         delay_seconds: time before the response.
         disconnect: close the connection without a response.
         state: state of the model in the status response.
@@ -36,7 +40,9 @@ class FakePredictor:
     host: str
     status: int = 200
     body: bytes | None = None
-    rows: list[object] = field(default_factory=lambda: [ROW])
+    rows: list[object] | None = None
+    undecodable: bytes = b""
+    failed_batches: int = 0
     delay_seconds: float = 0
     disconnect: bool = False
     state: str = "AVAILABLE"
@@ -60,13 +66,18 @@ def running_fake_predictor(port: int = 0) -> Iterator[FakePredictor]:
             self._respond(200, json.dumps({"model_version_status": [{"version": "1", "state": fake.state}]}).encode())
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            images = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["instances"]
             fake.received_headers.append({name.lower(): value for name, value in self.headers.items()})
             time.sleep(fake.delay_seconds)
             if fake.disconnect:
                 self.close_connection = True
                 return
-            self._respond(fake.status, json.dumps({"predictions": fake.rows}).encode() if fake.body is None else fake.body)
+            if fake.failed_batches > 0 or {"image_bytes": b64(fake.undecodable)} in images:
+                fake.failed_batches -= 1
+                self._respond(400, b'{"error": "Unknown image file format."}')
+                return
+            rows = [ROW] * len(images) if fake.rows is None else fake.rows
+            self._respond(fake.status, json.dumps({"predictions": rows}).encode() if fake.body is None else fake.body)
 
         def _respond(self, status: int, body: bytes) -> None:
             self.send_response(status)

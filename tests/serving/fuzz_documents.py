@@ -3,6 +3,7 @@
 import copy
 import json
 from base64 import b64encode
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.serving.fuzz_client import GOOD, INFER, JSON, MARKER, PREDICT, Case, 
 
 ENCODED = b64encode(GOOD).decode()
 V1: dict[str, Any] = {"instances": [{"image_bytes": {"b64": ENCODED}}, {"b64": ENCODED}]}
+COLUMNS: dict[str, Any] = {"inputs": {"image_bytes": [{"b64": ENCODED}]}, "signature_name": "explain"}
+SIGNATURES: tuple[object, ...] = (0, 7, True, [], {}, "Explain", "predict", MARKER)
 TENSOR: dict[str, Any] = {"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [ENCODED]}
 V2: dict[str, Any] = {
     "id": MARKER,
@@ -21,6 +24,7 @@ V2: dict[str, Any] = {
 }
 KEYS = (
     "instances",
+    "signature_name",
     "image_bytes",
     "b64",
     "inputs",
@@ -83,7 +87,6 @@ NOT_JSON = {
     "invalid UTF-8": b'{"instances": "\xff\xfe\xc0\x80"}',
     "lone surrogate": b'{"instances": ["\\ud800"], "inputs": [{"\\ud800": "\\ud800"}]}',
     "lone surrogate, encoded": b'{"instances": "\xed\xa0\x80"}',
-    "byte order mark": b"\xef\xbb\xbf" + json.dumps(V2 | V1).encode(),
     "UTF-16": json.dumps(V2 | V1).encode("utf-16"),
     "more after the end": json.dumps(V2 | V1).encode() + b"{}",
     "comment": b"// " + json.dumps(V2 | V1).encode(),
@@ -114,10 +117,16 @@ WRONG_SHAPE: dict[str, Any] = {
     "unknown output": {"instances": 0, "inputs": [TENSOR], "outputs": [{"name": MARKER}]},
     "two inputs": {"instances": None, "inputs": [TENSOR, TENSOR]},
 }
+BASE64 = (ENCODED[:8] + "\r\n" + ENCODED[8:], " " + ENCODED, ENCODED.rstrip("="), f"data:image/png;base64,{ENCODED}")
 NOT_BASE64 = (
-    ENCODED[:-1],
-    ENCODED[:8] + "\n" + ENCODED[8:],
-    " " + ENCODED,
+    ENCODED[:5],
+    ENCODED[1:],
+    f"data:image/png,{ENCODED}",
+    f"data:;base64,={ENCODED}",
+    f"{MARKER}:;base64,{ENCODED}",
+    "data:" * 100_000,
+    "%2B" * 100_000,
+    " " * 100_000,
     "_-_-",
     "äöü",
     "\ud800",
@@ -171,19 +180,34 @@ def broken(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
     return body
 
 
+def _without(document: Any, key: str) -> Any:
+    return {name: value for name, value in document.items() if name != key} if isinstance(document, dict) else document
+
+
 def cases() -> Iterator[Case]:
     """Generate each invalid document for every route of V1 and V2, and valid ones with any content type."""
-    documents = {name: text(document) for name, document in WRONG_SHAPE.items()}
+    documents = {name: (text(_without(document, "inputs")), text(document)) for name, document in WRONG_SHAPE.items()}
     for path in (PREDICT, PREDICT.replace("predict", "explain"), INFER):
         for name, body in NOT_JSON.items():
             yield Case(name, {"bad_request"}, path, body, (JSON,))
-        for name, body in documents.items():
-            yield Case(name, {"wrong_shape"}, path, body, (JSON,))
+        for name, (v1, v2) in documents.items():
+            yield Case(name, {"wrong_shape"}, path, v2 if path == INFER else v1, (JSON,))
+    for name, document in {"both": V1 | COLUMNS, "no column": {"inputs": {}}, "other": {"inputs": {MARKER: []}}}.items():
+        yield Case(name, {"wrong_shape"}, PREDICT, text(document), (JSON,))
+    for signature in SIGNATURES:
+        for document in (V1, COLUMNS):
+            yield Case(f"{signature!r}", {"bad_request"}, PREDICT, text(document | {"signature_name": signature}), (JSON,))
     for encoded in NOT_BASE64:
         codes = {"bad_request", "not_an_image"}
         yield Case("V1, no base64", codes, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))
         yield Case("V2, no base64", codes, INFER, text({"inputs": [TENSOR | {"data": [encoded]}]}), (JSON,))
+    for encoded in BASE64:
+        yield Case("V1, base64", {""}, PREDICT, text({"instances": [{"b64": encoded}]}), (JSON,))
+        yield Case("V2, base64", {""}, INFER, text({"inputs": [TENSOR | {"data": [encoded]}]}), (JSON,))
     for path, document in [(PREDICT, V1), (INFER, V2)]:
+        yield Case("after a BOM", {""}, path, BOM_UTF8 + text(document), (JSON,))
+        yield Case("after two BOMs", {"bad_request"}, path, BOM_UTF8 * 2 + text(document), (JSON,))
+        yield Case("UTF-16", {"bad_request"}, path, text(document).decode().encode("utf-16"), (JSON,))
         for content_type in CONTENT_TYPES:  # KServe's and TensorFlow Serving's clients send any
             headers = (("Content-Type", content_type), ("Ce-Id", MARKER), ("Ce-Source", MARKER))
             yield Case(f"as {content_type!r}", {""}, path, text(document), headers)

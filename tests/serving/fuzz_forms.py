@@ -1,5 +1,6 @@
 """Forms that are invalid, of the wrong type, or truncated."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 from tests.serving.fuzz_client import GOOD, MARKER, Case, form, part
@@ -10,7 +11,8 @@ FILE = 'form-data; name="file"'
 PARTS = {
     "none": ([], {"wrong_shape"}),
     "other field": ([part(GOOD, f'form-data; name="{MARKER}"; filename="x.png"')], {"wrong_shape"}),
-    "field without file": ([part(GOOD, FILE)], {"wrong_shape"}),
+    "file without a name": ([part(GOOD, FILE)], {""}),
+    "text in place of the file": ([part(MARKER.encode(), FILE)], {"not_an_image"}),
     "no field name": ([part(GOOD, f'form-data; filename="{MARKER}"')], {"bad_request"}),
     "no disposition": ([b"\r\n" + GOOD], {"bad_request"}),
     "no head": ([GOOD], {"bad_request"}),
@@ -22,7 +24,14 @@ PARTS = {
     "long header": ([part(GOOD, headers=f"X-Long: {MARKER * 4000}\r\n")], {"bad_request"}),
     "50,000 headers": ([part(GOOD, headers="X: a\r\n" * 50_000)], {"bad_request"}),
     "long file name": ([part(GOOD, f'{FILE}; filename="{MARKER * 10_000}"')], {"bad_request"}),
-    "encoded file name": ([part(GOOD, f"{FILE}; filename*=klingon''%ff%00{MARKER}")], {"wrong_shape"}),
+    "encoded file name": ([part(GOOD, f"{FILE}; filename*=klingon''%ff%00{MARKER}")], {""}),
+    "no base64": ([part(GOOD, headers="Content-Transfer-Encoding: base64\r\n")], {"bad_request"}),
+    "base64": ([part(b64encode(GOOD), headers="Content-Transfer-Encoding: BASE64\r\n")], {""}),
+    "base64 of nothing": ([part(b"", headers="Content-Transfer-Encoding: base64\r\n")], {"not_an_image"}),
+    "field explain": ([part(b"on", 'form-data; name="explain"'), part(GOOD)], {""}),
+    "field explain, twice": ([part(b"1", 'form-data; name="explain"')] * 2 + [part(GOOD)], {""}),
+    "field explain, other text": ([part(MARKER.encode(), 'form-data; name="explain"'), part(GOOD)], {"wrong_shape"}),
+    "explain as a file": ([part(GOOD, 'form-data; name="explain"; filename="x"'), part(GOOD)], {"wrong_shape"}),
     "path as file name": ([part(GOOD, f"{FILE}; filename=../../{MARKER}")], {""}),
     "zero byte in the file name": ([part(GOOD, f'{FILE}; filename="{MARKER}\0.png"')], {""}),
     "unknown encodings": ([part(GOOD, headers="Content-Transfer-Encoding: x\r\nContent-Type: image/png; charset=x\r\n")], {""}),
@@ -49,6 +58,7 @@ BROKEN_FORMS = {
     "dashes": b"-" * 4_000_000,
     "beginnings of boundaries": b"--b0undary\r\n\r\n" + b"\r\n--b0undar" * 400_000,
     "4 MB before it": b"A" * 4_000_000 + FORM,
+    "4 MB of lines before no part": b"\n--b0undar" * 400_000,
 }
 
 
@@ -61,5 +71,7 @@ def cases() -> Iterator[Case]:
         yield Case(f"as {value[:60]!r}", codes, "/predict", FORM, (("Content-Type", value),))
     for name, body in BROKEN_FORMS.items():
         yield Case(name, {"bad_request", "wrong_shape"}, "/predict", body, (FORM_TYPE,))
+    for name, before in {"text": b"text\r\n", "lines": b"\r\n" * 500_000, "dashes": b"--b0undar\r\n--\r\n"}.items():
+        yield Case(f"after {name}", {""}, "/predict", before + FORM, (FORM_TYPE,))
     for end in range(0, len(FORM) - 14, 9):
         yield Case(f"cut at {end}", {"bad_request", "wrong_shape"}, "/predict", FORM[:end], (FORM_TYPE,))

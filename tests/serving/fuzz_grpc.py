@@ -63,6 +63,8 @@ LARGE = _image(bytes(31 << 20))
 INVALID: dict[str, tuple[Message | bytes, str]] = {
     "empty": (messages.ModelInferRequest(), "NOT_FOUND"),
     "other model": (changed(lambda message: setattr(message, "model_name", MARKER)), "NOT_FOUND"),
+    "other version": (changed(lambda message: setattr(message, "model_version", "9")), "NOT_FOUND"),
+    "version that is no number": (changed(lambda message: setattr(message, "model_version", MARKER)), "NOT_FOUND"),
     "no message": (b"\xff" * 20, "INVALID_ARGUMENT"),
     "cut off": (infer().SerializeToString()[:-5], "INVALID_ARGUMENT"),
     "text that is no UTF-8": (b"\x0a\x02\xff\xfe", "INVALID_ARGUMENT"),
@@ -109,7 +111,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "RepositoryModelLoad": (messages.RepositoryModelLoadRequest(model_name="brain-tumor"), "NOT_FOUND"),
     "RepositoryModelUnload": (messages.RepositoryModelUnloadRequest(model_name="brain-tumor"), "NOT_FOUND"),
     "ModelReady": (messages.ModelReadyRequest(name=MARKER), "NOT_FOUND"),
-    "ModelMetadata": (messages.ModelMetadataRequest(name=MARKER), "NOT_FOUND"),
+    "ModelMetadata": (messages.ModelMetadataRequest(name="brain-tumor", version=MARKER), "NOT_FOUND"),
     "RepositoryIndex": (b"", "UNIMPLEMENTED"),
     MARKER: (b"", "UNIMPLEMENTED"),
 }

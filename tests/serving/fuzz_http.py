@@ -14,7 +14,7 @@ ALLOWED_HEADERS: list[Header] = [
     ("traceparent", MARKER),
     ("Cookie", f"patient={MARKER}"),
     ("Host", MARKER),
-    ("Content-Encoding", "gzip"),
+    ("Content-Encoding", "identity"),
     ("Expect", "100-continue"),
     ("Accept", "image/" + "x" * 3000),
     ("Range", "bytes=0-0"),
@@ -50,7 +50,9 @@ WEBSOCKET: tuple[Header, ...] = (
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 )
+OFFERS = ("h2c", "websocket", "TLS/1.0, h2c", MARKER, b"\xff", "")
 METHODS = ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
+VERSIONS = ("", "0", "-1", "01", "9" * 5000, "1.0", "1%00", "%ff", "latest", "1/versions/1", MARKER)
 # These return 404 for GET and for POST.
 PATHS = (
     *("//", "*", f"/{MARKER}", "/%00", "/%ff%fe", "/a" * 10_000, "/redoc", "/predict/", "/v1/models/"),
@@ -67,6 +69,8 @@ PATHS = (
         "/v1/models/%ff:predict",
         "/v1/models/brain-tumor%00:predict",
     ),
+    *(f"/v1/models/brain-tumor/versions/{version}:predict" for version in VERSIONS),
+    *(f"/v2/models/brain-tumor/versions/{version}/infer" for version in VERSIONS),
     *("/v2/models/../models//infer", "/openai/v1/completions", "/v2/repository/index"),
 )
 POSTED = (f"/v2/models/{MARKER}/infer", "/v2/repository/models/brain-tumor/load", "/v2/repository/models/brain-tumor/unload")
@@ -130,6 +134,11 @@ def cases() -> Iterator[Case]:
         yield Case(f"Accept: {accept!r}", {""}, "/metrics", headers=(("Accept", accept),), method="GET")
     for query, codes in QUERIES.items():
         yield Case(query[:60], codes, f"/predict?{query}", FORM, (FORM_TYPE,))
+    for offer in OFFERS:
+        for connection in ("Upgrade", "Upgrade, HTTP2-Settings", "close, upgrade"):
+            fields: tuple[Header, ...] = (FORM_TYPE, ("Connection", connection), ("Upgrade", offer))
+            yield Case(f"Upgrade: {offer!r}", {""}, "/predict", FORM, fields)
+            yield Case(f"Upgrade: {offer!r}, 100-continue", {""}, "/predict", FORM, (*fields, ("Expect", "100-continue")))
     yield Case("WebSocket", {"method_not_allowed"}, "/predict", headers=WEBSOCKET, method="GET")
     for path in PATHS:
         for method in ("GET", "POST"):

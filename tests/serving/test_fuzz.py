@@ -13,8 +13,18 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.serving import fuzz_binary, fuzz_documents, fuzz_forms, fuzz_grpc, fuzz_http, fuzz_images, fuzz_several
+from tests.serving import (
+    fuzz_binary,
+    fuzz_codings,
+    fuzz_documents,
+    fuzz_forms,
+    fuzz_grpc,
+    fuzz_http,
+    fuzz_images,
+    fuzz_several,
+)
 from tests.serving.conftest import Pair
 from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzzer, Header, checked, form, head, part
 
@@ -30,6 +40,7 @@ CASES = {
     "several images": fuzz_several.cases,
     "forms": fuzz_forms.cases,
     "HTTP": fuzz_http.cases,
+    "codings": fuzz_codings.cases,
 }
 
 
@@ -71,7 +82,7 @@ def test_service_conforms_to_its_schema(fuzzer: Fuzzer, tmp_path: Path) -> None:
 
 
 @fraction(0.15)
-@given(fuzz_documents.broken(fuzz_documents.V1))
+@given(st.sampled_from([fuzz_documents.V1, fuzz_documents.COLUMNS]).flatmap(fuzz_documents.broken))
 def test_broken_v1_body_is_rejected(fuzzer: Fuzzer, body: bytes) -> None:
     assert fuzzer.request(PREDICT, body, [JSON]).code in CLIENT_CODES
 
@@ -88,6 +99,13 @@ def test_broken_binary_extension_is_rejected(fuzzer: Fuzzer, request_parts: tupl
     start, length, blob = request_parts
     headers: list[Header] = [fuzz_binary.CONTENT_TYPE, (fuzz_binary.LENGTH, length)]
     assert fuzzer.request(INFER, start + blob, headers).code in CLIENT_CODES
+
+
+@fraction(0.1)
+@given(fuzz_codings.broken())
+def test_broken_compressed_body_is_rejected(fuzzer: Fuzzer, compressed: fuzz_codings.Compressed) -> None:
+    headers: list[Header] = [JSON, ("Content-Encoding", compressed.coding)]
+    assert fuzzer.request(PREDICT, compressed.body, headers).code in CLIENT_CODES
 
 
 @fraction(0.15)

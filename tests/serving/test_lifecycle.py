@@ -110,6 +110,8 @@ def test_transformer_recovers_once_a_killed_predictor_is_back_and_both_end_on_si
         ({"MAX_IN_FLIGHT": "0"}, "MAX_IN_FLIGHT: got '0', expected a number greater than 0"),
         ({"PREDICTOR_TIMEOUT_SECONDS": "nan"}, "PREDICTOR_TIMEOUT_SECONDS: got 'nan'"),
         ({"COLOUR_MAP": "jet"}, "COLOUR_MAP: got 'jet', expected one of inferno, viridis, cividis"),
+        ({"CORS_ORIGINS": "https://a.example, b.example"}, "CORS_ORIGINS: got 'b.example', expected *, or a scheme and a host"),
+        ({"CORS_ORIGINS": "https://a.example/"}, "CORS_ORIGINS: got 'https://a.example/'"),
         ({"HTTP_PORT": "taken"}, "HTTP_PORT: got 'taken'"),
         ({"HTTP_PORT": ""}, "HTTP_PORT: got ''"),
     ],

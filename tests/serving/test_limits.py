@@ -1,6 +1,7 @@
 """Limits on requests in flight, body and header sizes, and on slow clients."""
 
 import contextlib
+import gzip
 import json
 import socket
 import time
@@ -86,12 +87,33 @@ def test_invalid_http_and_long_headers_get_400(served: Transformer) -> None:
     assert explain(served.url).status_code == 200
 
 
-def test_rejected_bodies_are_freed(served: Transformer) -> None:
-    def resident_mib() -> float:
-        status = Path(f"/proc/{served.process.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+def resident_mib(served: Transformer, measure: str = "VmRSS") -> float:
+    status = Path(f"/proc/{served.process.process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(measure)).split()[1]) / 1024
 
-    before = resident_mib()
+
+def test_rejected_bodies_are_freed(served: Transformer) -> None:
+    before = resident_mib(served)
     for _ in range(12):
         assert httpx.post(f"{served.url}{V1}:predict", content=b"x" * 31 * MIB, timeout=30).status_code == 400
-    assert resident_mib() - before < 120
+    assert resident_mib(served) - before < 120
+
+
+def test_compressed_body_is_limited_by_its_decompressed_size(served: Transformer) -> None:
+    pid = served.process.process.pid
+    small, large = gzip.compress(b" " * 31 * MIB), gzip.compress(bytes(300 * MIB), 1)
+    before = resident_mib(served)
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # of the peak
+    for content, status, code in (
+        (small, 400, "bad_request"),
+        (large, 413, "too_large"),
+        (gzip.compress(large), 413, "too_large"),
+    ):
+        coding = "gzip, gzip" if content not in (small, large) else "gzip"
+        response = httpx.post(f"{served.url}{V1}:predict", content=content, headers={"Content-Encoding": coding}, timeout=30)
+        assert (response.status_code, response.json()["code"]) == (status, code)
+    assert resident_mib(served, "VmHWM") - before < 120
+    form = httpx.Request("POST", served.url, files=clients.form(PNG + bytes(11 * MIB)))
+    headers = {"Content-Type": form.headers["content-type"], "Content-Encoding": "gzip"}
+    response = httpx.post(f"{served.url}/predict", content=gzip.compress(form.read()), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
