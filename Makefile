@@ -49,14 +49,14 @@ verify: $(READY) ## check that the model folder MODEL satisfies the model contra
 	@$(BIN)/python -m components.verify "$(MODEL)"
 
 test: $(TOOLS) ## every test that needs no cluster, GPU or network
-	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder
 
 test-fast: $(TOOLS) ## the tests that start no TensorFlow, browser or service, in 90 s
-	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder -m "not slow"
 
 coverage: $(TOOLS) ## the tests with the coverage of the product's code, child processes included; fails below the floor
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2 --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 3 --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

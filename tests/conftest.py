@@ -42,8 +42,9 @@ SLOW_PATHS = (
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
 # The longest come first, so that no process is left alone with them at the end.
 GROUPS = (
-    *("tests/pipelines/local/", "tests/ui/", "tests/pipelines/tuning/", "tests/components/train/test_train.py"),
-    *("tests/serving/test_lifecycle.py", "tests/components/deploy/"),
+    *("tests/pipelines/local/", "tests/ui/", "tests/serving/test_", "tests/pipelines/tuning/", "tests/monitoring/"),
+    *("tests/components/deploy/", "tests/components/train/test_train.py", "tests/components/architectures/test_real_images.py"),
+    *("tests/pipelines/cross_validation/", "tests/components/architectures/"),
 )
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 

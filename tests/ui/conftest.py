@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -76,6 +77,14 @@ def tab(browser: Browser, url: str, **options: object) -> Iterator[Page]:
     expect(page.locator(".state.ready")).to_be_visible()
     yield page
     context.close()
+
+
+def save_csv(page: Page, path: Path) -> None:
+    """Save the table of all slices to a file, once the page has been rendered completely."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    download.value.save_as(path)
 
 
 def upload(page: Page, files: dict[str, bytes]) -> None:

@@ -17,7 +17,7 @@ from tests.brain_tumor.test_images import encode
 from tests.serving import clients
 from tests.serving.conftest import Pair
 from tests.serving.processes import free_ports, running
-from tests.ui.conftest import PHONE, Ui, tab, ui, upload
+from tests.ui.conftest import PHONE, Ui, save_csv, tab, ui, upload
 from ui.formatting import class_display_name
 
 PNG = phantom_pngs(1)[0]
@@ -54,9 +54,7 @@ def test_csv_of_a_batch_with_a_corrupt_file_has_the_services_numbers(opened: Pag
     expect(opened.get_by_role("alert")).to_contain_text("This image is damaged or truncated. Export the slice again")
     expect(opened.get_by_role("button", name="Try again")).to_have_count(0)
 
-    with opened.expect_download() as download:
-        opened.get_by_role("button", name="Save as CSV").click()
-    download.value.save_as(tmp_path / "slices.csv")
+    save_csv(opened, tmp_path / "slices.csv")
     assert (tmp_path / "slices.csv").read_bytes().startswith(b"\xef\xbb\xbffile,label,")
     with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
@@ -90,9 +88,7 @@ def test_files_of_one_name_are_numbered(opened: Page, tmp_path: Path) -> None:
     expect(rows.nth(1)).to_contain_text("scan (2).png")
     opened.get_by_role("radiogroup", name="2 slices").get_by_role("radio").first.press("ArrowDown")
     expect(opened.get_by_role("heading", name="scan (2).png")).to_be_visible()
-    with opened.expect_download() as download:
-        opened.get_by_role("button", name="Save as CSV").click()
-    download.value.save_as(tmp_path / "slices.csv")
+    save_csv(opened, tmp_path / "slices.csv")
     with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["scan.png", "scan (2).png"]
 
@@ -108,9 +104,7 @@ def test_user_chooses_one_of_several_images(opened: Page, service: Pair, tmp_pat
         choice.press("Enter")
         expect(opened.get_by_role("heading", name=f"stack.tif (image {frame})")).to_be_visible()
         expect(opened.locator(".image img")).to_have_count(2)
-        with opened.expect_download() as download:
-            opened.get_by_role("button", name="Save as CSV").click()
-        download.value.save_as(tmp_path / "slices.csv")
+        save_csv(opened, tmp_path / "slices.csv")
         (row,) = csv.DictReader((tmp_path / "slices.csv").read_text("utf-8-sig").splitlines())
         prediction = httpx.post(f"{service.url}/predict?frame={frame}", files=clients.form(stack)).raise_for_status().json()
         assert row["file"] == f"stack.tif (image {frame})"

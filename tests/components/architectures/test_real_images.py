@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def navoneel(realdata: Path, made_once: MadeOnce) -> tuple[Path, DataSet]:
-    """Return the folder of the default model trained on four fifths of `navoneel`, and the data set."""
+    """Return the folder of a model of the default architecture, trained on four fifths of `navoneel`, and the data set."""
 
     def fill(folder: Path) -> None:
         from components.train.train import train
@@ -32,7 +32,7 @@ def navoneel(realdata: Path, made_once: MadeOnce) -> tuple[Path, DataSet]:
         source = str(realdata / "navoneel")
         ingest(source, images_zip=data.images_zip, manifest_csv=data.manifest_csv, report_html=folder / "ingest.html")
         preprocess(data.images_zip, data.manifest_csv, shards=data.shards, splits_csv=data.splits_csv)
-        train(data.shards, model_dir=folder / "model", config=EvidenceConfig())
+        train(data.shards, model_dir=folder / "model", config=EvidenceConfig(views=3))  # of 8, to take less time
 
     folder = made_once("navoneel", fill)
     return folder / "model", DataSet.of(folder)
