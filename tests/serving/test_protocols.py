@@ -195,6 +195,7 @@ def test_model_route_returns_model_json(service: Pair, tiny_model: Path) -> None
         (png_of_size(70_000, 1), 413, "too_large", "expected sides of at most 65,535"),
         (PNG + b"\0" * 10_000_000, 413, "too_large", "10,000,000"),
     ],
+    ids=lambda value: "image" if isinstance(value, bytes) else None,
 )
 def test_every_protocol_rejects_an_invalid_image_alike(data: bytes, status: int, code: str, message: str, service: Pair) -> None:
     assert_error(httpx.post(f"{service.url}/predict", files=clients.form(data)), status, code, message)
