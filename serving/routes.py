@@ -32,12 +32,9 @@ def add_routes(app: FastAPI, transformer: Transformer, dataplane: DataPlane) -> 
         count = len((await request.form()).getlist("file"))
         if count != 1:
             raise ServiceError("wrong_shape", f"file: got {count} files, expected one; send several images to /v1 or /v2")
-        if None not in (frame, frame_field) and frame != frame_field:
-            raise ServiceError(
-                "wrong_shape", f"frame: got {frame} in the query and {frame_field} in the form, expected one number"
-            )
-        frames = (frame_field if frame is None else frame,)
-        image = ImageRequest([await read_file(file)], explain or explain_field, frames=frames)
+        if len(numbers := {frame, frame_field} - {None}) > 1:
+            raise ServiceError("wrong_shape", f"frame: got {frame} in the query, {frame_field} in the form, expected one number")
+        image = ImageRequest([await read_file(file)], explain or explain_field, frames=tuple(numbers))
         result, _ = await transformer(image, dict(request.headers))
         return Response(orjson.dumps(result["predictions"][0]), media_type="application/json")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brain_tumor.errors import InputError
+from pipelines.local.ports import read_ports
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "brain-tumor-ui" / "rules" / "brain-tumor.yaml"
@@ -56,20 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.monitor", description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     folder = parser.parse_args().runs.resolve() / "prometheus"
-    port = int(os.environ.get("MONITOR_PORT", 9090))
-    targets = {
-        "transformer": f"localhost:{os.environ.get('HTTP_PORT', 8080)}",
-        "page": f"localhost:{os.environ.get('METRICS_PORT', 9464)}",
-    }
     try:
-        prometheus = command(folder, port=port)
+        ports = read_ports()
+        prometheus = command(folder, port=ports.monitor_port)
     except InputError as error:
         sys.exit(f"error: {error}")
+    targets = {"transformer": f"localhost:{ports.http_port}", "page": f"localhost:{ports.metrics_port}"}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(configuration(targets))
     jobs = ", ".join(f"the {job} at {target}" for job, target in targets.items())
     print(f"monitor: scraping {jobs}; data in {folder}")
-    print(f"monitor: queries at http://localhost:{port}, alerts at http://localhost:{port}/alerts")
+    print(f"monitor: queries at http://localhost:{ports.monitor_port}, alerts at http://localhost:{ports.monitor_port}/alerts")
     print("monitor: press Ctrl-C to stop", flush=True)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell script inherits it as ignored
     os.execv(prometheus[0], prometheus)

@@ -17,6 +17,7 @@ from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME, NOTICE, read_model_card
 from components.registry import connect, get_champion, local_copy, registry_uri
 from pipelines.local.examples import classify_held_out
+from pipelines.local.ports import Ports, read_ports
 from pipelines.local.processes import open_local, process_group, stop_as_at_ctrl_c
 
 READY_TIMEOUT_SECONDS = 120
@@ -33,15 +34,16 @@ def service(model_dir: Path) -> Iterator[tuple[str, Processes]]:
         The URL of the transformer, and the processes by name.
 
     Raises:
-        InputError: SERVE_RUNTIME is not a program.
+        InputError: SERVE_RUNTIME is not a program, or a port is invalid.
         RuntimeError: A process ended or was not ready in time. Its output is on stdout.
     """
-    url = f"http://localhost:{_port('HTTP_PORT', 8080)}"
-    predictor_host = f"localhost:{_port('PREDICTOR_HTTP_PORT', 8090)}"
+    ports = read_ports()
+    url = f"http://localhost:{ports.http_port}"
+    predictor_host = f"localhost:{ports.predictor_http_port}"
     environment = os.environ | {"MODEL_DIR": str(model_dir), "PREDICTOR_HOST": predictor_host}
     with contextlib.ExitStack() as stack:
         commands = {
-            "the predictor": stack.enter_context(_predictor(model_dir)),
+            "the predictor": stack.enter_context(_predictor(model_dir, ports)),
             "the transformer": [sys.executable, "-m", "serving"],
         }
         processes = {name: stack.enter_context(_process(command, environment)) for name, command in commands.items()}
@@ -60,7 +62,7 @@ def page(api_url: str) -> Iterator[tuple[str, Processes]]:
     Raises:
         RuntimeError: The process ended or was not ready in time. Its output is on stdout.
     """
-    url = f"http://localhost:{_port('PAGE_PORT', 8501)}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
+    url = f"http://localhost:{read_ports().page_port}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
     with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
         processes = {"the web page": process}
         _wait(f"{url}/_stcore/health", processes)
@@ -68,7 +70,7 @@ def page(api_url: str) -> Iterator[tuple[str, Processes]]:
 
 
 @contextlib.contextmanager
-def _predictor(model_dir: Path) -> Iterator[list[str]]:
+def _predictor(model_dir: Path, ports: Ports) -> Iterator[list[str]]:
     """Yield the predictor's command: TensorFlow Serving if SERVE_RUNTIME names it, otherwise the stand-in."""
     name = os.environ.get("SERVE_RUNTIME")
     if not name:
@@ -84,8 +86,8 @@ def _predictor(model_dir: Path) -> Iterator[list[str]]:
             program,
             f"--model_name={MODEL_NAME}",
             f"--model_base_path={base}",
-            f"--rest_api_port={_port('PREDICTOR_HTTP_PORT', 8090)}",
-            f"--port={_port('PREDICTOR_GRPC_PORT', 8091)}",
+            f"--rest_api_port={ports.predictor_http_port}",
+            f"--port={ports.predictor_grpc_port}",
         ]
 
 
@@ -113,10 +115,6 @@ def _check(processes: Processes) -> None:
             raise RuntimeError(f"{name} ended with {how}")
 
 
-def _port(variable: str, default: int) -> int:
-    return int(os.environ.get(variable, default))
-
-
 def main() -> int:
     """Serve the champion until Ctrl-C. The exit status is 2 if there is no champion."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.serve", description=main.__doc__)
@@ -128,6 +126,7 @@ def main() -> int:
     options = parser.parse_args()
     stop_as_at_ctrl_c()
     try:
+        read_ports()
         champion = get_champion(connect(registry_uri(options.runs)))
         if champion is None:
             print("there is no champion: no model has passed the gate yet")

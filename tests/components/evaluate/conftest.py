@@ -116,6 +116,23 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+CARD: dict[str, Any] = {
+    "name": "brain-tumor",
+    "version": None,
+    "architecture": "tiny",
+    "created": "2026-01-02T03:04:05+00:00",
+    "image_size_px": 12,
+    "dataset": {"source": "a-folder", "synthetic": False, "fingerprint": "f" * 64, "counts": {}},
+    "history": {
+        "loss": [0.9, 0.5, 0.4],
+        "val_loss": [1.0, 0.6, 0.7],
+        "accuracy": [0.5, 0.7, 0.8],
+        "val_accuracy": [0.5, 0.6, 0.6],
+    },
+    "reference": None,
+}
+
+
 def export(folder: Path, classes: list[str], threshold: float | None, *, calibration: dict[str, Any] | None = None) -> Path:
     import tensorflow as tf
 
@@ -153,23 +170,10 @@ def export(folder: Path, classes: list[str], threshold: float | None, *, calibra
     module = tf.Module()
     module.serving_default, module.explain = tf.function(predict, encoded), tf.function(explain, encoded)
     tf.saved_model.save(module, str(folder), {"serving_default": module.serving_default, "explain": module.explain})
-    card = {
-        "name": "brain-tumor",
-        "version": None,
-        "architecture": "tiny",
-        "created": "2026-01-02T03:04:05+00:00",
+    card = CARD | {
         "classes": classes,
         "tumor_classes": [name for name in classes if name != "no_tumor"],
         "threshold": threshold,
-        "image_size_px": 12,
-        "dataset": {"source": "a-folder", "synthetic": False, "fingerprint": "f" * 64, "counts": {}},
-        "history": {
-            "loss": [0.9, 0.5, 0.4],
-            "val_loss": [1.0, 0.6, 0.7],
-            "accuracy": [0.5, 0.7, 0.8],
-            "val_accuracy": [0.5, 0.6, 0.6],
-        },
-        "reference": None,
     }
     if calibration:
         card |= {"calibration": calibration, "explanation": "evidence"}
