@@ -140,7 +140,7 @@ def test_settings_table_has_every_variable_and_its_default(page: str, settings: 
 
 
 def test_variables_of_make_serve_are_read_by_the_code() -> None:
-    source = (ROOT / "pipelines/local/serve.py").read_text()
+    source = "".join((ROOT / "pipelines/local" / name).read_text() for name in ("serve.py", "ports.py")).upper()
     assert [name for name in table(ROOT / "docs/service.md", "variable of `make serve`") if name not in source] == []
 
 

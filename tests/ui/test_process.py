@@ -132,7 +132,9 @@ def test_it_needs_neither_root_nor_a_home_and_writes_no_file(browser: Browser, s
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     temporary.chmod(0o1777)
-    environment = os.environ | ports | {"HOME": "/nonexistent", "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Without the variables of `make coverage`, which writes a file.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    environment = inherited | ports | {"HOME": "/nonexistent", "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
     output = tmp_path / "output.txt"
     output.touch()
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)  # 1.9 MB as a PNG
