@@ -53,9 +53,8 @@ def open_registry_and_store(model_store: str, tracking_uri: str = "") -> "Mlflow
     with as_input_error(f"model_store {redact_credentials(model_store)} cannot be opened"):
         if is_local_path(model_store):
             Path(model_store).mkdir(parents=True, exist_ok=True)
-            taken = Path(model_store) / MODEL_NAME / str(next_version(client))
-            if taken.exists():
-                raise InputError(f"{taken}: exists but is not in the registry; move it away")
+            folder = Path(model_store) / MODEL_NAME / str(next_version(client))
+            reject_existing(str(folder), folder.exists())
         else:
             import fsspec
 
@@ -122,6 +121,12 @@ def get_champion(client: "MlflowClient") -> RegisteredVersion | None:
     return RegisteredVersion(MODEL_NAME, int(version.version), _resolve(client, version.source))
 
 
+def reject_existing(uri: str, exists: bool) -> None:
+    """Raise InputError if there are files at the URI of a version that is to be registered."""
+    if exists:
+        raise InputError(f"{uri}: exists but is not in the registry; move it away")
+
+
 def next_version(client: "MlflowClient") -> int:
     """Return the number that the registry will give to the next version."""
     return 1 + max((int(version.version) for version in client.search_model_versions(f"name='{MODEL_NAME}'")), default=0)
@@ -131,27 +136,37 @@ def make_champion(client: "MlflowClient", version: int) -> None:
     """Move the alias `champion` to a version, and print what it and the previous champion were trained on.
 
     Raises:
-        InputError: The registry returns another error.
+        InputError: The registry returns another error, and the alias has not moved.
     """
+    from mlflow.exceptions import MlflowException
+
     previous = get_champion(client)
     with as_input_error(f"version {version} did not become the champion"):
-        client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
-        client.delete_model_version_tag(MODEL_NAME, str(version), PENDING_TAG)
-        print(f"register: {MODEL_NAME} version {version} is the champion, trained on {_source(client, version)}", flush=True)
+        lines = [f"{MODEL_NAME} version {version} is the champion, trained on {_source(client, version)}"]
         if previous:
-            trained_on = f"version {previous.version}, trained on {_source(client, previous.version)}"
-            print(f"register: the previous champion was {trained_on}", flush=True)
+            trained_on = _source(client, previous.version)
+            lines.append(f"the previous champion was version {previous.version}, trained on {trained_on}")
+        client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(version))
+    with contextlib.suppress(MlflowException):  # the next run deletes the tag of a champion
+        client.delete_model_version_tag(MODEL_NAME, str(version), PENDING_TAG)
+    for line in lines:
+        print(f"register: {line}", flush=True)
 
 
 def delete_pending(client: "MlflowClient") -> list[int]:
     """Delete the versions that never became the champion because their run was killed; return their numbers."""
     champion = get_champion(client)
-    versions = client.search_model_versions(f"name='{MODEL_NAME}'")
-    pending = [each for each in versions if PENDING_TAG in each.tags and int(each.version) != (champion and champion.version)]
-    for version in pending:
+    deleted = []
+    for version in client.search_model_versions(f"name='{MODEL_NAME}'"):
+        if PENDING_TAG not in version.tags:
+            continue
+        if champion and champion.version == int(version.version):  # killed after the alias had moved
+            client.delete_model_version_tag(MODEL_NAME, version.version, PENDING_TAG)
+            continue
         shutil.rmtree(_resolve(client, version.source), ignore_errors=True)
         client.delete_model_version(MODEL_NAME, version.version)
-    return sorted(int(version.version) for version in pending)
+        deleted.append(int(version.version))
+    return sorted(deleted)
 
 
 def _source(client: "MlflowClient", version: int) -> str:

@@ -20,6 +20,7 @@ from components.registry import (
     make_champion,
     next_version,
     open_registry_and_store,
+    reject_existing,
     relative_uri,
 )
 from components.uris import is_local_path, redact_credentials
@@ -98,9 +99,7 @@ def _create_version(client: "MlflowClient", base: str, run_id: str, tags: dict[s
         client.create_registered_model(MODEL_NAME)
     expected = next_version(client)
     while True:
-        created = client.create_model_version(
-            MODEL_NAME, source=f"{base}/{expected}", run_id=run_id, tags=tags | {PENDING_TAG: "true"}
-        )
+        created = client.create_model_version(MODEL_NAME, source=f"{base}/{expected}", run_id=run_id, tags=tags)
         if int(created.version) == expected:
             return expected
         client.delete_model_version(MODEL_NAME, created.version)
@@ -110,7 +109,7 @@ def _create_version(client: "MlflowClient", base: str, run_id: str, tags: dict[s
 def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
     """Store the completed and verified model at `uri`, entirely or not at all."""
     if is_local_path(uri):
-        _reject_existing(uri, Path(uri).exists())
+        reject_existing(uri, Path(uri).exists())
         with atomic_write(Path(uri)) as partial:
             _complete(model_dir, partial, card)
         return
@@ -118,11 +117,6 @@ def _publish(model_dir: Path, uri: str, card: dict[str, Any]) -> None:
         staged = Path(scratch) / "model"
         _complete(model_dir, staged, card)
         _upload(staged, uri)
-
-
-def _reject_existing(uri: str, exists: bool) -> None:
-    if exists:
-        raise InputError(f"{uri}: exists but is not in the registry; move it away")
 
 
 def _complete(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
@@ -141,7 +135,7 @@ def _upload(staged: Path, uri: str) -> None:
     import fsspec
 
     files, base = fsspec.core.url_to_fs(uri)
-    _reject_existing(uri, files.exists(base))
+    reject_existing(uri, files.exists(base))
     paths = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.relative_to(staged) != MODEL_CARD_PATH]
     for path in [*paths, staged / MODEL_CARD_PATH]:
         files.put_file(str(path), f"{base}/{path.relative_to(staged).as_posix()}")

@@ -48,8 +48,7 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
         The run's folder, `runs/<time>`.
 
     Raises:
-        InputError: Another run is in progress in the same folder.
-        InputError: Registry or model store cannot be used, which is checked before the first step.
+        InputError: Another run is in progress in the same folder, or registry or model store cannot be used.
         RuntimeError: A step failed. It has printed why, and `runs/latest` still points at the previous run.
     """
     started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -88,9 +87,6 @@ def _promote(client: "MlflowClient", folder: Path) -> None:
         if is_local_path(version["uri"]) and Path(version["uri"]).exists():
             shutil.move(version["uri"], failed / "model")
         raise RuntimeError(f"{error}\nthe champion stays; report, log and model kept in {failed}") from error
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
 
 
 def _delete_unfinished(runs: Path, client: "MlflowClient") -> None:

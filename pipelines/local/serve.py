@@ -9,8 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.error
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from brain_tumor.errors import InputError
@@ -27,17 +26,16 @@ Processes = Mapping[str, subprocess.Popen]
 
 
 @contextlib.contextmanager
-def service(model_dir: Path) -> Iterator[tuple[str, Processes]]:
+def service(model_dir: Path, ports: Ports) -> Iterator[tuple[str, Processes]]:
     """Start predictor and transformer for a model folder, wait until they are ready, and stop them at the end.
 
     Yields:
         The URL of the transformer, and the processes by name.
 
     Raises:
-        InputError: SERVE_RUNTIME is not a program, or a port is invalid.
+        InputError: SERVE_RUNTIME is not a program.
         RuntimeError: A process ended or was not ready in time. Its output is on stdout.
     """
-    ports = read_ports()
     url = f"http://localhost:{ports.http_port}"
     predictor_host = f"localhost:{ports.predictor_http_port}"
     environment = os.environ | {"MODEL_DIR": str(model_dir), "PREDICTOR_HOST": predictor_host}
@@ -46,14 +44,17 @@ def service(model_dir: Path) -> Iterator[tuple[str, Processes]]:
             "the predictor": stack.enter_context(_predictor(model_dir, ports)),
             "the transformer": [sys.executable, "-m", "serving"],
         }
-        processes = {name: stack.enter_context(_process(command, environment)) for name, command in commands.items()}
+        processes = {
+            name: stack.enter_context(process_group(command, stop_seconds=STOP_TIMEOUT_SECONDS, env=environment))
+            for name, command in commands.items()
+        }
         print("serve: waiting for the model", flush=True)
         _wait(f"{url}/readyz", processes)
         yield url, processes
 
 
 @contextlib.contextmanager
-def page(api_url: str) -> Iterator[tuple[str, Processes]]:
+def page(api_url: str, ports: Ports) -> Iterator[tuple[str, Processes]]:
     """Start the web page for a transformer, wait until it is ready, and stop it at the end.
 
     Yields:
@@ -62,8 +63,9 @@ def page(api_url: str) -> Iterator[tuple[str, Processes]]:
     Raises:
         RuntimeError: The process ended or was not ready in time. Its output is on stdout.
     """
-    url = f"http://localhost:{read_ports().page_port}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
-    with _process([sys.executable, "-m", "ui"], os.environ | {"API_URL": api_url}) as process:
+    url = f"http://localhost:{ports.page_port}{os.environ.get('PAGE_PATH', '').rstrip('/')}"
+    environment = os.environ | {"API_URL": api_url}
+    with process_group([sys.executable, "-m", "ui"], stop_seconds=STOP_TIMEOUT_SECONDS, env=environment) as process:
         processes = {"the web page": process}
         _wait(f"{url}/_stcore/health", processes)
         yield url, processes
@@ -89,10 +91,6 @@ def _predictor(model_dir: Path, ports: Ports) -> Iterator[list[str]]:
             f"--rest_api_port={ports.predictor_http_port}",
             f"--port={ports.predictor_grpc_port}",
         ]
-
-
-def _process(command: Sequence[str], environment: dict[str, str]) -> AbstractContextManager[subprocess.Popen]:
-    return process_group(command, stop_seconds=STOP_TIMEOUT_SECONDS, env=environment)
 
 
 def _wait(url: str, processes: Processes) -> None:
@@ -126,19 +124,19 @@ def main() -> int:
     options = parser.parse_args()
     stop_as_at_ctrl_c()
     try:
-        read_ports()
+        ports = read_ports()
         champion = get_champion(connect(registry_uri(options.runs)))
         if champion is None:
             print("there is no champion: no model has passed the gate yet")
             return 2
         with contextlib.ExitStack() as stack:
             model_dir = stack.enter_context(local_copy(champion))
-            url, processes = stack.enter_context(service(model_dir))
+            url, processes = stack.enter_context(service(model_dir, ports))
             print(f"serve: {champion.name} version {champion.version} at {url}, API documentation at {url}/docs")
             if options.examples:
                 classify_held_out(options.runs / "latest", options.examples, model_dir=model_dir, url=url)
             if options.page:
-                page_url, page_process = stack.enter_context(page(url))
+                page_url, page_process = stack.enter_context(page(url, ports))
                 processes = {**processes, **page_process}
                 print(f"serve: web page at {page_url}")
             print(f"\n  {NOTICE}\n\nserve: press Ctrl-C to stop", flush=True)

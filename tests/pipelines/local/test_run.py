@@ -171,7 +171,9 @@ def test_run_killed_before_the_alias_is_deleted_and_one_killed_after_it_is_kept(
         *("1", "20260101T000000000000Z", MODEL_NAME, "latest", "models")
     ]
     assert (new_runs / "latest").resolve().name == "20260101T000000000000Z"
-    assert [int(each.version) for each in client.search_model_versions(f"name='{MODEL_NAME}'")] == [1]
+    (champion,) = client.search_model_versions(f"name='{MODEL_NAME}'")
+    assert int(champion.version) == kept
+    assert PENDING_TAG not in champion.tags, "or the next champion's run would delete it"
     _delete_unfinished(new_runs, client)
     assert capsys.readouterr().out == ""
 
