@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.Image import Transpose
 
 EXIF_ORIENTATION = 0x0112
@@ -72,9 +72,9 @@ def as_seen(image: Image.Image, alpha: Image.Image | None, bits: int) -> Image.I
         inverted = is_single_channel and _tiff_tag(image, TIFF_PHOTOMETRIC, 1) == WHITE_IS_ZERO
         seen = Image.fromarray(_rescale_to_uint8(levels, None if alpha is None else np.asarray(alpha) > 0, inverted=inverted))
     else:
-        seen = _without_transparent_colour(image)
+        seen = _grey(image) or _without_transparent_colour(image)
         mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-        seen = seen if seen.mode == mode else seen.convert(mode)
+        seen = seen if seen.mode in ("L", mode) else seen.convert(mode)
     if alpha is not None:
         black = Image.new(seen.mode, seen.size)
         black.paste(seen, mask=alpha)
@@ -85,7 +85,7 @@ def as_seen(image: Image.Image, alpha: Image.Image | None, bits: int) -> Image.I
 
 def is_black(image: Image.Image) -> bool:
     """Check whether nothing is seen in an image of mode `L` or `RGB`."""
-    return max(np.array(image.getextrema()).flat) <= MAX_INVISIBLE_LEVEL
+    return bool(np.asarray(image).max() <= MAX_INVISIBLE_LEVEL)
 
 
 def bits_per_sample(image: Image.Image, data: bytes) -> int:
@@ -97,6 +97,14 @@ def bits_per_sample(image: Image.Image, data: bytes) -> int:
 
 def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
     return getattr(image, "tag_v2", {}).get(tag, default)
+
+
+def _grey(image: Image.Image) -> Image.Image | None:
+    """Return the grey levels of an image of mode `RGBA` without colours, which take a third of the time to blend and encode."""
+    if image.mode != "RGBA":
+        return None
+    red, green, blue, _ = image.split()
+    return None if any(ImageChops.difference(red, other).getbbox() for other in (green, blue)) else red
 
 
 def _without_transparent_colour(image: Image.Image) -> Image.Image:

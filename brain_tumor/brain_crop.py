@@ -21,11 +21,21 @@ def brain_crop(grey: np.ndarray) -> tuple[slice, slice]:
     Args:
         grey: Grey levels, uint8 or float [h, w].
     """
-    bright = grey > MIN_LEVEL * np.percentile(grey[::STRIDE_PX, ::STRIDE_PX], PERCENTILE)
-    rows, columns = _extent(bright.mean(axis=1)), _extent(bright.mean(axis=0))
+    level = MIN_LEVEL * _percentile(grey[::STRIDE_PX, ::STRIDE_PX])
+    bright = (grey > (np.uint8(level) if grey.dtype == np.uint8 else level)).view(np.uint8)
+    rows, columns = (_extent(bright.sum(axis=1 - axis, dtype=np.uint32) / grey.shape[1 - axis]) for axis in (0, 1))
     if any(part.stop - part.start < MIN_SIDE_FRACTION * side for part, side in zip((rows, columns), grey.shape, strict=True)):
         return slice(0, grey.shape[0]), slice(0, grey.shape[1])
     return rows, columns
+
+
+def _percentile(levels: np.ndarray) -> float:
+    """Return `np.percentile(levels, PERCENTILE)`, which takes five times as long."""
+    place = (levels.size - 1) * (PERCENTILE / 100)
+    below, above = int(place), min(int(place) + 1, levels.size - 1)
+    low, high = 1.0 * np.partition(levels, (below, above), axis=None)[[below, above]]
+    share = place - below
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
 
 
 def _extent(bright_fraction: np.ndarray) -> slice:

@@ -32,8 +32,8 @@ JPEG_METADATA = {*range(0xE0, 0xF0), 0xFE} - set(JPEG_APPLICATION_NEEDED)  # of 
 
 PNG_LETTERS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
 PNG_ORDER = re.compile("Ha*(Pa*)?D+a*E")  # a: an ancillary chunk, which a decoder may skip
-PNG_NEEDED = {b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"}  # ancillary chunks that say what is seen
-PNG_TRANSPARENCY, PNG_ANIMATION = b"tRNS", b"acTL"
+PNG_TRANSPARENCY, PNG_ANIMATION, PNG_EXIF = b"tRNS", b"acTL", b"eXIf"
+PNG_NEEDED = {PNG_TRANSPARENCY, PNG_ANIMATION, b"fcTL", b"fdAT"}  # ancillary chunks that say what is seen
 PNG_ORIENTATION = re.compile(rb"Raw profile type exif\0|XML:com\.adobe\.xmp\0\0")  # the text chunks with a rotation
 PNG_PALETTE, PNG_GREY = 3, 0
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1}  # by colour type, of those without alpha
@@ -51,12 +51,14 @@ class Structure(NamedTuple):
         needed: The file without what its pixels do not depend on.
         passes: Whether TensorFlow decodes the unchanged file to the image as displayed, but for a rotation by its metadata.
         is_bomb: Whether it is a JPEG with more scans, or tables for them, than are decoded.
+        may_turn: Whether it is a PNG with metadata that may turn or mirror it, which Pillow reads after the pixels.
         frame: Marker and number of bits of a JPEG's frame header; zeros if there is none.
     """
 
     needed: bytes
     passes: bool = False
     is_bomb: bool = False
+    may_turn: bool = False
     frame: tuple[int, int] = (0, 0)
 
 
@@ -98,7 +100,7 @@ def _read_jpeg(data: bytes) -> Structure:
             needed.append(JPEG_FILL_BYTES.sub(b"\xff", scan) if b"\xff\xff" in scan else scan)
     passes = contiguous and ended and scans > 0 and {marker for marker, _ in frames} <= JPEG_HUFFMAN_FRAMES
     is_bomb = scans > MAX_JPEG_SCANS or len(needed) > 2 * MAX_JPEG_SEGMENTS
-    return Structure(b"".join(needed), passes, is_bomb, frames[0] if frames else (0, 0))
+    return Structure(b"".join(needed), passes, is_bomb, frame=frames[0] if frames else (0, 0))
 
 
 def _is_needed(marker: int, body: bytes) -> bool:
@@ -108,7 +110,7 @@ def _is_needed(marker: int, body: bytes) -> bool:
 
 def _read_png(data: bytes) -> Structure:
     """A PNG passes if it has 8-bit samples, no transparency and no animation, and conforms to ISO/IEC 15948 to its end."""
-    view, position, needed, chunks, valid = memoryview(data), 8, [data[:8]], list[Chunk](), True
+    view, position, needed, chunks, valid, may_turn = memoryview(data), 8, [data[:8]], list[Chunk](), True, False
     while position < len(data) and (not chunks or chunks[-1][0] != b"IEND"):
         length, kind = struct.unpack(">I4s", data[position : position + 8].ljust(8, b"\0"))
         end = position + 12 + length
@@ -116,12 +118,14 @@ def _read_png(data: bytes) -> Structure:
             needed.append(data[position:])
             return Structure(b"".join(needed))
         chunks.append((kind, view[position + 8 : end - 4]))
-        valid &= zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
+        valid &= isal_zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
         is_ancillary = kind.isalpha() and kind[:1].islower()
-        if not is_ancillary or kind in PNG_NEEDED or _has_orientation(kind, chunks[-1][1]):
+        has_orientation = kind == PNG_EXIF or _has_orientation(kind, chunks[-1][1])
+        may_turn |= has_orientation
+        if not is_ancillary or kind in PNG_NEEDED or has_orientation:
             needed.append(data[position:end])
         position = end
-    return Structure(b"".join(needed), valid and position == len(data) and _passes(chunks))
+    return Structure(b"".join(needed), valid and position == len(data) and _passes(chunks), may_turn=may_turn)
 
 
 def _has_orientation(kind: bytes, body: memoryview) -> bool:

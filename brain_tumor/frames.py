@@ -1,4 +1,4 @@
-"""How many images a file holds, and where."""
+"""How many images a file holds, and where; which of them is chosen, and how large it may be."""
 
 import io
 import re
@@ -7,8 +7,10 @@ from itertools import islice
 
 from PIL import Image
 
+from brain_tumor.errors import ImageError
 from brain_tumor.tiff import directories, is_full_image
 
+MAX_INPUT_SIDE_PX = 65_535  # the limit of JPEG; TensorFlow's PNG decoder has one of a million
 MAX_IMAGES_IN_FILE = 10_000  # further ones are not counted
 GIF_END = b";"
 # Binary PBM, PGM, PPM and PFM: kind, width, height, and but for PBM the highest level or the byte order.
@@ -36,6 +38,34 @@ def image_positions(image: Image.Image, data: bytes) -> Sequence[int]:
         case "PPM":
             return _ppm_offsets(data)
     return range(getattr(image, "n_frames", 1))
+
+
+def choose_image(kind: str, count: int, frame: int | None) -> int:
+    """Return the number, from 0, of the only image of a file, or of the chosen one of several.
+
+    Args:
+        kind: Format of the file, for the error.
+        count: Number of images in the file.
+        frame: Number of the chosen one, from 1; None if none is chosen.
+
+    Raises:
+        ImageError: `several_images` (and no `frame`) or `bad_request` (no such frame).
+    """
+    if frame is None and count > 1:
+        message = f"the {kind} file holds {count} images, expected one; choose with `frame`, 1 to {count}"
+        raise ImageError("several_images", message, count)
+    if frame is not None and not 1 <= frame <= count:
+        raise ImageError("bad_request", f"frame: got {frame}, expected 1 to {count}, the number of images in the file", count)
+    return (frame or 1) - 1
+
+
+def check_size(width_px: int, height_px: int, max_pixels: int) -> None:
+    """Raise ImageError `too_large` if an image has more than `max_pixels`, or a longer side than `MAX_INPUT_SIDE_PX`."""
+    size = f"got {width_px} x {height_px} pixels, expected"
+    if max(width_px, height_px) > MAX_INPUT_SIDE_PX:
+        raise ImageError("too_large", f"{size} sides of at most {MAX_INPUT_SIDE_PX:,}")
+    if width_px * height_px > max_pixels:
+        raise ImageError("too_large", f"{size} at most {max_pixels:,}")
 
 
 def select_page(image: Image.Image, data: bytes, position: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """Draw the overlay: a heatmap over its image."""
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -56,40 +57,21 @@ def render_overlay(
     Returns:
         uint8 [height, width, 3], 0-255.
     """
-    image = Image.fromarray(scale_image(pixels, max_side_px))
-    levels = Image.fromarray((np.asarray(heatmap) * 255).round().astype(np.uint8))
-    heat = levels.resize(image.size, Image.Resampling.BILINEAR)
-    colours = heat.copy()
-    colours.putpalette(COLOUR_MAPS[colour_map].tobytes())
-    alpha = heat.point([round(level * opacity) for level in range(256)])
-    overlay = np.array(Image.composite(colours.convert("RGB"), image, alpha))
-    scaled = np.asarray(heat)
-    if scaled.any() and opacity > 0:
-        overlay[outline(scaled >= OUTLINE_LEVEL * scaled.max())] = OUTLINE_RGB
-    return overlay
+    return _blend(scale_image(Image.fromarray(pixels), max_side_px), heatmap, colour_map, opacity)
 
 
-def overlay_png(pixels: np.ndarray, heatmap: np.ndarray, *, colour_map: str = "inferno") -> bytes:
-    """Render the overlay as a PNG, with the arguments of `render_overlay`."""
-    return encode_pixels(render_overlay(pixels, heatmap, colour_map=colour_map))
+def overlay_png(image: Image.Image, heatmap: np.ndarray, *, colour_map: str = "inferno") -> bytes:
+    """Render the overlay of an image of mode `RGB` at its size as a PNG; the other arguments are those of `render_overlay`."""
+    return encode_pixels(_blend(image, heatmap, colour_map, OPACITY))
 
 
-def scale_image(image: np.ndarray | Image.Image, max_side_px: int) -> np.ndarray:
-    """Scale an image down to `max_side_px` on its longest side; a smaller image keeps its size.
-
-    Args:
-        image: uint8 [height, width, 3], 0-255, or an image of mode `L` or `RGB`.
-        max_side_px: Longest side of the result in pixels.
-
-    Returns:
-        uint8 [height, width, 3], 0-255.
-    """
-    resized = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    if max(resized.size) > max_side_px:
-        scale = max_side_px / max(resized.size)
-        size = (max(1, round(resized.width * scale)), max(1, round(resized.height * scale)))
-        resized = resized.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(resized.convert("RGB"))
+def scale_image(image: Image.Image, max_side_px: int) -> Image.Image:
+    """Scale an image of mode `L` or `RGB` down to `max_side_px` on its longest side, mode `RGB`; a smaller one keeps its size."""
+    if max(image.size) > max_side_px:
+        scale = max_side_px / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def scale_heatmap(heatmap: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
@@ -103,6 +85,29 @@ def outline(region: np.ndarray) -> np.ndarray:
     """Return the inner edge of a region, bool [h, w], with the width `OUTLINE_FRACTION`."""
     core = region
     for _ in range(max(1, round(max(region.shape) * OUTLINE_FRACTION))):
-        padded = np.pad(core, 1, mode="edge")
-        core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        core, wider = core.copy(), core
+        core[1:] &= wider[:-1]
+        core[:-1] &= wider[1:]
+        core[:, 1:] &= wider[:, :-1]
+        core[:, :-1] &= wider[:, 1:]
     return region & ~core
+
+
+def _blend(image: Image.Image, heatmap: np.ndarray, colour_map: str, opacity: float) -> np.ndarray:
+    levels = Image.fromarray((np.asarray(heatmap) * 255).round().astype(np.uint8))
+    heat = levels.resize(image.size, Image.Resampling.BILINEAR)
+    palette, opacities = _tables(colour_map, opacity)
+    colours = heat.copy()
+    colours.putpalette(palette)
+    overlay = np.array(Image.composite(colours.convert("RGB"), image, heat.point(opacities)))
+    scaled = np.asarray(heat)
+    if scaled.any() and opacity > 0:
+        line = outline(scaled >= OUTLINE_LEVEL * scaled.max())
+        overlay.reshape(-1, 3)[np.flatnonzero(line)] = OUTLINE_RGB
+    return overlay
+
+
+@cache
+def _tables(colour_map: str, opacity: float) -> tuple[bytes, list[int]]:
+    """Return a colour map as Pillow's palette, and the opacity of each level, 0-255."""
+    return COLOUR_MAPS[colour_map].tobytes(), [round(level * opacity) for level in range(256)]

@@ -16,6 +16,8 @@ LESION_RADIUS = (0.18, 0.33)
 LESION_DISTANCE = (0.28, 0.54)
 SPOT_RADIUS = (0.015, 0.045)
 HEAD_LEVEL = 0.03
+VOLUME_SIDE_PX = 256
+VOLUME_HEIGHT = 0.6  # of the first and the last slice above and below the middle of the head, whose outline is a sphere
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,38 @@ def make_phantom(rng: np.random.Generator, *, lesion: bool) -> tuple[np.ndarray,
     mask = np.zeros(levels.shape, bool)
     if lesion:
         levels, mask = _add_lesion(rng, levels, _relative_radius(rng, x - centre[0], y - centre[1]) / radius, contrast)
-    return _simulate_scanner(rng, levels), mask.astype(np.uint8) * 255
+    return _simulate_scanner(rng, levels, rng), mask.astype(np.uint8) * 255
+
+
+def make_volume(seed: int, slices: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Generate the axial slices of one head with a spherical lesion, which grows from slice to slice and shrinks again.
+
+    Every slice draws the same anatomy, lesion and scanner; the section of head and lesion, and the noise, are its own.
+
+    Args:
+        seed: Seed of the volume.
+        slices: Number of slices, at even distances from the feet to the head.
+
+    Returns:
+        The slices and the masks of the lesion, each uint8 [slices, 256, 256], 0-255, as those of `make_phantom`.
+    """
+    drawn = np.random.default_rng([seed, 0])
+    centre, lesion_height = _random_point(drawn, *LESION_DISTANCE), drawn.uniform(-0.2, 0.2)
+    images, masks = np.zeros((2, slices, VOLUME_SIDE_PX, VOLUME_SIDE_PX), np.uint8)
+    for index, height in enumerate(np.linspace(-VOLUME_HEIGHT, VOLUME_HEIGHT, slices)):
+        rng, lesion_rng = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
+        radius = np.sqrt(max(LESION_RADIUS[1] ** 2 - (height - lesion_height) ** 2, 0))
+        x, y = _head_grid(rng, VOLUME_SIDE_PX, VOLUME_SIDE_PX)
+        contrast = CONTRASTS[rng.integers(len(CONTRASTS))]
+        section = np.float32(np.sqrt(1 - height**2))
+        levels = _draw_anatomy(rng, *_apply_mass_effect(x / section, y / section, centre, 0.4 * radius), contrast)
+        levels = _add_distractors(rng, levels, x / section, y / section, contrast)
+        if radius > 0:
+            distance = _relative_radius(lesion_rng, x - centre[0], y - centre[1]) / radius
+            levels, mask = _add_lesion(lesion_rng, levels, distance, contrast)
+            masks[index] = mask * np.uint8(255)
+        images[index] = _simulate_scanner(rng, levels, np.random.default_rng([seed, 3, index]))
+    return images, masks
 
 
 def phantom_pngs(count: int) -> list[bytes]:
@@ -166,7 +199,7 @@ def _add_lesion(
     return painted, distance < 1
 
 
-def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
+def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray, noise_rng: np.random.Generator) -> np.ndarray:
     """Return the acquired image, uint8 [h, w]: bias field, gamma, resolution, Rician noise (Gudbjartsson 1995)."""
     levels = levels * np.exp(0.14 * _smooth_noise(rng, levels.shape, 4))
     levels = np.clip(levels, 0, 1.2) ** rng.uniform(0.85, 1.2)
@@ -176,7 +209,7 @@ def _simulate_scanner(rng: np.random.Generator, levels: np.ndarray) -> np.ndarra
     image = Image.fromarray(levels.astype(np.float32))
     image = image.resize((round(width * coarse), round(height * coarse)), Image.Resampling.BILINEAR)
     levels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
-    noise = rng.uniform(0.01, 0.05) * rng.standard_normal((2, height, width), dtype=np.float32)
+    noise = rng.uniform(0.01, 0.05) * noise_rng.standard_normal((2, height, width), dtype=np.float32)
     return (np.clip(np.hypot(levels + noise[0], noise[1]), 0, 1) * 255).astype(np.uint8)
 
 

@@ -1,7 +1,6 @@
 """Encode pixels as PNG in little time."""
 
 import struct
-import zlib
 
 import numpy as np
 from isal import isal_zlib
@@ -34,4 +33,4 @@ def encode_pixels(pixels: np.ndarray) -> bytes:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))

@@ -1,30 +1,16 @@
 """Name the kinds of files that are not read, each with what to do instead."""
 
-import re
-import struct
 import zlib
 
 from brain_tumor.formats import Structure
 from brain_tumor.tiff import BITS_PER_SAMPLE, SAMPLE_FORMAT, TIFF_STARTS, directories
 
-DICOM = "DICOM files are not accepted; export the slice as PNG, with the window that a reader uses"
 NIFTI = "NIfTI volumes are not accepted; export the slice as PNG, with the window that a reader uses"
-# Data elements of the groups with which a file begins, in the order of their tags (DICOM PS3.5 7.1).
-DICOM_GROUPS = (0x0002, 0x0008)
-DICOM_VALUE_REPRESENTATION = re.compile(rb"A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|O[BDFLVW]|PN|S[HLQSTV]|TM|U[CILNRSTV]")
-DICOM_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 GZIP_START, GZIP_PEEK_BYTES = b"\x1f\x8b", 4096
 JPEG_LS_FRAME, JPEG_LOSSLESS_FRAMES, JPEG_HIERARCHICAL_FRAMES = 0xF7, (0xC3, 0xC7, 0xCB, 0xCF), (0xC5, 0xC6, 0xCD, 0xCE)
 JPEG_8_BITS = 8
 SAMPLE_KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point", 5: "complex integer", 6: "complex"}
-
-
-def is_dicom(data: bytes) -> bool:
-    """Check for a DICOM file: `DICM` after 128 arbitrary bytes (DICOM PS3.10), or data elements from the first byte on."""
-    if data[128:132] == b"DICM":
-        return not data.startswith((b"\xff\xd8\xff", b"\x89PNG"))  # which may have it in their metadata
-    return any(_begins_with_elements(data, order) for order in "<>")
 
 
 def unsupported_kind(data: bytes, structure: Structure) -> str | None:
@@ -34,8 +20,6 @@ def unsupported_kind(data: bytes, structure: Structure) -> str | None:
         data: The file.
         structure: Its structure.
     """
-    if is_dicom(data):
-        return DICOM
     if data.startswith(GZIP_START):
         return _gzip_kind(data)
     if _is_nifti(data):
@@ -45,27 +29,6 @@ def unsupported_kind(data: bytes, structure: Structure) -> str | None:
     if data.startswith(TIFF_STARTS):
         return _tiff_kind(data)
     return jpeg_kind(*structure.frame)
-
-
-def _begins_with_elements(data: bytes, order: str) -> bool:
-    """Check that a file begins with two data elements of group 2 or 8 in ascending order, in either transfer syntax."""
-    position, tags = 0, [(0, -1)]
-    while len(tags) < 3:
-        if position + 8 > len(data):
-            return False
-        group, element, representation, short = struct.unpack_from(f"{order}HH2sH", data, position)
-        if group not in DICOM_GROUPS or (group, element) <= tags[-1]:
-            return False
-        tags.append((group, element))
-        (length,) = struct.unpack_from(f"{order}I", data, position + 4)
-        position += 8
-        if DICOM_VALUE_REPRESENTATION.fullmatch(representation):
-            length = short
-            if representation in DICOM_LONG:
-                length = int.from_bytes(data[position : position + 4], "little" if order == "<" else "big")
-                position += 4
-        position += length
-    return True
 
 
 def _gzip_kind(data: bytes) -> str:

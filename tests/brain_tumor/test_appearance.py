@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import read_image
 from tests.brain_tumor.test_images import BLACK_AND_WHITE, GREY, HEIGHT, RGB, WIDTH, encode, on_black, png_16_bit_alpha
 
 MASK = BLACK_AND_WHITE
@@ -22,6 +23,15 @@ def test_hidden_colours_never_show(kind: str) -> None:
     images = [read_image(encode(hidden(level), kind, **FORMATS[kind])) for level in (0, 77, 255)]
     assert len({image.data for image in images}) == 1
     np.testing.assert_array_equal(images[0].pixels, on_black(RGB, MASK))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_half_transparent_grey_is_the_same_with_and_without_colour_channels(kind: str) -> None:
+    alpha = np.tile(np.linspace(20, 255, WIDTH).astype(np.uint8), (HEIGHT, 1))
+    coloured = read_image(encode(np.dstack([GREY, GREY, GREY, alpha]), kind, **FORMATS[kind]))
+    assert (coloured.mode, coloured.image.mode) == ("RGBA", "L")
+    np.testing.assert_array_equal(coloured.pixels, on_black(np.dstack([GREY] * 3), alpha))
+    assert coloured.data == read_image(encode(np.dstack([GREY, alpha]), "PNG")).data
 
 
 def test_hidden_colours_do_not_stretch_16_bit_levels() -> None:

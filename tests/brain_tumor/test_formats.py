@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from brain_tumor.appearance import EXIF_ORIENTATION
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import read_image
 from tests.brain_tumor.test_images import GREY, HEIGHT, RGB, WIDTH, Decode, assert_alike, encode, grey_as_rgb, read_or_none
 from tests.brain_tumor.test_images import decode as decode
 from tests.serving.fuzz_png import chunk

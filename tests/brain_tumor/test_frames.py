@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_tumor.images import ImageError, InputImage, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import InputImage, read_image
 from tests.brain_tumor.test_images import GREY, HEIGHT, RGB, WIDTH, encode, grey_as_rgb
 
 LEVELS = (40, 130, 220)

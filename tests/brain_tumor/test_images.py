@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from brain_tumor.appearance import EXIF_ORIENTATION
-from brain_tumor.images import ImageError, InputImage, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import InputImage, read_image
 
 Decode = Callable[[bytes], np.ndarray]
 
@@ -229,7 +230,7 @@ def huge_png() -> bytes:
         *((EVERY[name][0][: len(EVERY[name][0]) * 3 // 4], "corrupt", name[:4]) for name in ("JPEG", "PNG", "GIF", "TIFF")),
         (EVERY["BMP 24-bit"][0][:900], "corrupt", "BMP"),
         (encode(RGB, "ICO"), "unsupported_type", "ICO"),
-        (bytes(128) + b"DICM" + bytes(64), "unsupported_type", "DICOM"),
+        (bytes(128) + b"DICM" + bytes(64), "corrupt", "DICOM"),
         (encode(np.zeros((4000, 4001), np.uint8), "PNG"), "too_large", "4001 x 4000"),
         (huge_png(), "too_large", "at most"),
     ],
@@ -272,6 +273,39 @@ def test_damaged_files_are_rejected_or_decode_in_the_graph(name: str, decode: De
             assert decoded.shape == image.pixels.shape
             if not image.data.startswith(b"\xff\xd8"):
                 np.testing.assert_array_equal(decoded, image.pixels)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_reduced_reading_describes_the_image_as_a_full_one_does(name: str) -> None:
+    full, reduced = (read_image(EVERY[name][0], reduced=reduced) for reduced in (False, True))
+    assert (reduced.data, reduced.format, reduced.mode) == (full.data, full.format, full.mode)
+    assert (reduced.width_px, reduced.height_px) == (full.width_px, full.height_px) == full.image.size
+    assert reduced.brightness == pytest.approx(full.brightness, abs=0.5 / 255)
+    passes_as_jpeg = name in PASSTHROUGH and full.format == "JPEG"
+    assert reduced.image.size == ((-(-WIDTH // 8), -(-HEIGHT // 8)) if passes_as_jpeg else full.image.size)
+
+
+def test_brightness_of_a_reduced_jpeg_weights_its_edges_by_their_pixels() -> None:
+    levels = np.zeros((41, 57), np.uint8)
+    levels[:, 56:] = levels[40:] = 255  # the last column and row, alone in their blocks
+    image = read_image(encode(levels, "JPEG", quality=100), reduced=True)
+    assert image.brightness == pytest.approx(levels.mean() / 255, abs=0.002)
+
+
+@pytest.mark.parametrize("name", [name for name in FUZZED if name.startswith("JPEG")])
+def test_reduced_reading_rejects_the_same_damaged_files(name: str) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        data = damaged(EVERY[name][0], rng)
+        assert verdict(data, reduced=True) == verdict(data, reduced=False)
+
+
+def verdict(data: bytes, *, reduced: bool) -> tuple[object, ...]:
+    try:
+        image = read_image(data, reduced=reduced)
+    except ImageError as error:
+        return error.code, str(error)
+    return image.data, image.width_px, image.height_px, image.mode
 
 
 def read_or_none(data: bytes) -> InputImage | None:

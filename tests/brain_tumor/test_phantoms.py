@@ -5,7 +5,8 @@ import pytest
 
 from brain_tumor.phantoms import make_phantom
 from components.ingest.alignment import brain_thumbnail
-from components.ingest.near_copies import find_near_copies, low_frequencies
+from components.ingest.hashes import low_frequencies
+from components.ingest.near_copies import find_near_copies
 from components.ingest.shortcuts import common_language_effect
 
 COUNT = 200

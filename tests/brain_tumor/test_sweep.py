@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-import pytest
 
-from brain_tumor.images import ImageError, InputImage, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import InputImage, read_image
 from tests import tools
 from tests.brain_tumor import test_formats
 from tests.brain_tumor.test_frames import ONE, SEVERAL
@@ -77,9 +77,7 @@ def test_what_is_read_of_made_files_decodes(decode: Decode) -> None:
 
 
 def test_what_is_read_of_the_images_of_pillow_decodes(decode: Decode) -> None:
-    if not tools.PILLOW_IMAGES.is_dir():
-        pytest.skip("needs the images of Pillow's tests: install them with `make tools`")
-    files = sorted(file for file in tools.PILLOW_IMAGES.rglob("*") if file.is_file())
+    files = sorted(file for file in tools.require_folder(tools.PILLOW_IMAGES).rglob("*") if file.is_file())
     outcomes = sweep(((file.name, file.read_bytes()) for file in files), decode, is_damaged=False)
     assert outcomes.total() > 1000
     assert outcomes["read"] > 500

@@ -6,8 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from brain_tumor.images import ImageError, read_image
-from brain_tumor.unsupported import is_dicom
+from brain_tumor.dicom import is_dicom
+from brain_tumor.errors import ImageError
+from brain_tumor.images import read_image
 from tests.brain_tumor.test_formats import segment
 from tests.brain_tumor.test_images import GREY, encode
 
@@ -92,7 +93,11 @@ NAMED = {
         "gzip-compressed files are not accepted; decompress the file",
     ),
     "ICO": (encode(GREY, "ICO"), "ICO images are not accepted; send JPEG, PNG"),
-    **{f"DICOM {name}": (data, "DICOM files are not accepted; export the slice as PNG") for name, data in DICOMS.items()},
+    **{
+        f"DICOM {name}": (data, "the DICOM file holds no image, it is of the kind: MR Image Storage; send a slice")
+        for name, data in DICOMS.items()
+        if IDENTIFYING[2][3] in data
+    },
 }
 
 
@@ -102,6 +107,14 @@ def test_file_that_is_not_read_is_named_with_the_way_out(name: str) -> None:
     with pytest.raises(ImageError, match=sentence) as rejected:
         read_image(data)
     assert rejected.value.code == "unsupported_type"
+
+
+@pytest.mark.parametrize("name", [name for name, data in DICOMS.items() if IDENTIFYING[2][3] not in data])
+def test_dicom_that_does_not_say_what_it_is_is_corrupt(name: str) -> None:
+    assert is_dicom(DICOMS[name])
+    with pytest.raises(ImageError, match="the DICOM file is corrupt or truncated") as rejected:
+        read_image(DICOMS[name])
+    assert rejected.value.code == "corrupt"
 
 
 @pytest.mark.parametrize(
