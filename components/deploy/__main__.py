@@ -9,26 +9,24 @@ from brain_tumor.model_card import MODEL_NAME
 from components.deploy.deploy import READY_SECONDS, deploy, promote, roll_back
 from components.deploy.inferenceservice import MODES, STANDARD
 from components.deploy.kubernetes_api import InferenceServiceClient
-from components.deploy.rollout import Rollout, serving_uri
-from components.errors import exit_on_input_error
+from components.deploy.rollout import URI_FORMS, serving_uri
+from components.deploy.signature import verify_signature, version_at
+from components.errors import exit_on_error
+from components.registry import RegisteredVersion, connect, get_champion, registry_uri, runs_folder, why_no_champion
+from components.registry.signatures import TRUSTED_KEYS
 
 
-def champion_uri(runs: Path, serving_store: str) -> str:
-    """Return the URI at which KServe reads the champion.
-
-    Args:
-        runs: Folder of all runs. Its registry is used if MLFLOW_TRACKING_URI is not set.
-        serving_store: URI of the model store as KServe reads it; empty if the registry's URI is the same.
+def champion(runs: Path) -> RegisteredVersion:
+    """Return the champion of the registry at MLFLOW_TRACKING_URI, or of that in a folder of runs if it is not set.
 
     Raises:
         InputError: There is no champion.
     """
-    from components.registry import connect, get_champion, registry_uri
-
-    registered = get_champion(connect(registry_uri(runs)))
+    client = connect(registry_uri(runs))
+    registered = get_champion(client)
     if registered is None:
-        raise InputError("there is no champion: no model has passed the gate yet; give --model-uri")
-    return serving_uri(vars(registered), serving_store)
+        raise InputError(f"there is no champion: {why_no_champion(client, str(runs / 'models'))}; give --model-uri")
+    return registered
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,42 +44,63 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="{deploy,promote,rollback}")
     first = commands.add_parser("deploy", parents=[shared], help="serve a version as canary; the first gets 100 %% of traffic")
-    first.add_argument("--model-uri", metavar="URI", help="s3://, gs:// or pvc://CLAIM/PATH of one version; default: champion")
+    first.add_argument(
+        "--model-uri",
+        metavar="URI",
+        help=f"{URI_FORMS} of one version; default: champion",
+    )
     first.add_argument(
         "--canary-percent", type=int, default=10, metavar="N", help="traffic percentage, 1 to 100; default: %(default)s"
     )
     first.add_argument(
-        "--serving-store", default="", metavar="URI", help="the champion's store as KServe reads it, such as pvc://CLAIM/models"
+        "--serving-store",
+        default="",
+        metavar="URI",
+        help="the version's store as KServe reads it, such as pvc://CLAIM/models or oci+native://REGISTRY/NAME",
+    )
+    first.add_argument(
+        "--allow-unsigned",
+        action="store_true",
+        help=f"serve a version that was changed, or signed by no key in {TRUSTED_KEYS}",
     )
     first.add_argument(
         "--mode", choices=list(MODES), default=STANDARD, help="deployment mode of a new service; default: %(default)s"
     )
-    first.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs; default: %(default)s")
+    first.add_argument("--runs", type=runs_folder, default=Path("runs"), help="folder of all runs; default: %(default)s")
     commands.add_parser("promote", parents=[shared], help="give the canary 100 %% of traffic")
     commands.add_parser("rollback", parents=[shared], help="remove the canary; without one, serve the previous version")
     return top
 
 
-def run(options: argparse.Namespace) -> Rollout:
+def run(options: argparse.Namespace) -> str:
     """Run one command and return the served versions."""
     client = InferenceServiceClient(options.namespace, force=options.force)
     if options.command == "promote":
-        return promote(client, ready_seconds=options.ready_seconds)
+        return str(promote(client, ready_seconds=options.ready_seconds))
     if options.command == "rollback":
-        return roll_back(client, ready_seconds=options.ready_seconds)
-    uri = options.model_uri or champion_uri(options.runs, options.serving_store)
-    return deploy(client, uri, canary_percent=options.canary_percent, mode=options.mode, ready_seconds=options.ready_seconds)
+        return str(roll_back(client, ready_seconds=options.ready_seconds))
+    registered = version_at(options.model_uri) if options.model_uri else champion(options.runs)
+    digest, remark = verify_signature(registered, allow_unsigned=options.allow_unsigned)
+    rollout = deploy(
+        client,
+        serving_uri(vars(registered), options.serving_store),
+        canary_percent=options.canary_percent,
+        digest=digest,
+        mode=options.mode,
+        ready_seconds=options.ready_seconds,
+    )
+    return f"{rollout}{remark}"
 
 
 def main() -> None:
     """Run one command and print the served versions."""
     options = parser().parse_args()
     try:
-        with exit_on_input_error(options.command):
-            rollout = run(options)
+        with exit_on_error(options.command):
+            served = run(options)
     except KeyboardInterrupt:
         sys.exit(f"\n{options.command}: interrupted; `kubectl get inferenceservice {MODEL_NAME}` shows the state")
-    print(f"{options.command}: {MODEL_NAME} in namespace {options.namespace} serves {rollout}")
+    print(f"{options.command}: {MODEL_NAME} in namespace {options.namespace} serves {served}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ def deploy(
     canary_percent: int,
     deployment_mode: str,
     serving_store: str,
+    allow_unsigned: bool,
     serving_image: str,
 ) -> None:
     """Serve the registered version with KServe as the canary of the served one.
@@ -22,6 +23,7 @@ def deploy(
         canary_percent: Traffic percentage of the canary, 1 to 100. The first version receives 100 % of traffic.
         deployment_mode: Deployment mode of a new service, `Standard` or `Knative`.
         serving_store: URI of the model store as KServe reads it, such as pvc://claim/path; empty if it is the registry's.
+        allow_unsigned: Whether to serve a version that no trusted key has signed, where there are trusted keys.
         serving_image: Container image of the transformer of a new service.
     """
     if not namespace:
@@ -34,15 +36,20 @@ def deploy(
     from components.deploy.deploy import deploy as serve
     from components.deploy.kubernetes_api import InferenceServiceClient
     from components.deploy.rollout import serving_uri
-    from components.errors import exit_on_input_error
+    from components.deploy.signature import verify_signature
+    from components.errors import exit_on_error
+    from components.registry import RegisteredVersion
 
-    with exit_on_input_error("deploy"):
-        uri = serving_uri(json.loads(Path(registered.path).read_text()), serving_store)
+    with exit_on_error("deploy"):
+        version = RegisteredVersion(**json.loads(Path(registered.path).read_text()))
+        uri = serving_uri(vars(version), serving_store)
+        digest, remark = verify_signature(version, allow_unsigned=allow_unsigned)
         rollout = serve(
             InferenceServiceClient(namespace),
             uri,
             canary_percent=canary_percent,
+            digest=digest,
             mode=deployment_mode,
             serving_image=serving_image,
         )
-    print(f"deploy: brain-tumor in namespace {namespace} serves {rollout}", flush=True)
+    print(f"deploy: brain-tumor in namespace {namespace} serves {rollout}{remark}", flush=True)

@@ -1,20 +1,24 @@
 """The InferenceService: a new one from the template, and how each deployment mode expresses a rollout in its fields."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import MODEL_NAME
-from components.deploy.rollout import Rollout, version_of
+from components.deploy.conditions import failures
+from components.deploy.fields import differences
+from components.deploy.model_digest import PREVIOUS_ANNOTATION, add_digests, read_digests
+from components.deploy.rollout import Rollout, model_uri, storage_uri, version_of
 
 STANDARD, KNATIVE = "Standard", "Knative"
 TEMPLATE = Path(__file__).with_suffix(".yaml")
 MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
-PREVIOUS_ANNOTATION = "brain-tumor/previous-model"
 CANARY_PERCENT = "canaryTrafficPercent"
+AUTOSCALER_ANNOTATION = "serving.kserve.io/autoscalerClass"
 
 
 class InferenceService(ABC):
@@ -23,6 +27,8 @@ class InferenceService(ABC):
     Args:
         document: The whole object.
     """
+
+    mode: ClassVar[str]
 
     def __init__(self, document: dict[str, Any]):
         self._document = document
@@ -37,20 +43,37 @@ class InferenceService(ABC):
 
     def read_rollout(self) -> Rollout | None:
         """Return the versions that the service serves, or None if it has no model yet."""
-        uri = self._predictor.get("model", {}).get("storageUri")
-        return None if uri is None else self._rollout(uri, self._annotations.get(PREVIOUS_ANNOTATION))
+        uri = model_uri(self._predictor)
+        if uri is None:
+            return None
+        previous = self._annotations.get(PREVIOUS_ANNOTATION, "").rstrip("/") or None
+        return replace(self._rollout(uri, previous), digests=read_digests(self._document))
 
     @abstractmethod
     def _rollout(self, uri: str, previous: str | None) -> Rollout:
         """Return the rollout of a service with the predictor's model URI and the annotated previous one."""
 
+    @property
+    def field_managers(self) -> list[dict[str, Any]]:
+        """The field managers of the service, each with its fields."""
+        return list(self._document["metadata"].get("managedFields", []))
+
+    @property
+    def resource_version(self) -> str:
+        """The version of the object, which every change raises."""
+        return str(self._document["metadata"]["resourceVersion"])
+
     def owned_fields(self, rollout: Rollout) -> dict[str, Any]:
-        """Return the fields that the deploy step owns in a service that serves `rollout`. All others keep their owners."""
+        """Return the fields that the deploy step owns in a service that serves `rollout`. All others keep their owners.
+
+        Each has a value, an empty one where nothing is wanted: to leave a field out removes it only if nobody else owns it.
+        """
         spec, previous = self._spec_and_previous(rollout)
         metadata: dict[str, Any] = {"name": MODEL_NAME}
-        if previous:
-            metadata["annotations"] = {PREVIOUS_ANNOTATION: previous}
-        return {key: self._document[key] for key in ("apiVersion", "kind")} | {"metadata": metadata, "spec": spec}
+        if previous or PREVIOUS_ANNOTATION in self._annotations:
+            metadata["annotations"] = {PREVIOUS_ANNOTATION: previous or ""}
+        fields = {key: self._document[key] for key in ("apiVersion", "kind")} | {"metadata": metadata, "spec": spec}
+        return add_digests(fields, rollout, self._document)
 
     @abstractmethod
     def _spec_and_previous(self, rollout: Rollout) -> tuple[dict[str, Any], str | None]:
@@ -61,14 +84,21 @@ class InferenceService(ABC):
 
     @abstractmethod
     def newest_service(self, rollout: Rollout) -> str:
-        """Return the name of the Service that has only pods of the newest version behind it."""
+        """Return the name of the Service that has only pods of the newest version behind it, once that is ready.
+
+        The names of these pods begin with it.
+        """
+
+    def differences(self, wanted: dict[str, Any]) -> list[str]:
+        """Return the fields whose value is not the wanted one, each as `path: got X, expected Y`."""
+        return list(differences(wanted, self._document))
 
     def reasons_not_ready(self, rollout: Rollout) -> str:
         """Return the reasons why the newest version is not ready, from the conditions; empty if it is ready."""
         ready, status = self._newest_status(rollout)
         if ready:
             return ""
-        reasons = [_reason(each) for each in self._conditions().values() if each.get("status") != "True"]
+        reasons = failures(self._conditions().values())
         failure = status.get("modelStatus", {}).get("lastFailureInfo")
         if failure:
             reasons.append(f"model: {failure.get('reason')}: {failure.get('message')}")
@@ -85,18 +115,19 @@ class InferenceService(ABC):
 class StandardService(InferenceService):
     """The stable version in the predictor, and the canary next to it with a Deployment and a Service of its own."""
 
+    mode = STANDARD
+
     @staticmethod
     def remove_unsupported_fields(predictor: dict[str, Any]) -> None:
         """Keep every field: the template is written for this mode."""
 
     def _rollout(self, uri: str, previous: str | None) -> Rollout:
-        for canary in self._document["spec"].get("canary", []):
-            canary_uri = canary["predictor"].get("model", {}).get("storageUri", uri)
-            return Rollout(uri, canary_uri, canary["trafficPercent"], previous)
+        for canary in self._document["spec"].get("canary") or []:
+            return Rollout(uri, model_uri(canary["predictor"]) or uri, canary["trafficPercent"], previous)
         return Rollout(uri, previous=previous)
 
     def _spec_and_previous(self, rollout: Rollout) -> tuple[dict[str, Any], str | None]:
-        spec: dict[str, Any] = {"predictor": {"model": _model(rollout.stable)}}
+        spec: dict[str, Any] = {"predictor": {"model": _model(rollout.stable)}, "canary": []}
         if rollout.canary:
             model = self._predictor["model"]
             canary = _model(rollout.canary)
@@ -104,7 +135,9 @@ class StandardService(InferenceService):
             canary["env"] = [each for each in model.get("env", []) if each["name"] != "MODEL_VERSION"] + canary["env"]
             # The schema requires the name of a canary's model, and KServe's webhook requires it to be empty.
             canary |= {"name": "", "modelFormat": model["modelFormat"]}
-            predictor: dict[str, Any] = {"name": _canary_name(rollout.canary), "model": canary}
+            # KServe would leave the canary's autoscaler behind.
+            annotations = {AUTOSCALER_ANNOTATION: "none"}
+            predictor: dict[str, Any] = {"name": _canary_name(rollout.canary), "annotations": annotations, "model": canary}
             if rollout.canary_percent == 0:
                 predictor["minReplicas"] = 1  # otherwise KServe scales it with the traffic, to zero
             spec["canary"] = [{"trafficPercent": rollout.canary_percent, "predictor": predictor}]
@@ -113,6 +146,12 @@ class StandardService(InferenceService):
     def newest_service(self, rollout: Rollout) -> str:
         name = _canary_name(rollout.canary) if rollout.canary else self._predictor.get("name")
         return "-".join(filter(None, [MODEL_NAME, name, "predictor"]))
+
+    def minimum_beside(self, rollout: Rollout) -> tuple[int, int]:
+        """Return the minimum of stable pods without the canary and while it is ready: KServe subtracts the canary's pods."""
+        minimum = self._predictor.get("minReplicas", 1)
+        canary_pods = max(1, -(-minimum * rollout.canary_percent // 100))
+        return minimum, max(1, minimum - canary_pods)
 
     def _newest_status(self, rollout: Rollout) -> tuple[bool, dict[str, Any]]:
         if rollout.canary is None:
@@ -125,6 +164,8 @@ class StandardService(InferenceService):
 class KnativeService(InferenceService):
     """The newest version in the predictor. Knative keeps the previous revision and splits the traffic between the two."""
 
+    mode = KNATIVE
+
     @staticmethod
     def remove_unsupported_fields(predictor: dict[str, Any]) -> None:
         """Remove all ports but the first, and hooks: Knative takes one port a pod and drains it itself."""
@@ -133,28 +174,36 @@ class KnativeService(InferenceService):
         del predictor["terminationGracePeriodSeconds"]
 
     def _rollout(self, uri: str, previous: str | None) -> Rollout:
-        percent = self._predictor.get(CANARY_PERCENT)
-        if percent is None or previous is None:
+        percent = self._predictor.get(CANARY_PERCENT, 100)
+        if percent == 100 or previous is None:
             return Rollout(uri, previous=previous)
         return Rollout(uri) if uri == previous else Rollout(previous, uri, percent)
 
     def _spec_and_previous(self, rollout: Rollout) -> tuple[dict[str, Any], str | None]:
-        predictor: dict[str, Any] = {"model": _model(rollout.newest)}
-        before = self.read_rollout()
+        before, percent = self.read_rollout(), 100
         if rollout.canary:
-            predictor[CANARY_PERCENT] = rollout.canary_percent
-        elif before and before.stable == rollout.stable and self._predictor.get(CANARY_PERCENT) is not None:
-            # Without this the rolled-back revision would receive 100 % of traffic until its replacement is ready.
-            predictor[CANARY_PERCENT] = 0
-        return {"predictor": predictor}, rollout.stable if CANARY_PERCENT in predictor else rollout.previous
+            percent = rollout.canary_percent
+        elif before and before.stable == rollout.stable and self._predictor.get(CANARY_PERCENT, 100) < 100:
+            # Otherwise the rolled-back revision would receive 100 % of traffic until its replacement is ready.
+            percent = 0
+        predictor = {"model": _model(rollout.newest), CANARY_PERCENT: percent}
+        return {"predictor": predictor}, rollout.stable if percent < 100 else rollout.previous
 
     def newest_service(self, rollout: Rollout) -> str:
-        return str(self._status["components"]["predictor"]["latestReadyRevision"])
+        return str(self._revisions().get("latestCreatedRevision", f"{MODEL_NAME}-predictor"))
+
+    def traffic(self) -> tuple[int, int]:
+        """Return the traffic percentage of the newest ready revision: the one that acts, and the one that was applied."""
+        applied = self._predictor.get(CANARY_PERCENT, 100)
+        acting = [each.get("percent", 0) for each in self._revisions().get("traffic", []) if each.get("latestRevision")]
+        return sum(acting) if acting else applied, applied
 
     def _newest_status(self, rollout: Rollout) -> tuple[bool, dict[str, Any]]:
-        ready, status = super()._newest_status(rollout)
-        revisions = status.get("components", {}).get("predictor", {})
+        (ready, status), revisions = super()._newest_status(rollout), self._revisions()
         return ready and revisions.get("latestCreatedRevision") == revisions.get("latestReadyRevision"), status
+
+    def _revisions(self) -> dict[str, Any]:
+        return dict(self._status.get("components", {}).get("predictor", {}))
 
 
 MODES: dict[str, type[InferenceService]] = {STANDARD: StandardService, KNATIVE: KnativeService}
@@ -166,13 +215,14 @@ def inference_service(document: dict[str, Any]) -> InferenceService:
     return MODES.get(mode, StandardService)(document)
 
 
-def new_service(uri: str, *, mode: str, image: str) -> dict[str, Any]:
+def new_service(uri: str, *, mode: str, image: str, digest: str = "") -> dict[str, Any]:
     """Return the whole object of a service that serves one version.
 
     Args:
         uri: URI of the version.
         mode: Deployment mode, `Standard` or `Knative`.
         image: Container image of the transformer.
+        digest: Digest of the version's files, which the pods compare with theirs; empty if it was not verified.
 
     Raises:
         InputError: The mode is unknown.
@@ -185,17 +235,13 @@ def new_service(uri: str, *, mode: str, image: str) -> dict[str, Any]:
     predictor["model"] |= _model(uri)
     predictor["containers"][0]["image"] = image
     MODES[mode].remove_unsupported_fields(predictor)
-    return document
+    return add_digests(document, Rollout(uri, digests={uri: digest}), document)
 
 
 def _model(uri: str) -> dict[str, Any]:
-    return {"storageUri": uri, "env": [{"name": "MODEL_VERSION", "value": version_of(uri)}]}
+    return {"storageUri": storage_uri(uri), "env": [{"name": "MODEL_VERSION", "value": version_of(uri)}]}
 
 
 def _canary_name(uri: str) -> str:
     """Return the canary's name. It contains the version, so that no status of another version is read as this one's."""
     return f"v{version_of(uri)}"
-
-
-def _reason(condition: dict[str, Any]) -> str:
-    return ": ".join(filter(None, [condition["type"], condition.get("reason"), condition.get("message")]))

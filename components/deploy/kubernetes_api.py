@@ -1,4 +1,4 @@
-"""Client of the Kubernetes API for one InferenceService and the Services in front of its pods.
+"""Client of the Kubernetes API for one InferenceService, what KServe makes of it, and the Services in front of its pods.
 
 It calls `ApiClient`. Kubernetes' dynamic client reports conflicts alike, but it asks for the API's resources first, caches them
 in a file that all users share, and has no Service proxy.
@@ -22,7 +22,7 @@ GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 FIELD_MANAGER = "brain-tumor-deploy"
 TEMPLATE_MANAGER = "brain-tumor-template"
 REQUEST_TIMEOUT_SECONDS = 30
-APPLY_PATCH = "application/apply-patch+yaml"
+APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 FORBIDDEN = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"')
 
@@ -102,24 +102,38 @@ class InferenceServiceClient:
         except ApiException as error:
             if error.status == 404 and _status(error).get("details", {}).get("name") == MODEL_NAME:
                 return None
-            raise self._explained(error, "read the InferenceService") from error
+            raise self._explained(error, f"read the InferenceService {MODEL_NAME}") from error
+
+    def read(self, path: str, **query: str) -> dict[str, Any] | None:
+        """Return another object of the API by its URL path, or None if there is none, or no such kind."""
+        try:
+            found: dict[str, Any] = self._call("GET", path, query=query)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise self._explained(error, f"read {path}") from error
+        return found
 
     def apply(self, fields: dict[str, Any], *, manager: str = FIELD_MANAGER) -> InferenceService:
         """Apply fields server-side and return the InferenceService.
 
         Fields that the manager applied before and no longer applies are removed, unless another manager owns them too. Fields
-        are taken over from the template's manager, which is ours; from others only with `force`.
+        are taken over from the template's manager, which is ours; from others only with `force`. With the model applied, the
+        template's fields are left to nobody, so that whoever applies an overlay after it gets them without a conflict.
 
         Raises:
             ConflictError: Another field manager owns one of the fields.
-            KubernetesError: The API server rejects the request.
+            KubernetesError: The API server rejects the request, or a field has another value afterwards.
         """
         try:
-            return self._apply(fields, manager, force=self.force)
+            service = self._apply(fields, manager, force=self.force)
         except ConflictError as conflict:
             if conflict.managers != {TEMPLATE_MANAGER}:
                 raise
-            return self._apply(fields, manager, force=True)
+            service = self._apply(fields, manager, force=True)
+        if changed := service.differences(fields):
+            raise KubernetesError(f"the cluster changed what was applied to {MODEL_NAME}: {'; '.join(changed)}")
+        return self._release_template(service) if manager == FIELD_MANAGER else service
 
     def call_service(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Send a request to a Service through the API server's proxy, which also works from outside the cluster.
@@ -146,6 +160,20 @@ class InferenceServiceClient:
                 f"the Service {service} returned {error.status} for {path}: {reason}", error.status
             ) from error
 
+    def _release_template(self, service: InferenceService) -> InferenceService:
+        """Remove the template's field manager from the service; its fields stay."""
+        others = [each for each in service.field_managers if each["manager"] != TEMPLATE_MANAGER]
+        if others == service.field_managers:
+            return service
+        body = {"metadata": {"managedFields": others, "resourceVersion": service.resource_version}}
+        try:
+            return inference_service(self._call("PATCH", self._path, body, {"Content-Type": MERGE_PATCH}))
+        except ApiException as error:
+            changed = self.get() if error.status == 409 else None  # as by KServe's controller
+            if changed is None:
+                raise self._explained(error, f"release the fields of the InferenceService {MODEL_NAME}") from error
+            return self._release_template(changed)
+
     def _apply(self, fields: dict[str, Any], manager: str, *, force: bool) -> InferenceService:
         query = {"fieldManager": manager, "force": str(force).lower()}
         try:
@@ -154,7 +182,7 @@ class InferenceServiceClient:
             causes = [cause for cause in _causes(error) if cause.get("reason") == "FieldManagerConflict"]
             if causes:
                 raise ConflictError(causes) from error
-            raise self._explained(error, "apply the InferenceService") from error
+            raise self._explained(error, f"apply the InferenceService {MODEL_NAME}") from error
 
     def _call(
         self,
@@ -195,7 +223,7 @@ class InferenceServiceClient:
             )
         if error.status == 404 and not _status(error):
             return KubernetesError(f"the cluster has no resource {PLURAL}.{GROUP}/{VERSION}: KServe is not installed")
-        return KubernetesError(f"cannot {action} {MODEL_NAME} in namespace {self.namespace}: {error.status}: {message}")
+        return KubernetesError(f"cannot {action} in namespace {self.namespace}: {error.status}: {message}")
 
 
 def _status(error: ApiException) -> dict[str, Any]:

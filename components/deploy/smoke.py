@@ -11,6 +11,7 @@ from components.deploy.kubernetes_api import NotReadyError, ServiceProxyError
 
 # No Service or no pod yet, at capacity, loading the model, or slow on the first request.
 RETRYABLE_STATUSES = (404, 429, 503, 504)
+TOLERANCE = 1e-6  # of a probability, which the model has in float32
 
 
 class SmokeError(InputError):
@@ -50,7 +51,8 @@ def check_response(response: Any, model_card: Any, version: str) -> None:
 
     Raises:
         NotReadyError: Another version responded.
-        SmokeError: No prediction, an unknown label, a probability outside [0, 1], or no heatmap.
+        SmokeError: No prediction, an unknown label, a probability outside [0, 1], a label that contradicts model.json, or
+            no heatmap.
     """
     try:
         (prediction,) = response["predictions"]
@@ -66,5 +68,20 @@ def check_response(response: Any, model_card: Any, version: str) -> None:
         raise SmokeError(f"label in the smoke test: got {label!r}, expected one of {', '.join(classes)}")
     if not in_range:
         raise SmokeError(f"probability in the smoke test: got {probability}, expected 0 to 1")
+    if reason := _contradiction(label, probability, model_card):
+        raise SmokeError(f"label in the smoke test: got {label!r}, but {reason}: model.json is not the model's")
     if not prediction.get("heatmap"):
         raise SmokeError("heatmap in the smoke test: got none, expected one")
+
+
+def _contradiction(label: str, probability: Any, model_card: Any) -> str:
+    """Return how a label, which the model's graph chooses, contradicts its probability and model.json; empty if it does not."""
+    if isinstance(probability, dict):
+        largest = max(probability, key=probability.__getitem__)
+        is_largest = probability.get(label, 0) >= probability[largest] - TOLERANCE
+        return "" if is_largest else f"the largest probability is that of {largest!r}"
+    threshold = model_card.get("threshold")
+    if threshold is None or abs(probability - threshold) <= TOLERANCE:
+        return ""
+    expected = model_card["classes"][probability > threshold]
+    return "" if label == expected else f"probability {probability:.3g} and threshold {threshold:g} give {expected!r}"

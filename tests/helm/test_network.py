@@ -47,7 +47,7 @@ def test_ingress_routes_to_the_service_with_a_sticky_cookie() -> None:
         "nginx.ingress.kubernetes.io/affinity": "cookie",
         "nginx.ingress.kubernetes.io/affinity-mode": "persistent",
         "nginx.ingress.kubernetes.io/session-cookie-name": "brain-tumor-ui",
-        "nginx.ingress.kubernetes.io/proxy-body-size": "12m",
+        "nginx.ingress.kubernetes.io/proxy-body-size": "514m",
     }
 
 

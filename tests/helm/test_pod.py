@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -60,6 +61,7 @@ def test_container_runs_the_page() -> None:
         "API_URL": API_URL,
         "PAGE_PORT": "8501",
         "METRICS_PORT": "9464",
+        "SESSION_MINUTES": "10",
         "COLOUR_MAP": "inferno",
         "HOME": "/tmp",
     }
@@ -132,6 +134,7 @@ def test_image_and_scheduling_values_reach_both_pods() -> None:
     assert [each["maxSkew"] for each in template["spec"]["topologySpreadConstraints"]] == [1]
     assert environment(objects)["HTTPS_PROXY"] == "http://proxy.example:3128"
     assert environment(objects)["COLOUR_MAP"] == "cividis"
+    assert environment(objects)["SESSION_MINUTES"] == "2.5"
 
 
 def test_service_account_is_created_or_named() -> None:
@@ -152,7 +155,7 @@ def test_service_does_not_select_the_test_pod() -> None:
 
 
 @contextmanager
-def fake_servers(statuses: dict[str, int], token: str | None = None) -> Iterator[str]:
+def fake_servers(statuses: dict[str, int], token: str | None = None, port: int = 0) -> Iterator[str]:
     """Serve one status per path, 401 if a required token is missing; yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -164,7 +167,7 @@ def fake_servers(statuses: dict[str, int], token: str | None = None) -> Iterator
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with HTTPServer(("127.0.0.1", port), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -184,3 +187,30 @@ def test_helm_test_checks_the_page_and_the_api(readyz: int, sent_token: str, pas
     assert (done.returncode == 0) is passes, done.stderr
     assert done.stdout.splitlines()[:3] == [f"GET {url}/_stcore/health", "200", f"GET {url}/readyz"]
     assert sent_token.strip() not in done.stdout + done.stderr
+
+
+def test_helm_test_waits_for_a_port_that_a_network_policy_opens_late() -> None:
+    objects = render()
+    command = [sys.executable, *container(objects, "test")["command"][1:], *container(objects, "test")["args"]]
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    env = {"PATH": os.environ["PATH"], "PAGE_URL": url, "API_URL": url}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(5)
+        assert process.poll() is None
+        with fake_servers({"/_stcore/health": 200, "/readyz": 200}, port=port):
+            output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert output.splitlines() == [f"GET {url}/_stcore/health", "200", f"GET {url}/readyz", "200"]
+
+
+def test_helm_test_gives_up_after_a_minute() -> None:
+    objects = render()
+    (port,) = free_ports(1)
+    env = {"PATH": os.environ["PATH"], "PAGE_URL": f"http://127.0.0.1:{port}", "API_URL": "http://unused"}
+    (script,) = container(objects, "test")["args"]
+    # A minute passes in a second.
+    hurried = f"import time\nreal = time.monotonic\ntime.monotonic = lambda: 60 * real()\n{script}"
+    done = subprocess.run([sys.executable, "-c", hurried], env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr

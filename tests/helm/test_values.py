@@ -19,6 +19,8 @@ DIGEST = 64 * "a"
         ("api.token=abc", "at '/api': additional properties 'token' not allowed"),
         ("replicas=2", "at '': additional properties 'replicas' not allowed"),
         ("replicaCount=two", "at '/replicaCount': got string, want integer"),
+        ("sessionMinutes=0", "at '/sessionMinutes': exclusiveMinimum: got 0, want 0"),
+        ("sessionMinutes=1441", "at '/sessionMinutes': maximum: got 1,441, want 1,440"),
         ("colourMap=jet", "at '/colourMap': value must be one of 'inferno', 'viridis', 'cividis'"),
         ("image.tag=latest", "image.tag: got latest, expected a version"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
@@ -55,6 +57,7 @@ DIGEST = 64 * "a"
         ("extraEnv[0].name=api_token", "extraEnv: got api_token, expected none of the variables that the chart sets; a token"),
         ("extraEnv[0].name=page_path", "extraEnv: got page_path, expected the path in page.path"),
         ("extraEnv[0].name=PAGE_PATH", "extraEnv: got PAGE_PATH, expected the path in page.path"),
+        ("extraEnv[0].name=SESSION_MINUTES", "extraEnv: got SESSION_MINUTES, expected none of the variables that the chart sets"),
         ("extraEnv[0].name=API_TOKEN", "extraEnv: got API_TOKEN, expected none of the variables that the chart sets; a token"),
     ],
 )
@@ -88,7 +91,7 @@ def test_null_sections_have_their_defaults(values: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "null", ["service.port", "image.pullPolicy", "serviceMonitor.interval", "api.tokenSecret.key", "colourMap"]
+    "null", ["service.port", "image.pullPolicy", "serviceMonitor.interval", "api.tokenSecret.key", "sessionMinutes", "colourMap"]
 )
 def test_null_inside_a_section_means_its_default(null: str) -> None:
     sets = ["serviceMonitor.enabled=true", "api.tokenSecret.name=brain-tumor-api"]

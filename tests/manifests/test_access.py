@@ -3,12 +3,15 @@
 import re
 from typing import Any
 
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import yaml
 
+from tests.conftest import ROOT
 from tests.helm.charts import render
 from tests.manifests.render import MANIFESTS, OVERLAYS, Document, overlay, pod_labels, predictor_pod, the
 
-SECRET_NAMES = {"brain-tumor-store", "brain-tumor-mlflow"}
+SECRET_NAMES = {"brain-tumor-store", "brain-tumor-mlflow", "brain-tumor-registry"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -22,6 +25,14 @@ def test_pipeline_may_deploy_and_call_the_service_and_nothing_else(name: str) ->
             "verbs": ["get", "create", "patch"],
         },
         {"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get", "create"]},
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {
+            "apiGroups": ["gateway.networking.k8s.io"],
+            "resources": ["httproutes"],
+            "resourceNames": ["brain-tumor", "brain-tumor-predictor"],
+            "verbs": ["get"],
+        },
     ]
     assert binding["roleRef"] == {
         "apiGroup": "rbac.authorization.k8s.io",
@@ -31,8 +42,8 @@ def test_pipeline_may_deploy_and_call_the_service_and_nothing_else(name: str) ->
     # The API server rejects an account without a namespace.
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
     accounts = {each["metadata"]["name"]: each for each in documents if each["kind"] == "ServiceAccount"}
-    assert set(accounts) == {"brain-tumor-serving"}
-    assert accounts["brain-tumor-serving"]["automountServiceAccountToken"] is False
+    assert set(accounts) == {"brain-tumor-serving"} | ({"brain-tumor-dicomweb"} if name == "dicomweb" else set())
+    assert {each["automountServiceAccountToken"] for each in accounts.values()} == {False}
 
 
 def test_manifests_reference_secrets_and_contain_none() -> None:
@@ -41,7 +52,7 @@ def test_manifests_reference_secrets_and_contain_none() -> None:
         documents = overlay(name)
         assert [each for each in documents if each["kind"] == "Secret"] == []
         for account in (each for each in documents if each["kind"] == "ServiceAccount"):
-            named |= {secret["name"] for secret in account.get("secrets", [])}
+            named |= {secret["name"] for key in ("secrets", "imagePullSecrets") for secret in account.get(key, [])}
     assert named <= SECRET_NAMES
     assert "brain-tumor-store" in named
     for path in MANIFESTS.rglob("*.yaml"):
@@ -60,6 +71,15 @@ def test_network_policies_deny_all_but_the_named_traffic() -> None:
         assert opened_ports(policies.values(), "egress") == {53, 443}
         for policy in policies.values():
             assert all(rule["from"] for rule in policy.get("ingress", [])), "a rule without peers allows every source"
+
+
+def test_models_as_container_images_need_no_store() -> None:
+    documents = overlay("oci")
+    account = the("ServiceAccount", documents)
+    assert (account.get("secrets"), account["imagePullSecrets"]) == (None, [{"name": "brain-tumor-registry"}])
+    policies = {each["metadata"]["name"]: each["spec"] for each in documents if each["kind"] == "NetworkPolicy"}
+    assert opened_ports(policies.values(), "egress") == set()
+    assert set(policies) == {"default-deny", "brain-tumor-requests", "brain-tumor-metrics"}
 
 
 def test_only_prometheus_reaches_the_model_past_the_transformer() -> None:
@@ -85,6 +105,19 @@ def test_every_port_of_the_network_policies_is_a_port_of_the_pod() -> None:
     documents = overlay("standard")
     listening = {port["containerPort"] for container in predictor_pod(documents)["containers"] for port in container["ports"]}
     assert opened_ports([each["spec"] for each in documents if each["kind"] == "NetworkPolicy"], "ingress") <= listening
+
+
+def test_network_policy_of_the_docs_opens_the_store_of_their_example() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    host, port = re.search(r"s3-endpoint=([\w.]+):(\d+)", text).groups()  # type: ignore[union-attr]
+    (policy,) = (
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "brain-tumor-minio" in block
+    )
+    kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
+    (rule,) = policy["spec"]["egress"]
+    assert rule["ports"] == [{"port": int(port)}]
+    assert rule["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": host.partition(".")[2]}}}]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod_labels().items()
 
 
 def opened_ports(policies: Any, direction: str) -> set[int]:

@@ -13,9 +13,12 @@ CUSTOM = ("InferenceService", "ServingRuntime", "PodMonitor")
 KUBERNETES = ("1.30", kubernetes_validate.latest_version())
 # The kinds that each overlay adds to the base.
 KINDS = {
+    "auth": {"NetworkPolicy", "Deployment", "Service"},
     "dev": {"PersistentVolumeClaim"},
+    "dicomweb": {"NetworkPolicy", "Deployment", "PersistentVolumeClaim"},
     "gpu": {"NetworkPolicy"},
     "knative": set(),
+    "oci": {"NetworkPolicy"},
     "standard": {"NetworkPolicy"},
 }
 BASE = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap", "PodDisruptionBudget", *CUSTOM}
@@ -82,5 +85,7 @@ def test_every_object_is_in_the_namespace_of_the_overlay(name: str) -> None:
 
 
 def pods() -> dict[str, Document]:
-    """Return the pod spec of each overlay and of the Katib trials, by name."""
-    return {name: predictor_pod(overlay(name)) for name in OVERLAYS} | {"katib": trial_pod()}
+    """Return the pod spec of each overlay, of the Katib trials and of the PACS gateway, by name."""
+    predictors = {name: predictor_pod(overlay(name)) for name in OVERLAYS}
+    gateway = the("Deployment", overlay("dicomweb"))["spec"]["template"]["spec"]
+    return predictors | {"katib": trial_pod(), "gateway": gateway}

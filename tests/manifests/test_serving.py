@@ -1,16 +1,21 @@
 """The pod: names and numbers that the code and KServe depend on."""
 
+import json
+import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brain_tumor.model_card import MODEL_NAME
-from serving.settings import DRAIN_SECONDS, MAX_IMAGES, Settings
+from components.deploy.model_digest import DIGEST, UNVERIFIED
+from serving import settings
+from serving.settings import DRAIN_SECONDS, MAX_IMAGES, POD_SETTINGS, Settings
 from tests.conftest import VERSION
-from tests.manifests.render import OVERLAYS, Document, overlay, pod_labels, predictor_pod, the
+from tests.manifests.render import MANIFESTS, OVERLAYS, Document, overlay, pod_labels, predictor_pod, render, the
 
 MODEL, TRANSFORMER = "kserve-container", "transformer-container"
 GPU = "nvidia.com/gpu"
@@ -26,11 +31,7 @@ def on_deployments(request: pytest.FixtureRequest) -> list[Document]:
     return overlay(request.param)
 
 
-def test_one_version_of_the_model_is_pinned_by_its_uri(documents: list[Document]) -> None:
-    model = predictor(documents)["model"]
-    (version,) = (each["value"] for each in model["env"] if each["name"] == "MODEL_VERSION")
-    assert re.fullmatch(rf"(s3|gs|pvc)://[A-Za-z0-9./-]+/{MODEL_NAME}/{version}", model["storageUri"])
-    assert version.isdigit()
+def test_predictor_serves_the_version_that_kserve_mounts(documents: list[Document]) -> None:
     container = containers(documents)[MODEL]
     assert f"--model_name={MODEL_NAME}" in container["args"]
     assert 'ln -sfn /mnt/models "/tmp/models/$MODEL_VERSION"' in container["command"][2]
@@ -38,26 +39,48 @@ def test_one_version_of_the_model_is_pinned_by_its_uri(documents: list[Document]
     assert "--file_system_poll_wait_seconds=0" in container["args"]
 
 
-def test_command_links_the_version_and_starts_tensorflow_serving_with_every_argument(tmp_path: Path) -> None:
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the predictor's command, with a program that prints its arguments as TensorFlow Serving."""
     mounted, linked, programs = tmp_path / "mounted", tmp_path / "linked", tmp_path / "programs"
     for folder in (mounted, programs):
         folder.mkdir()
     (mounted / "saved_model.pb").touch()
     program = programs / "tensorflow_model_server"
-    program.write_text(f'#!/bin/sh\nls {linked}/7/saved_model.pb\nprintf "%s\\n" "$@"\n')
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)
     container = containers(overlay("standard"))[MODEL]
-    places = {"/mnt/models": str(mounted), "/tmp/models": str(linked)}
+    places = {"/mnt/models": str(mounted), "/tmp/models": str(linked), "/tmp/no-model.config": str(tmp_path / "no-model.config")}
     words = [re.sub("|".join(places), lambda found: places[found[0]], word) for word in container["command"]]
-    arguments = [*container["args"], "--of=the service"]
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        environment |= {"PATH": f"{programs}:/usr/bin:/bin"}
+        return subprocess.run([*words, *arguments], capture_output=True, text=True, env=environment)
+
+    return run
+
+
+def test_command_links_the_version_and_starts_tensorflow_serving_with_every_argument(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    arguments = [*containers(overlay("standard"))[MODEL]["args"], "--of=the service"]
     for _ in range(2):  # a restarted container finds the link
-        environment = {"PATH": f"{programs}:/usr/bin:/bin", "MODEL_VERSION": "7"}
-        done = subprocess.run([*words, *arguments], capture_output=True, text=True, env=environment)
+        done = start(*arguments, MODEL_VERSION="7")
         assert done.stderr == ""
-        assert done.stdout.splitlines() == [f"{linked}/7/saved_model.pb", *arguments]
-    without = subprocess.run([*words, *arguments], capture_output=True, text=True, env={"PATH": f"{programs}:/usr/bin:/bin"})
-    assert without.returncode != 0
-    assert "MODEL_VERSION" in without.stderr
+        assert done.stdout.splitlines() == arguments
+        assert (tmp_path / "linked" / "7" / "saved_model.pb").exists()
+
+
+def test_command_starts_tensorflow_serving_without_a_model_before_the_first_deploy(
+    start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = start("--model_name=brain-tumor")
+    assert done.returncode == 0
+    waiting, *arguments = done.stdout.splitlines()
+    assert waiting == "no model yet: the first deploy replaces this pod"
+    config = tmp_path / "no-model.config"
+    assert arguments == ["--model_name=brain-tumor", f"--model_config_file={config}"]
+    assert config.read_text() == "# no model\n"
 
 
 def test_service_references_the_runtime_of_the_overlay(documents: list[Document]) -> None:
@@ -89,9 +112,10 @@ def test_ports_equal_the_settings_defaults_and_rest_is_first(on_deployments: lis
 
 def test_probes_request_the_path_of_their_kind(on_deployments: list[Document]) -> None:
     probes = {name: {kind: probe(container, kind) for kind in KINDS} for name, container in containers(on_deployments).items()}
-    status, metadata = f"/v1/models/{MODEL_NAME}", f"/v1/models/{MODEL_NAME}/metadata"
+    # Without a model TensorFlow Serving is alive, and never ready.
+    alive, metadata = "/monitoring/prometheus/metrics", f"/v1/models/{MODEL_NAME}/metadata"
     assert probes == {
-        MODEL: {"startup": (8090, metadata), "liveness": (8090, status), "readiness": (8090, metadata)},
+        MODEL: {"startup": (8090, alive), "liveness": (8090, alive), "readiness": (8090, metadata)},
         TRANSFORMER: {"startup": (8080, "/healthz"), "liveness": (8080, "/healthz"), "readiness": (8080, "/readyz")},
     }
     assert (
@@ -110,7 +134,7 @@ def test_requests_in_flight_end_before_the_pod_does(on_deployments: list[Documen
 
 
 def test_batches_fit_the_largest_request_and_are_monitored(documents: list[Document]) -> None:
-    config = the("ConfigMap", documents)
+    (config,) = (each for each in documents if each["kind"] == "ConfigMap" and "batching.config" in each["data"])
     pod = predictor_pod(documents)
     (volume,) = (each for each in pod["volumes"] if "configMap" in each)
     assert volume["configMap"]["name"] == config["metadata"]["name"]
@@ -125,6 +149,27 @@ def test_batches_fit_the_largest_request_and_are_monitored(documents: list[Docum
     assert mount["readOnly"] is True
 
 
+def test_pod_reads_the_digest_that_the_deploy_step_annotates(documents: list[Document]) -> None:
+    transformer = containers(documents)[TRANSFORMER]
+    (mount,) = (each for each in transformer["volumeMounts"] if each["mountPath"] == str(POD_SETTINGS))
+    volumes = {each["name"]: each for each in predictor_pod(documents)["volumes"]}
+    (source,) = volumes[mount["name"]]["projected"]["sources"]
+    (item,) = source["downwardAPI"]["items"]
+    assert item == {"path": "MODEL_DIGEST", "fieldRef": {"fieldPath": f"metadata.annotations['{DIGEST}']"}}
+    assert item["path"].lower() in Settings.model_fields
+    assert settings.UNVERIFIED == UNVERIFIED
+
+
+def test_container_images_can_be_named_by_digest(tmp_path: Path) -> None:
+    digest = f"sha256:{'ab' * 32}"
+    names = ("brain-tumor-serving", "tensorflow/serving")
+    images = [{"name": name, "newName": f"registry.example/{name}", "digest": digest} for name in names]
+    resource = os.path.relpath(MANIFESTS / "overlays" / "standard", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(json.dumps({"resources": [resource], "images": images}))
+    named = {container["image"] for container in containers(render(tmp_path)).values()}
+    assert named == {f"registry.example/{name}@{digest}" for name in names}
+
+
 def test_every_container_has_requests_and_limits(documents: list[Document]) -> None:
     for container in containers(documents).values():
         assert set(container["resources"]["requests"]) >= {"cpu", "memory"}
@@ -134,14 +179,18 @@ def test_every_container_has_requests_and_limits(documents: list[Document]) -> N
 def test_deployment_modes_and_scaling() -> None:
     found = {name: the("InferenceService", overlay(name)) for name in OVERLAYS}
     modes = {name: each["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] for name, each in found.items()}
-    assert modes == {"dev": "Standard", "gpu": "Standard", "knative": "Knative", "standard": "Standard"}
-    fields = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "containerConcurrency", "canaryTrafficPercent")
+    standard = dict.fromkeys(("auth", "dev", "dicomweb", "gpu", "oci", "standard"), "Standard")
+    assert modes == standard | {"knative": "Knative"}
+    fields = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "containerConcurrency")
     scaling = {name: [each["spec"]["predictor"].get(field) for field in fields] for name, each in found.items()}
     assert scaling == {
-        "dev": [1, 1, None, None, None, None],
-        "gpu": [2, 6, "cpu", 70, None, None],
-        "knative": [0, 6, "concurrency", 4, Settings.model_construct().max_in_flight, 10],
-        "standard": [2, 6, "cpu", 70, None, None],
+        "auth": [2, 6, "cpu", 70, None],
+        "dev": [1, 1, None, None, None],
+        "dicomweb": [2, 6, "cpu", 70, None],
+        "gpu": [2, 6, "cpu", 70, None],
+        "knative": [0, 6, "concurrency", 4, Settings.model_construct().max_in_flight],
+        "oci": [2, 6, "cpu", 70, None],
+        "standard": [2, 6, "cpu", 70, None],
     }
     assert found["standard"]["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "hpa"
 
@@ -168,17 +217,13 @@ def test_gpu_overlay_requests_one_gpu_and_differs_in_nothing_else() -> None:
     assert gpu == plain
 
 
-def test_dev_overlay_reads_the_model_from_its_volume() -> None:
-    documents = overlay("dev")
-    claim = the("PersistentVolumeClaim", documents)["metadata"]["name"]
-    assert predictor(documents)["model"]["storageUri"].startswith(f"pvc://{claim}/")
-
-
 def test_disruption_budget_and_monitors_select_the_pod(documents: list[Document]) -> None:
-    budget = the("PodDisruptionBudget", documents)
+    budget = the("PodDisruptionBudget", documents, MODEL_NAME)
     assert budget["spec"]["maxUnavailable"] == 1
-    assert budget["metadata"]["name"] != f"{MODEL_NAME}-predictor", "KServe deletes a budget with this name"
-    monitors = [each for each in documents if each["kind"] == "PodMonitor"]
+    assert "PodDisruptionBudget" not in {
+        each["kind"] for each in documents if each["metadata"]["name"] == f"{MODEL_NAME}-predictor"
+    }
+    monitors = service_monitors(documents)
     assert len(monitors) == 2
     for each in (budget, *monitors):
         assert each["spec"]["selector"]["matchLabels"].items() <= pod_labels().items()
@@ -188,7 +233,7 @@ def test_monitors_scrape_each_process_on_its_port(documents: list[Document]) -> 
     found = {}
     declared = {port["name"]: port["containerPort"] for each in containers(documents).values() for port in each.get("ports", [])}
     declared["user-port"] = declared["http1"]  # Knative's name for the only port
-    for monitor in (each for each in documents if each["kind"] == "PodMonitor"):
+    for monitor in service_monitors(documents):
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
         address = "port" not in endpoint and endpoint["relabelings"][1]["replacement"]
         port = int(address.split(":")[1]) if address else declared[endpoint["port"]]
@@ -197,6 +242,11 @@ def test_monitors_scrape_each_process_on_its_port(documents: list[Document]) -> 
         "brain-tumor-transformer": (8080, "/metrics"),
         "brain-tumor-tf-serving": (8090, "/monitoring/prometheus/metrics"),
     }
+
+
+def service_monitors(documents: list[Document]) -> list[Document]:
+    """Return the monitors of the predictor's pod, without that of the PACS gateway."""
+    return [each for each in documents if each["kind"] == "PodMonitor" and each["metadata"]["name"] != "brain-tumor-dicomweb"]
 
 
 KINDS = ("startup", "liveness", "readiness")

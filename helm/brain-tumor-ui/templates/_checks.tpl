@@ -19,7 +19,7 @@
 {{- if eq $variable "PAGE_PATH" }}
 {{- fail (printf "extraEnv: got %s, expected the path in page.path, as the probes and the routes need it too" .name) }}
 {{- end }}
-{{- if has $variable (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "COLOUR_MAP" "HOME") }}
+{{- if has $variable (list "API_URL" "API_TOKEN" "PAGE_PORT" "METRICS_PORT" "SESSION_MINUTES" "COLOUR_MAP" "HOME") }}
 {{- fail (printf "extraEnv: got %s, expected none of the variables that the chart sets; a token comes from api.tokenSecret" .name) }}
 {{- end }}
 {{- end }}

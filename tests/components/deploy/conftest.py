@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import yaml
 
 from brain_tumor.model_card import MODEL_CARD_PATH
-from components.deploy import deploy as module
+from components.deploy import waiting as module
 from components.deploy.kubernetes_api import InferenceServiceClient
-from tests.components.deploy.api_server import NAMESPACE, TOKEN, ApiServer, api_server
+from tests.cluster.control_plane import kubeconfig_of
+from tests.cluster.real_server import RealServer, require_simulated_controller
+from tests.components.deploy.api_server import NAMESPACE, ApiServer, api_server
 from tests.crds import require_crds
 from tests.serving.conftest import Pair, service, transformer
 
@@ -34,27 +35,26 @@ def backends(tiny_model: Path, service: Pair, tmp_path_factory: pytest.TempPathF
         yield urls
 
 
-@pytest.fixture
-def server(backends: dict[str, str]) -> Iterator[ApiServer]:
-    """An API server whose Services forward to the transformers."""
-    require_crds()
-    with api_server() as server:
-        server.backends = dict(backends)
-        yield server
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.cluster)])
+def server(request: pytest.FixtureRequest, backends: dict[str, str]) -> Iterator[ApiServer | RealServer]:
+    """An API server whose Services forward to the transformers: the simulated one, and with `-m cluster` a real one."""
+    if request.param == "real":
+        plane = request.getfixturevalue("plane")
+        require_simulated_controller(plane)
+        with RealServer(plane, dict(backends)).running() as real:
+            yield real
+    else:
+        require_crds()
+        with api_server() as server:
+            server.backends = dict(backends)
+            yield server
 
 
 @pytest.fixture
 def kubeconfig(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubeconfig for the server; KUBECONFIG names it."""
+    """A kubeconfig of the deploy step's account; KUBECONFIG names it."""
     path = tmp_path / "kubeconfig"
-    context = {"cluster": "test", "user": "test"}
-    content = {
-        "clusters": [{"name": "test", "cluster": {"server": server.host}}],
-        "users": [{"name": "test", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "test", "context": context}],
-        "current-context": "test",
-    }
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(kubeconfig_of(server.host, server.ca, server.token))
     monkeypatch.setenv("KUBECONFIG", str(path))
     return path
 

@@ -58,6 +58,16 @@ class Applied:
             _set(merged, path, value)
         self.document = merged
 
+    def update(self, document: dict[str, Any], manager: str) -> None:
+        """Merge a document as a client that updates does: it takes over what it changes, and owns nothing else."""
+        changed = {path: value for path, value in _fields(document, self.schema) if _value(self.document, path) != value}
+        for owned in self.managers.values():
+            owned -= set(changed)
+        self.managers[manager] = self.managers.get(manager, set()) | set(changed)
+        self.document = copy.deepcopy(self.document)
+        for path, value in changed.items():
+            _set(self.document, path, value)
+
 
 def dotted(path: Path) -> str:
     """Return a path in the notation of the API server."""

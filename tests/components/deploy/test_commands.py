@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from brain_tumor.errors import InputError
-from components.deploy.__main__ import champion_uri
+from components.deploy.__main__ import champion
 from components.deploy.component import deploy as component
 from components.deploy.deploy import deploy
 from components.deploy.kubernetes_api import InferenceServiceClient
+from components.deploy.rollout import serving_uri
 from components.registry import connect
 from tests.components.deploy.api_server import ApiServer
-from tests.components.deploy.test_deploy import V1, V2, settle
+from tests.components.deploy.test_deploy import V1, V2
 from tests.conftest import ROOT
 from tests.serving.processes import free_ports
 
@@ -32,6 +33,10 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+def not_verified(version: int) -> str:
+    return f"; the signature of version {version} was not verified: MODEL_TRUSTED_KEYS names no trusted key"
+
+
 def test_each_command_prints_the_served_versions(server: ApiServer, kubeconfig: Path) -> None:
     outputs = []
     for arguments in (
@@ -44,8 +49,8 @@ def test_each_command_prints_the_served_versions(server: ApiServer, kubeconfig: 
         assert (done.returncode, done.stderr) == (0, "")
         outputs.append(done.stdout.splitlines())
     assert [lines[-1] for lines in outputs] == [
-        "deploy: brain-tumor in namespace clinic serves version 1 at 100 %",
-        "deploy: brain-tumor in namespace clinic serves version 1 at 70 %, version 2 at 30 %",
+        f"deploy: brain-tumor in namespace clinic serves version 1 at 100 %{not_verified(1)}",
+        f"deploy: brain-tumor in namespace clinic serves version 1 at 70 %, version 2 at 30 %{not_verified(2)}",
         "promote: brain-tumor in namespace clinic serves version 2 at 100 %",
         "rollback: brain-tumor in namespace clinic serves version 1 at 100 %",
     ]
@@ -53,7 +58,13 @@ def test_each_command_prints_the_served_versions(server: ApiServer, kubeconfig: 
         "deploy: waiting for version 2 in namespace clinic",
         "deploy: version 2 passed the smoke test",
     ]
-    assert settle(server) == [{"1": 100}, {"1": 70, "2": 30}, {"2": 100}, {"1": 100}]
+    assert server.settle() == [{"1": 100}, {"1": 70, "2": 30}, {"2": 100}, {"1": 100}]
+
+
+def test_kserve_reads_the_named_version_from_the_serving_store(server: ApiServer, kubeconfig: Path) -> None:
+    done = command("deploy", "--model-uri", V1, "--serving-store", "pvc://models/store", "--namespace", "clinic")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.service()["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/store/brain-tumor/1"
 
 
 def test_error_is_one_line_and_exit_status_1(server: ApiServer, kubeconfig: Path) -> None:
@@ -74,12 +85,14 @@ def test_unreachable_api_server_is_one_line_too(server: ApiServer, kubeconfig: P
 
 def test_force_takes_fields_over(server: ApiServer, kubeconfig: Path, client: InferenceServiceClient) -> None:
     deploy(client, V1, canary_percent=10)
-    server.apply(server.applied.document, "kubectl")
+    head = {key: server.service()[key] for key in ("apiVersion", "kind")} | {"metadata": {"name": "brain-tumor"}}
+    model = {"storageUri": f"{V1}/", "env": [{"name": "MODEL_VERSION", "value": "1"}]}
+    server.apply(head | {"spec": {"predictor": {"model": model}}}, "kubectl")
     done = command("deploy", "--model-uri", V2, "--canary-percent", "100", "--namespace", "clinic")
     assert done.returncode == 1
     assert "`kubectl` owns .spec.predictor.model.storageUri" in done.stderr
     assert command("promote", "--force", "--namespace", "clinic").returncode == 0
-    assert settle(server)[-1] == {"2": 100}
+    assert server.settle()[-1] == {"2": 100}
 
 
 def test_champion_of_the_registry_is_deployed_by_default(
@@ -88,13 +101,17 @@ def test_champion_of_the_registry_is_deployed_by_default(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_registry, tmp_path)
     with pytest.raises(InputError, match=r"there is no champion: no model has passed the gate yet; give --model-uri"):
-        champion_uri(tmp_path, "")
+        champion(tmp_path)
     client = connect(f"sqlite:///{tmp_path}/mlflow.db")
     client.create_registered_model("brain-tumor")
     client.create_model_version("brain-tumor", source=V1)
     client.set_registered_model_alias("brain-tumor", "champion", "1")
-    assert champion_uri(tmp_path, "") == V1
-    assert champion_uri(tmp_path, "pvc://claim") == "pvc://claim/brain-tumor/1"
+    registered = champion(tmp_path)
+    assert serving_uri(vars(registered), "") == V1
+    assert serving_uri(vars(registered), "pvc://claim") == "pvc://claim/brain-tumor/1"
+    assert (
+        serving_uri(vars(registered), "oci+native://registry.example:5000/model") == "oci+native://registry.example:5000/model:1"
+    )
 
 
 def registered(folder: Path, uri: str) -> Any:
@@ -114,9 +131,11 @@ def test_step_deploys_the_registered_version(
         canary_percent=10,
         deployment_mode="Knative",
         serving_store="pvc://models/store",
+        allow_unsigned=False,
         serving_image="registry/serving:1",
     )
-    assert capsys.readouterr().out.splitlines()[-1] == "deploy: brain-tumor in namespace clinic serves version 1 at 100 %"
+    line = f"deploy: brain-tumor in namespace clinic serves version 1 at 100 %{not_verified(1)}"
+    assert capsys.readouterr().out.splitlines()[-1] == line
     assert server.service()["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/store/brain-tumor/1"
     with pytest.raises(SystemExit, match=r"deploy: error: model URI: got /mnt/store/brain-tumor/1, expected s3://"):
         component.python_func(
@@ -125,6 +144,7 @@ def test_step_deploys_the_registered_version(
             canary_percent=10,
             deployment_mode="Standard",
             serving_store="",
+            allow_unsigned=False,
             serving_image="registry/serving:1",
         )
 
@@ -136,6 +156,7 @@ def test_step_without_a_namespace_deploys_nothing(tmp_path: Path, capsys: pytest
         canary_percent=10,
         deployment_mode="Standard",
         serving_store="",
+        allow_unsigned=False,
         serving_image="registry/serving:1",
     )
     assert capsys.readouterr().out == "deploy: no namespace is given, nothing is deployed\n"

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.config import incluster_config
 
-from components.deploy.deploy import RolloutError, deploy
+from components.deploy.deploy import deploy
 from components.deploy.kubernetes_api import InferenceServiceClient, KubernetesError
+from components.deploy.waiting import RolloutError
 from tests.components.deploy.api_server import NAMESPACE, TOKEN, USER, ApiServer, api_server
-from tests.components.deploy.test_deploy import V1, V2, settle
+from tests.components.deploy.test_deploy import SIMULATED, V1, V2
 from tests.crds import require_crds
 
 
@@ -24,7 +25,7 @@ from tests.crds import require_crds
 def test_forbidden_request_names_user_verb_and_resource(
     server: ApiServer, client: InferenceServiceClient, verb: str, resource: str
 ) -> None:
-    server.forbidden.add((verb, resource))
+    server.forbid(verb, resource)
     with pytest.raises(KubernetesError if resource == "inferenceservices" else RolloutError) as caught:
         deploy(client, V1, canary_percent=10)
     assert str(caught.value).startswith(
@@ -34,13 +35,14 @@ def test_forbidden_request_names_user_verb_and_resource(
 
 def test_canary_that_may_not_be_called_is_rolled_back(server: ApiServer, client: InferenceServiceClient) -> None:
     deploy(client, V1, canary_percent=10)
-    server.forbidden.add(("create", "services/proxy"))
+    server.forbid("create", "services/proxy")
     with pytest.raises(RolloutError, match=r"may not create services/proxy .*; rolled back to version 1 at 100 %"):
         deploy(client, V2, canary_percent=10)
-    assert settle(server) == [{"1": 100}]
-    assert "canary" not in server.service()["spec"]
+    assert server.settle() == [{"1": 100}]
+    assert not server.service()["spec"].get("canary")
 
 
+@SIMULATED
 def test_missing_kserve_is_reported(server: ApiServer, client: InferenceServiceClient) -> None:
     server.has_kserve = False
     with pytest.raises(
@@ -50,7 +52,7 @@ def test_missing_kserve_is_reported(server: ApiServer, client: InferenceServiceC
 
 
 def test_rejected_token_is_reported(server: ApiServer, kubeconfig: Path) -> None:
-    kubeconfig.write_text(kubeconfig.read_text().replace(TOKEN, "expired"))
+    kubeconfig.write_text(kubeconfig.read_text().replace(server.token, "expired"))
     with pytest.raises(KubernetesError, match=r"^cannot read the InferenceService brain-tumor in namespace clinic: 401: Unauth"):
         deploy(InferenceServiceClient(NAMESPACE), V1, canary_percent=10)
 
