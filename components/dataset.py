@@ -88,6 +88,10 @@ class ImagesZip:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._zip.close()
 
+    def size(self, sha256: str) -> int:
+        """Return the size of an encoded image in bytes; 0 if the archive does not contain it."""
+        return self._zip.getinfo(self._names[sha256]).file_size if sha256 in self._names else 0
+
     def read_bytes(self, sha256: str) -> bytes:
         """Return an encoded image.
 

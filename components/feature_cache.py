@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from components.errors import room_for
 from components.shards import Record
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class FeatureCache:
     def _append(
         self, file: BinaryIO, batch: list[Record], compute: Callable[[Sequence[Record], int], "tf.Tensor"], total: int
     ) -> None:
-        file.write(np.asarray(compute(batch, self.shape[0]), np.float16).tobytes())
-        file.flush()
-        with self._images.open("a") as images:
-            images.writelines(f"{record.sha256}\n" for record in batch)
+        features = np.asarray(compute(batch, self.shape[0]), np.float16).tobytes()
+        with room_for((total - len(self._rows)) * self.row_bytes, self._features.parent):
+            file.write(features)
+            file.flush()
+            with self._images.open("a") as images:
+                images.writelines(f"{record.sha256}\n" for record in batch)
         before = len(self._rows)
         self._rows |= {record.sha256: before + position for position, record in enumerate(batch)}
         if before * 10 // total < len(self._rows) * 10 // total:

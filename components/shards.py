@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from brain_tumor.container import usable_memory_bytes
 from brain_tumor.errors import InputError
 from components.augmentation import augment, augmentation_ranges
 from components.decode import decode_batch
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SHUFFLE_BUFFER = 4096
+MAX_CACHE_FRACTION = 0.25
 TRAINING_SPLITS = ("train", "validation")
 
 
@@ -93,16 +97,36 @@ def training_batches(shards: Shards, config: TrainConfig, first_epoch: int = 0) 
     import tensorflow as tf
 
     done = first_epoch * steps_per_epoch(shards, config)
-    records = tf.data.TFRecordDataset(shards.files("train")).shuffle(SHUFFLE_BUFFER, seed=config.seed)
+    records = tf.data.TFRecordDataset(shards.files("train"))
     ranges = augmentation_ranges(config)  # not in `prepare`: AutoGraph warns that it cannot convert pydantic
+    decode_once = fits_in_memory(shards, config, "train")
+    if decode_once:
+        records = decoded_once(records, shards, config)
 
-    def prepare(step: "tf.Tensor", batch: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        pixels, labels = _parse(batch, shards, config)
+    def prepare(step: "tf.Tensor", *batch: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        pixels, labels = batch[0] if decode_once else _parse(batch[0], shards, config)
         seed = tf.stack([tf.cast(config.seed, tf.int64), step])
         return augment(pixels, **ranges, seed=seed), labels
 
-    batches = records.batch(config.batch_size).repeat().skip(done).enumerate(start=done)
+    batches = records.shuffle(SHUFFLE_BUFFER, seed=config.seed).batch(config.batch_size).repeat().skip(done).enumerate(start=done)
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def fits_in_memory(shards: Shards, config: TrainConfig, split: str) -> bool:
+    """Return whether the decoded images of a split take at most a quarter of the memory that this process may use."""
+    image_bytes = config.image_size_px**2 * 3 * np.dtype(np.float32).itemsize
+    return shards.count(split) * image_bytes <= MAX_CACHE_FRACTION * usable_memory_bytes()
+
+
+def decoded_once(records: "tf.data.Dataset", shards: Shards, config: TrainConfig) -> "tf.data.Dataset":
+    """Return the pixels and label of each record, which are decoded in parallel and stay in memory."""
+    import tensorflow as tf
+
+    def decode(record: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        pixels, labels = _parse(record[None], shards, config)
+        return pixels[0], labels[0]
+
+    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE).cache()
 
 
 def unaugmented_batches(shards: Shards, config: TrainConfig, split: str) -> "tf.data.Dataset":

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from brain_tumor.errors import InputError
+from components.errors import FULL, describe_disk_error
 
 MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 50 * 2**30
@@ -76,7 +77,8 @@ def unpack(
     except InputError:
         raise
     except OSError as error:  # its text contains the member's name, which may identify a patient
-        raise InputError(f"{name}: cannot unpack: {error.strerror or type(error).__name__}") from None
+        full = describe_disk_error(error, folder) if error.errno in FULL else None
+        raise InputError(f"{name}: cannot unpack: {full or error.strerror or type(error).__name__}") from None
     except DAMAGE_ERRORS as error:
         raise InputError(f"{name}: cannot unpack, the archive is damaged: {type(error).__name__}") from None
     except RuntimeError as error:  # zipfile raises it for a missing password

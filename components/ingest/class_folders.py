@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from brain_tumor.classes import NO_TUMOR, SUBTYPES, TUMOR
-from brain_tumor.errors import InputError
-from brain_tumor.images import ImageError, read_image
-from brain_tumor.unsupported import is_dicom
+from brain_tumor.dicom import is_dicom
+from brain_tumor.errors import ImageError, InputError
+from brain_tumor.images import read_image
 from components.ingest.class_names import KNOWN_NAMES, class_of_name, combined_label, fold, name_classes
 from components.ingest.folder_walk import Folder, walk
 from components.ingest.masks import MASKS_FOLDER, Masks, find_mask, mask_key
@@ -67,7 +67,8 @@ def find_files(folder: Path, *, ignore_folders: Collection[str] = (), unwritten:
     _reject_unknown_folders(outside, class_folders)
     labels = {class_folder: _label_of(class_folder, classes) for class_folder in class_folders}
     filled = {class_folder: files for class_folder, files in class_folders.items() if files}
-    kept = _drop_nested_copies(filled, labels)
+    hashes: dict[Path, str] = {}
+    kept = _drop_nested_copies(filled, labels, hashes)
     _reject_mixed_labels({labels[class_folder] for class_folder in kept})
     base = folder / os.path.commonpath([class_folder.parent for class_folder in kept]) if kept else folder
     found = [
@@ -76,6 +77,7 @@ def find_files(folder: Path, *, ignore_folders: Collection[str] = (), unwritten:
             escape_non_utf8(file.relative_to(base).as_posix()),
             labels[inner],
             find_mask(masks[inner.parent], PurePosixPath(file.relative_to(folder / inner.parent))),
+            was_read=file in hashes,
         )
         for inner, files in kept.items()
         for file in files
@@ -186,20 +188,25 @@ def _reject_mixed_labels(labels: set[str]) -> None:
         )
 
 
-def _drop_nested_copies(class_folders: ClassFolders, labels: Mapping[PurePosixPath, str]) -> ClassFolders:
-    """Drop the class folders of a root if another root above or below it contains all their files."""
+def _drop_nested_copies(
+    class_folders: ClassFolders, labels: Mapping[PurePosixPath, str], hashes: dict[Path, str]
+) -> ClassFolders:
+    """Drop the class folders of a root if another root above or below it contains all their files; add those read to `hashes`."""
     roots: dict[PurePosixPath, ClassFolders] = defaultdict(dict)
     for class_folder, files in class_folders.items():
         roots[class_folder.parent][class_folder] = files
     for root in sorted(roots, key=lambda root: (-len(root.parts), root)):
         related = [other for other in roots if root in other.parents or other in root.parents]
-        if any(_content_hashes(roots[root], labels) <= _content_hashes(roots[other], labels) for other in related):
+        if any(_contents(roots[root], labels, hashes) <= _contents(roots[other], labels, hashes) for other in related):
             del roots[root]
     return {class_folder: files for root in roots.values() for class_folder, files in root.items()}
 
 
-def _content_hashes(class_folders: ClassFolders, labels: Mapping[PurePosixPath, str]) -> set[tuple[str, str]]:
-    return {(labels[class_folder], _file_hash(file)) for class_folder, files in class_folders.items() for file in files}
+def _contents(class_folders: ClassFolders, labels: Mapping[PurePosixPath, str], hashes: dict[Path, str]) -> set[tuple[str, str]]:
+    for file in itertools.chain.from_iterable(class_folders.values()):
+        if file not in hashes:
+            hashes[file] = _file_hash(file)
+    return {(labels[class_folder], hashes[file]) for class_folder, files in class_folders.items() for file in files}
 
 
 def _file_hash(file: Path) -> str:

@@ -1,29 +1,34 @@
-"""Mark exact copies and label conflicts, and group near copies."""
+"""Mark exact copies and label conflicts, and group near copies and the images of a patient."""
 
 from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 
-from components.ingest.alignment import THUMBNAIL_SIDE_PX
 from components.ingest.near_copies import NearCopies, find_near_copies
-from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, Record, properties_of
+from components.ingest.patients import join_patients
+from components.ingest.reading import EXACT_COPY, KEPT, LABEL_CONFLICT, Fingerprints, Record
+from components.workers import Workers
 
 
-def deduplicate(records: list[Record]) -> tuple[list[Record], NearCopies]:
+def deduplicate(records: list[Record], fingerprints: Fingerprints, workers: Workers) -> tuple[list[Record], NearCopies]:
     """Mark exact copies and label conflicts, and assign every kept file its group.
 
     Args:
         records: All files, sorted by path; readable ones have the status `kept`.
+        fingerprints: Their fingerprints, which are used up.
+        workers: Processes to search for near copies in.
 
     Returns:
-        The records in the same order, and the near copies among the kept records, in their order.
+        The records in the same order, and the near copies among the kept records, in their order, with the groups joined by
+        patient.
     """
+    print("ingest: searching for duplicates", flush=True)
     marked = _mark_duplicates(records)
-    kept = [record for record in marked if record.status == KEPT]
-    frequencies = np.array([properties_of(record).frequencies for record in kept]).reshape(-1, 8, 8)
-    thumbnails = np.array([properties_of(record).thumbnail for record in kept]).reshape(-1, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
-    near = find_near_copies(frequencies, thumbnails, [record.label for record in kept])
+    kept = np.flatnonzero([record.status == KEPT for record in marked])
+    found = fingerprints.keep(kept)
+    near = find_near_copies(found.frequencies, found.thumbnails, [marked[row].label for row in kept], workers)
+    near = replace(near, groups=join_patients(near.groups, marked, (marked[row] for row in kept)))
     groups = iter(near.groups.tolist())
     return [replace(record, group=next(groups)) if record.status == KEPT else record for record in marked], near
 

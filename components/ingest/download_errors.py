@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from components.errors import FULL, describe_disk_error
 from components.uris import redact_credentials
 
 MEANINGS = {
@@ -22,6 +23,8 @@ def describe_error(error: Exception) -> str:
         return f"HTTP {status.value} {status.phrase}: {meaning}"
     if any("Connect" in type(each).__name__ for each in causes):
         return f"cannot connect to the server: {_connection_failure(causes)}; check the address and the port"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return str(describe_disk_error(error))
     if isinstance(error, OSError) and error.strerror:  # its text has the path of a temporary file
         return f"{type(error).__name__}: {error.strerror}"
     return f"{type(error).__name__}: {redact_credentials(' '.join(str(error).split()))[:300]}"

@@ -2,21 +2,24 @@
 
 import contextlib
 import tempfile
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from brain_tumor.classes import class_order
 from brain_tumor.errors import InputError
+from components.errors import room_for
 from components.files import atomic_write
 from components.ingest.class_folders import FoundFiles, find_files
 from components.ingest.deduplicate import deduplicate
 from components.ingest.near_copies import NearCopies
 from components.ingest.outputs import write_images, write_manifest
-from components.ingest.progress import with_progress
-from components.ingest.reading import KEPT, Record, inspect_file
+from components.ingest.patients import name_patients, read_pattern
+from components.ingest.reading import KEPT, Record, inspect_files
 from components.ingest.report import write_report
 from components.ingest.sources import fetch
+from components.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,15 @@ class IngestSummary:
         return list(self.counts)
 
 
-def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Path, ignore_folders: str = "") -> IngestSummary:
+def ingest(
+    source: str,
+    *,
+    images_zip: Path,
+    manifest_csv: Path,
+    report_html: Path,
+    ignore_folders: str = "",
+    patient_pattern: str = "",
+) -> IngestSummary:
     """Read the images of `source` and write all three outputs or none.
 
     Args:
@@ -57,33 +68,39 @@ def ingest(source: str, *, images_zip: Path, manifest_csv: Path, report_html: Pa
         manifest_csv: Table to write: one row per file.
         report_html: Report to write: counts, a contact sheet, possible shortcuts, duplicates and quarantined files.
         ignore_folders: Names of folders to leave out, at any depth, separated by commas.
+        patient_pattern: Regular expression that finds the group `patient` in each file name but those of DICOM files; empty for
+            none.
 
     Raises:
-        InputError: The source cannot be read, has fewer than two classes with usable images, or a name of a folder to leave out
-            is a path.
+        InputError: The source cannot be read, has fewer than two classes with usable images, a name of a folder to leave out
+            is a path, or the pattern is invalid or does not match a file name.
     """
     ignored = [name.strip() for name in ignore_folders.split(",") if name.strip()]
     if paths := [name for name in ignored if "/" in name or "\\" in name]:
         raise InputError(
             f"ignore_folders: got {paths[0]!r}, expected names of folders, separated by commas, without their parents"
         )
+    pattern = read_pattern(patient_pattern)
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         data = fetch(source, Path(scratch))
         found = find_files(data.folder, ignore_folders=ignored, unwritten=data.unwritten)
         converted = Path(scratch) / "converted"
         converted.mkdir()
-        inspected = [inspect_file(file, converted) for file in with_progress(found.files, "read files")]
-        print("ingest: searching for duplicates", flush=True)
-        records, near = deduplicate(inspected)
-        summary = _summarise(records, near, synthetic=data.synthetic)
-        _require_two_classes(summary, found)
-        with contextlib.ExitStack() as outputs:
+        with Workers() as workers, contextlib.ExitStack() as outputs:
+            inspected, fingerprints = inspect_files(found.files, converted, workers)
+            records, near = deduplicate(name_patients(inspected, pattern), fingerprints, workers)
+            del inspected, fingerprints  # their memory is free for the report
+            summary = _summarise(records, near, synthetic=data.synthetic)
+            _require_two_classes(summary, found)
+            size = sum(record.stored.stat().st_size for record in records if record.status == KEPT)
+            outputs.enter_context(room_for(size, images_zip.parent))
             zip_path, manifest_path, report_path = (
                 outputs.enter_context(atomic_write(path)) for path in (images_zip, manifest_csv, report_html)
             )
-            masks = write_images(zip_path, records, data, summary.counts)
+            with zipfile.ZipFile(zip_path, "a") as images:
+                masks = write_images(images, records, data, summary.counts, workers)
+                write_report(report_path, records, near, found, source=data, masks=masks, images=images)
             write_manifest(manifest_path, records)
-            write_report(report_path, records, near, found, source=data, masks=masks)
     print(f"ingest: kept {summary.kept:,} of {summary.files:,} files in {summary.groups:,} groups", flush=True)
     return summary
 

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from brain_tumor.images import ImageError, encode_png, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import encode_png, read_image
 from components.ingest.reading import read_file
 
 MASKS_FOLDER = "masks"
@@ -17,11 +18,11 @@ Masks = dict[str, Path]
 
 
 class MaskError(Exception):
-    """A mask that cannot be used. `reason` is `wrong_size`, `ambiguous`, `empty` or the code of an `ImageError`."""
+    """A mask that cannot be used. `code` is `wrong_size`, `ambiguous`, `empty` or the code of an `ImageError`."""
 
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, code: str):
+        super().__init__(code)
+        self.code = code
 
 
 def mask_key(path: PurePosixPath) -> str:

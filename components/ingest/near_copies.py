@@ -1,49 +1,43 @@
-"""Find near copies (near-duplicates) in all eight orientations, and hash pixels for exact copies.
+"""Find near copies (near-duplicates) in all eight orientations, and group them.
 
 Images with near perceptual hashes are near copies. Cropping and sharpening move the hash, so there is a second look:
 images whose brain crops have similar hashes are near copies if the aligned crops correlate.
-
-The hash is the 64-bit DCT hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010),
-in the variant of the Python package imagehash (`phash`): 32 x 32 grey, unnormalised DCT-II, 8 x 8 low frequencies
-compared with their median. imagehash itself needs one DCT per orientation; here one DCT gives all eight.
 """
 
-import hashlib
+import functools
+import heapq
 import itertools
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image
 
-from components.ingest.alignment import aligned_correlation
-from components.ingest.progress import with_progress
-
-HASH_SIDE = 8
-GREY_SIDE = 32
-MAX_DISTANCE = 4
-# Measured with tests/benchmarks/near_copies.py. 2 to 4 % of all pairs have crop hashes that differ in at most 12 bits.
-# Of these pairs copies correlate from 0.977 on, other slices of one patient up to 0.958, phantoms up to 0.953.
-MAX_CROP_DISTANCE = 12
-MIN_CORRELATION = 0.965
-# Cutting into the brain moves its hash: the brain crop is hashed whole and without 8 % at each of its sides.
-TRIM_PX = 4
-TRIMS = (
-    (slice(None), slice(None)),
-    (slice(TRIM_PX, None), slice(None)),
-    (slice(-TRIM_PX), slice(None)),
-    (slice(None), slice(TRIM_PX, None)),
-    (slice(None), slice(-TRIM_PX)),
+from components.ingest.alignment import MIN_CORRELATION, aligned_correlation
+from components.ingest.hashes import HASH_SIDE, perceptual_hashes
+from components.ingest.search import HashIndex, is_near, unique_pairs, without
+from components.ingest.second_look import (
+    MAX_CROP_DISTANCE,
+    TRIMS,
+    crop_frequencies,
+    crop_spaces,
+    max_candidates,
+    resemblance,
+    spread,
+    whole_crops,
 )
-# Below this standard deviation (grey levels) an image is blank: the signs of its frequencies are rounding noise.
-BLANK_DEVIATION = 1.0
+from components.progress import with_progress
+from components.workers import Failure, Workers
+
+MAX_DISTANCE = 4
 BLOCK = 256
 PAIRS_AT_ONCE = 256
+# So many pairs are merged into the groups at a time.
+PAIRS_TO_JOIN = 1_000_000
 MAX_CROSS_LABEL_EXAMPLES = 12
-
-_FREQUENCY = np.arange(HASH_SIDE)
-_DCT = 2 * np.cos(np.pi * _FREQUENCY[:, None] * (2 * np.arange(GREY_SIDE) + 1) / (2 * GREY_SIDE))
-_FLIP = np.where(_FREQUENCY % 2, -1.0, 1.0)
+SECONDS_PER_BLOCK = 3600.0
 
 
 @dataclass(frozen=True)
@@ -65,67 +59,42 @@ class NearCopies:
     cross_label_examples: list[tuple[int, int]]
 
 
-def pixel_hash(pixels: np.ndarray) -> str:
-    """Return the SHA-256 of shape and pixels, uint8 [h, w, 3]: equal only for identical pixels."""
-    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).data).hexdigest()
-
-
-def low_frequencies(pixels: np.ndarray) -> np.ndarray:
-    """Return the 8 x 8 lowest DCT frequencies of an image, float64 [8, 8]; all NaN if it is blank.
-
-    Args:
-        pixels: RGB or grey pixels, uint8 [h, w, 3] or [h, w], 0-255.
-    """
-    grey = Image.fromarray(pixels).convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.LANCZOS)
-    levels = np.asarray(grey, dtype=np.float64)
-    if levels.std() < BLANK_DEVIATION:
-        return np.full((HASH_SIDE, HASH_SIDE), np.nan)
-    return _DCT @ levels @ _DCT.T
-
-
-def perceptual_hashes(frequencies: np.ndarray) -> np.ndarray:
-    """Hash each image in its eight orientations from one DCT: flips change signs, transposes give the other four.
-
-    Args:
-        frequencies: Frequencies from `low_frequencies`, float64 [n, 8, 8].
-
-    Returns:
-        The hashes, uint64 [n, 8]; column 0 is the original orientation.
-    """
-    flips = [(1.0, 1.0), (1.0, _FLIP), (_FLIP[:, None], 1.0), (_FLIP[:, None], _FLIP)]
-    turned = [frequencies * rows * columns for rows, columns in flips]
-    turned += [orientation.transpose(0, 2, 1) for orientation in turned]
-    flat = np.stack([orientation.reshape(-1, HASH_SIDE**2) for orientation in turned], axis=1)
-    bits = flat > np.median(flat, axis=2, keepdims=True)
-    return np.packbits(bits, axis=2).view(">u8")[..., 0].astype(np.uint64)
-
-
-def find_near_copies(frequencies: np.ndarray, thumbnails: np.ndarray, labels: list[str]) -> NearCopies:
+def find_near_copies(
+    frequencies: np.ndarray, thumbnails: np.ndarray, labels: list[str], workers: Workers | None = None
+) -> NearCopies:
     """Group the near copies; a chain of near copies is one group.
 
     Args:
         frequencies: Frequencies from `low_frequencies`, float64 [n, 8, 8].
         thumbnails: Brain crops from `brain_thumbnail`, uint8 [n, 48, 48].
         labels: Class names of the n images.
+        workers: Processes to compute in; none for this one.
     """
     label_codes = np.unique(labels, return_inverse=True)[1]
     groups = np.arange(len(frequencies))
+    to_join: list[np.ndarray] = []
     pairs, correlated_pairs, cross_label_pairs = 0, 0, 0
-    examples: list[tuple[int, int]] = []
-    for hashed, correlated in near_pairs(frequencies, thumbnails):
-        first, second = np.concatenate([hashed, correlated]).T
-        across = label_codes[first] != label_codes[second]
-        groups = _join(groups, first, second)
-        pairs += len(first)
-        correlated_pairs += len(correlated)
-        cross_label_pairs += int(across.sum())
-        cross_pairs = zip(first[across].tolist(), second[across].tolist(), strict=True)
-        examples += itertools.islice(cross_pairs, MAX_CROSS_LABEL_EXAMPLES - len(examples))
-    return NearCopies(groups, pairs, correlated_pairs, cross_label_pairs, examples)
+    examples: list[tuple[int, int, int, int]] = []
+    for found in near_pairs(frequencies, thumbnails, workers):
+        for is_correlated, (first, second) in enumerate(each.T for each in found):
+            across = label_codes[first] != label_codes[second]
+            pairs += len(first)
+            correlated_pairs += is_correlated * len(first)
+            cross_label_pairs += int(across.sum())
+            blocks = (first[across] // BLOCK).tolist()
+            ordered = zip(blocks, itertools.repeat(is_correlated), first[across].tolist(), second[across].tolist(), strict=False)
+            examples = heapq.nsmallest(MAX_CROSS_LABEL_EXAMPLES, itertools.chain(examples, ordered))
+            to_join.append(np.stack([first, second], axis=1))
+        if sum(map(len, to_join)) > PAIRS_TO_JOIN:
+            groups, to_join = join_groups(groups, to_join), []
+    groups = join_groups(groups, to_join)
+    return NearCopies(groups, pairs, correlated_pairs, cross_label_pairs, [(first, second) for _, _, first, second in examples])
 
 
-def near_pairs(frequencies: np.ndarray, thumbnails: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the pairs of near copies, block by block: memory is limited to a few blocks of `BLOCK` x n.
+def near_pairs(
+    frequencies: np.ndarray, thumbnails: np.ndarray, workers: Workers | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the pairs of near copies, some at a time.
 
     Two images are near copies if their hashes differ in at most 4 of 64 bits in any orientation, or if the hashes of
     their brain crops, one of them whole or trimmed, differ in at most 12 bits and the aligned crops correlate above 0.965.
@@ -133,56 +102,136 @@ def near_pairs(frequencies: np.ndarray, thumbnails: np.ndarray) -> Iterator[tupl
     Yields:
         The pairs that the hash finds and the pairs that only the second look finds, as indices first < second, int [m, 2].
     """
-    hashes, blank = perceptual_hashes(frequencies), np.isnan(frequencies[:, 0, 0])
-    crop_frequencies = [_frequencies_of([thumbnail[trim] for thumbnail in thumbnails]) for trim in TRIMS]
-    crop_hashes = np.concatenate([perceptual_hashes(trimmed) for trimmed in crop_frequencies], axis=1)
-    blank_crop = np.isnan(crop_frequencies[0][:, 0, 0])
-    for start in with_progress(range(0, len(hashes), BLOCK), "compared blocks of images"):
-        hashed = _within(hashes, blank, start, MAX_DISTANCE)
-        candidates = np.argwhere(_within(crop_hashes, blank_crop, start, MAX_CROP_DISTANCE) & ~hashed) + start
-        yield np.argwhere(hashed) + start, candidates[_correlate(thumbnails, candidates)]
+    none, count = np.empty((0, 2), np.int64), len(frequencies)
+    candidates = [none]
+    with tempfile.TemporaryDirectory(prefix="near-copies-") as scratch:
+        folder = Path(scratch)
+        blocks = range(0, count, BLOCK)
+        _write_index(folder, frequencies, thumbnails, blocks, workers)
+        search = _call(functools.partial(_search, folder, BLOCK), blocks, workers)
+        for hashed, crops in with_progress(search, "ingest: searched blocks of images", total=len(blocks)):
+            candidates.append(crops)
+            yield hashed, none
+        pairs = unique_pairs(np.concatenate(candidates), count)
+        starts = range(0, len(pairs), PAIRS_AT_ONCE)
+        aligned = _call(
+            functools.partial(_correlate, folder), (pairs[start : start + PAIRS_AT_ONCE] for start in starts), workers
+        )
+        aligned = with_progress(aligned, "ingest: aligned blocks of pairs", total=len(starts))
+        for start, correlated in zip(starts, aligned, strict=True):
+            yield none, pairs[start : start + PAIRS_AT_ONCE][correlated]
+    _open_index.cache_clear()
 
 
-def _frequencies_of(images: list[np.ndarray]) -> np.ndarray:
-    return np.array([low_frequencies(image) for image in images]).reshape(-1, HASH_SIDE, HASH_SIDE)
+def _call(function: Callable, items: Iterable, workers: Workers | None) -> Iterator:
+    """Call a function on items, in the workers if there are any."""
+    if workers is None:
+        yield from map(function, items)
+        return
+    for result in workers.map(function, items, chunk_items=1, seconds_per_chunk=SECONDS_PER_BLOCK):
+        if isinstance(result, Failure):
+            raise RuntimeError(f"search for near copies: {result.reason}")
+        yield result
 
 
-def _within(hashes: np.ndarray, blank: np.ndarray, start: int, max_distance: int) -> np.ndarray:
-    """Compare the block that starts at `start` with itself and with all later images.
+@dataclass(frozen=True)
+class _Index:
+    """What the processes search, in files that all of them map into their memory."""
 
-    Args:
-        hashes: Hashes of each image in all its orientations and trims, uint64 [n, k]; column 0 is the image itself.
-        blank: Blank images, bool [n]: they are near no image.
-        start: First image of the block.
-        max_distance: Largest number of different bits.
+    hashes: np.ndarray
+    blank: np.ndarray
+    thumbnails: np.ndarray
+    crops: np.ndarray
+    crop_hashes: np.ndarray
 
-    Returns:
-        Whether one image's column 0 is near any column of the other, bool [block, n - start]; False up to the diagonal.
-    """
-    block, later = hashes[start : start + BLOCK], hashes[start:]
-    near = np.zeros((len(block), len(later)), bool)
-    for column in range(hashes.shape[1]):
-        # Compare in both directions: a flip moves the median, so the distance is not symmetric.
-        near |= np.bitwise_count(block[:, :1] ^ later[:, column]) <= max_distance
-        near |= np.bitwise_count(block[:, column : column + 1] ^ later[:, 0]) <= max_distance
-    near &= ~(blank[start : start + BLOCK, None] | blank[start:])
-    return np.triu(near, k=1)
+    @functools.cached_property
+    def by_hash(self) -> HashIndex:
+        return HashIndex(self.hashes, self.blank)
+
+    @functools.cached_property
+    def by_crop(self) -> HashIndex:
+        return HashIndex(self.crop_hashes, np.isnan(self.crops[:, 0, 0, 0]))
+
+    @functools.cached_property
+    def spread(self) -> tuple[np.ndarray, np.ndarray]:
+        return spread(self.crops[:, 0])
+
+    @functools.cached_property
+    def whole_crops(self) -> np.ndarray:
+        return whole_crops(self.crops[:, 0], *self.spread)
 
 
-def _correlate(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _write_index(folder: Path, frequencies: np.ndarray, thumbnails: np.ndarray, blocks: range, workers: Workers | None) -> None:
+    count = len(frequencies)
+    np.save(folder / "hashes.npy", perceptual_hashes(frequencies))
+    np.save(folder / "blank.npy", np.isnan(frequencies[:, 0, 0]))
+    np.save(folder / "thumbnails.npy", thumbnails)
+    for name, kind, shape in (
+        ("crops", np.float32, (count, len(TRIMS), HASH_SIDE, HASH_SIDE)),
+        ("crop_hashes", np.uint64, (count, 8 * len(TRIMS))),
+    ):
+        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
+    for _ in _call(functools.partial(_hash_crops, folder, BLOCK), blocks, workers):
+        pass
+
+
+@functools.lru_cache(maxsize=1)
+def _open_index(folder: Path) -> _Index:
+    return _Index(**{name: _open(folder, name) for name in ("hashes", "blank", "thumbnails", "crops", "crop_hashes")})
+
+
+def _open(folder: Path, name: str, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+    return np.load(folder / f"{name}.npy", mmap_mode=mode)
+
+
+def _hash_crops(folder: Path, block: int, start: int) -> None:
+    """Write the frequencies and the hashes of a block's brain crops."""
+    frequencies = crop_frequencies(_open(folder, "thumbnails")[start : start + block])
+    hashes = [perceptual_hashes(frequencies[:, trim]) for trim in range(len(TRIMS))]
+    _open(folder, "crops", "r+")[start : start + block] = frequencies
+    _open(folder, "crop_hashes", "r+")[start : start + block] = np.concatenate(hashes, axis=1)
+
+
+def _search(folder: Path, block: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of a block's images that the hash finds, and those that get a second look, int [m, 2] each."""
+    index = _open_index(folder)
+    images = np.arange(start, min(start + block, len(index.hashes)))
+    near = index.by_hash.near(images, MAX_DISTANCE)
+    first, second = near.T
+    # The block of the other image has found the pair if one of the other's hashes is near this one's, too.
+    is_new = (first < second) | ~is_near(index.hashes, index.blank, second, first, MAX_DISTANCE)
+    candidates = _most_alike(index, without(index.by_crop.near(images, MAX_CROP_DISTANCE), near, len(index.hashes)))
+    first, second = candidates.T
+    is_new_too = ~is_near(index.hashes, index.blank, second, first, MAX_DISTANCE)
+    return np.sort(near[is_new], axis=1), np.sort(candidates[is_new_too], axis=1)
+
+
+def _most_alike(index: _Index, pairs: np.ndarray) -> np.ndarray:
+    """Return, of the pairs of each first image, those whose second images its crops resemble most."""
+    images, starts, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    maximum = max_candidates(len(index.hashes))
+    spaces = iter(crop_spaces(index.crops[images[counts > maximum]], *index.spread))
+    kept = [pairs[:0]]
+    for of_one_image in np.split(pairs, starts[1:]):
+        if len(of_one_image) > maximum:
+            order = np.argsort(-resemblance(next(spaces), index.whole_crops[of_one_image[:, 1]]), kind="stable")
+            of_one_image = of_one_image[order[:maximum]]
+        kept.append(of_one_image)
+    return np.concatenate(kept)
+
+
+def _correlate(folder: Path, pairs: np.ndarray) -> np.ndarray:
     """Return whether the aligned thumbnails of each pair correlate above the minimum, bool [m]."""
-    correlated = np.zeros(len(pairs), bool)
-    for begin in range(0, len(pairs), PAIRS_AT_ONCE):
-        first, second = pairs[begin : begin + PAIRS_AT_ONCE].T
-        correlated[begin : begin + PAIRS_AT_ONCE] = aligned_correlation(thumbnails[first], thumbnails[second]) > MIN_CORRELATION
-    return correlated
+    first, second = (_open_index(folder).thumbnails[images] for images in pairs.T)
+    return aligned_correlation(first, second) > MIN_CORRELATION
 
 
-def _join(groups: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def join_groups(groups: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:
     """Merge the two groups of every pair; return the groups numbered in the order of first members."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    first, second = np.concatenate([np.empty((0, 2), np.int64), *pairs]).T
     members = np.arange(len(groups))
     rows, columns = np.concatenate([members, first]), np.concatenate([_first_member(groups), second])
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(groups), len(groups)))

@@ -7,8 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from components.ingest.masks import AMBIGUOUS, TAKEN, MaskError, read_mask
-from components.ingest.reading import KEPT, ImageProperties, Record, properties_of
+from components.ingest.patients import split_by
+from components.ingest.reading import KEPT, Record, properties_of
 from components.ingest.sources import Source
+from components.progress import with_progress
+from components.workers import Workers
 
 COLUMNS = ("path", "label", "sha256", "group", "width", "height", "mode", "format", "verdict")
 
@@ -24,35 +27,48 @@ def write_manifest(path: Path, records: list[Record]) -> None:
             writer.writerow((record.path, record.label, record.sha256, record.group, *properties, record.status))
 
 
-def write_images(path: Path, records: list[Record], source: Source, counts: dict[str, int]) -> Counter[str]:
-    """Write the kept images as the model's graph reads them, their masks and `dataset.json`, uncompressed.
+def write_images(
+    images: zipfile.ZipFile, records: list[Record], source: Source, counts: dict[str, int], workers: Workers
+) -> Counter[str]:
+    """Write the kept images as the model's graph reads them, their masks and `dataset.json`, uncompressed, one at a time.
 
     Returns:
         The number of masks by status: `taken`, or the reason of a `MaskError`.
     """
+    kept = [record for record in records if record.status == KEPT]
     dataset = {"source": source.name, "synthetic": source.synthetic, "classes": list(counts), "counts": counts}
-    uses = Counter(record.labelled_file.mask for record in records if record.status == KEPT)
-    masks: Counter[str] = Counter()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as images:
-        _add(images, "dataset.json", json.dumps(dataset, indent=2).encode())
-        for record in records:
-            if record.status != KEPT:
-                continue
-            image = properties_of(record)
-            _add(images, f"images/{record.sha256}.{image.extension}", image.stored.read_bytes())
-            if mask := record.labelled_file.mask:
-                try:
-                    _add(images, f"masks/{record.sha256}.png", _read_mask(mask, image, uses[mask]))
-                    masks[TAKEN] += 1
-                except MaskError as error:
-                    masks[error.reason] += 1
-    return masks
+    dataset["split_by"] = split_by(kept)
+    uses = Counter(record.labelled_file.mask for record in kept)
+    with_mask = ((record, uses[record.labelled_file.mask] > 1) for record in kept if record.labelled_file.mask)
+    masks = workers.map(_read_mask, with_mask)
+    statuses: Counter[str] = Counter()
+    _add(images, "dataset.json", json.dumps(dataset, indent=2).encode())
+    for record in with_progress(kept, "ingest: wrote images", total=len(kept)):
+        _add(images, member_name(record), record.stored.read_bytes())
+        if record.labelled_file.mask:
+            mask = next(masks)
+            if isinstance(mask, bytes):
+                _add(images, f"masks/{record.sha256}.png", mask)
+            statuses[TAKEN if isinstance(mask, bytes) else mask.code] += 1
+    return statuses
 
 
-def _read_mask(mask: Path, image: ImageProperties, uses: int) -> bytes:
-    if uses > 1:
-        raise MaskError(AMBIGUOUS)
-    return read_mask(mask, width_px=image.width_px, height_px=image.height_px)
+def member_name(record: Record) -> str:
+    """Return the name of a kept image in `images.zip`."""
+    return f"images/{record.sha256}.{properties_of(record).extension}"
+
+
+def _read_mask(record_and_ambiguity: tuple[Record, bool]) -> "bytes | MaskError":
+    record, is_ambiguous = record_and_ambiguity
+    image, mask = properties_of(record), record.labelled_file.mask
+    if is_ambiguous or mask is None:
+        return MaskError(AMBIGUOUS)
+    try:
+        return read_mask(mask, width_px=image.width_px, height_px=image.height_px)
+    except MaskError as error:
+        return error
+    except MemoryError:
+        return MaskError("out_of_memory")
 
 
 def _add(images: zipfile.ZipFile, name: str, data: bytes) -> None:

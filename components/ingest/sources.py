@@ -14,6 +14,7 @@ from components.ingest.download_errors import describe_error
 from components.ingest.reading import escape_non_utf8
 from components.ingest.synthetic import write_phantoms
 from components.uris import is_local_path, redact_credentials
+from components.values import UNPRINTABLE
 
 PHANTOM_DEFAULTS = {"n": 400, "seed": 0}
 MIN_PHANTOMS, MAX_PHANTOMS = 10, 100_000
@@ -54,7 +55,7 @@ def fetch(source: str, scratch: Path) -> Source:
 
 def _fetch(source: str, scratch: Path) -> Source:
     if is_local_path(source):
-        return _fetch_local(Path(source).expanduser(), scratch)
+        return _fetch_local(Path(source) if Path(source).exists() else Path(source).expanduser(), scratch)
     scheme = source.partition("://")[0]
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
@@ -65,7 +66,7 @@ def _fetch(source: str, scratch: Path) -> Source:
 def _fetch_local(path: Path, scratch: Path) -> Source:
     if not path.exists():
         raise InputError(f"source: no such folder or archive: {path}")
-    name = escape_non_utf8(path.resolve().name)
+    name = UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], escape_non_utf8(path.resolve().name))
     return Source(path, name) if path.is_dir() else _unpack(path, scratch, archive_name=path.name, name=name)
 
 

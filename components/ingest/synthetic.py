@@ -7,7 +7,7 @@ from PIL import Image
 
 from brain_tumor.phantoms import make_phantom
 from components.ingest.masks import MASKS_FOLDER
-from components.ingest.progress import with_progress
+from components.progress import with_progress
 
 
 def write_phantoms(folder: Path, *, n: int, seed: int) -> None:
@@ -17,7 +17,7 @@ def write_phantoms(folder: Path, *, n: int, seed: int) -> None:
     """
     for name in ("tumor", "no_tumor", MASKS_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for index in with_progress(range(n), "generated phantoms"):
+    for index in with_progress(range(n), "ingest: generated phantoms", total=n):
         lesion = index % 2 == 0
         image, mask = make_phantom(np.random.default_rng([seed, index]), lesion=lesion)
         name = f"phantom-{index:05d}.png"

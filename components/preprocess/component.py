@@ -28,10 +28,10 @@ def preprocess(
     """
     from pathlib import Path
 
-    from components.errors import exit_on_input_error
+    from components.errors import exit_on_error
     from components.preprocess.preprocess import preprocess as split_and_write
 
-    with exit_on_input_error("preprocess"):
+    with exit_on_error("preprocess", shards.path):
         counts = split_and_write(
             Path(images.path),
             Path(manifest.path),

@@ -2,16 +2,19 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brain_tumor.errors import InputError
-from components.dataset import SPLITS, ImagesZip, Sample, write_splits
+from components.dataset import HELD_OUT, SPLITS, ImagesZip, Sample, write_splits
+from components.errors import room_for
 from components.files import atomic_write
+from components.progress import with_progress
 from components.saved_model import import_tensorflow_quietly
 
 RECORDS_PER_SHARD = 1024
@@ -73,7 +76,8 @@ def write_shards(images: ImagesZip, samples: list[Sample], shards: Path) -> dict
         "fingerprint": _hash_lines(f"{sample.sha256} {sample.label}" for sample in samples),
         "split_fingerprint": _hash_lines(f"{sample.sha256} {sample.split}" for sample in samples),
     }
-    with atomic_write(shards) as folder:
+    size = sum(images.size(sample.sha256) for sample in samples if sample.split != HELD_OUT)
+    with room_for(size, shards.parent), atomic_write(shards) as folder:
         folder.mkdir()
         for split in ("train", "validation"):
             _write_split(images, [sample for sample in samples if sample.split == split], classes, folder)
@@ -103,8 +107,8 @@ def split_by_group(rows: Sequence[ManifestRow], *, test_share: float, validation
         groups[row.group].append(row)
     by_label: dict[str, list[list[ManifestRow]]] = defaultdict(list)
     for members in groups.values():
-        labels = sorted(row.label for row in members)
-        by_label[max(labels, key=labels.count)].append(members)
+        labels = Counter(row.label for row in members)
+        by_label[min(labels, key=lambda label: (-labels[label], label))].append(members)
 
     samples = []
     for _, label_groups in sorted(by_label.items()):
@@ -121,7 +125,7 @@ def _check_labels(samples: list[Sample]) -> None:
         groups, splits = {sample.group for sample in members}, {sample.split for sample in members}
         if splits != set(SPLITS):
             raise InputError(
-                f"class {label}: got {len(members)} images in {len(groups)} groups of near copies, "
+                f"class {label}: got {len(members)} images in {len(groups)} groups of patients or near copies, "
                 f"expected at least one group of its own in each of {', '.join(SPLITS)}; add images"
             )
 
@@ -154,10 +158,11 @@ def _write_split(images: ImagesZip, samples: list[Sample], classes: list[str], f
     import tensorflow as tf
 
     split, shard_count = samples[0].split, math.ceil(len(samples) / RECORDS_PER_SHARD)
+    remaining = with_progress(samples, f"preprocess: wrote {split} images", total=len(samples))
     for shard in range(shard_count):
         path = folder / f"{split}-{shard:05d}-of-{shard_count:05d}.tfrecord"
         with tf.io.TFRecordWriter(str(path)) as writer:
-            for sample in samples[shard * RECORDS_PER_SHARD : (shard + 1) * RECORDS_PER_SHARD]:
+            for sample in itertools.islice(remaining, RECORDS_PER_SHARD):
                 feature = {
                     "image_bytes": tf.train.Feature(bytes_list=tf.train.BytesList(value=[images.read_bytes(sample.sha256)])),
                     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[classes.index(sample.label)])),
@@ -165,7 +170,6 @@ def _write_split(images: ImagesZip, samples: list[Sample], classes: list[str], f
                     "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sample.sha256.encode()])),
                 }
                 writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
-        print(f"preprocess: {split} shard {shard + 1} of {shard_count} written", flush=True)
 
 
 def _count_labels(samples: list[Sample], classes: list[str]) -> dict[str, dict[str, int]]:

@@ -21,9 +21,14 @@ class Outputs:
     manifest_csv: Path
     report_html: Path
 
-    def run(self, source: Path | str, *, ignore_folders: str = "") -> IngestSummary:
-        paths = {"images_zip": self.images_zip, "manifest_csv": self.manifest_csv, "report_html": self.report_html}
-        return ingest(str(source), ignore_folders=ignore_folders, **paths)
+    def run(self, source: Path | str, **options: str) -> IngestSummary:
+        return ingest(
+            str(source),
+            images_zip=self.images_zip,
+            manifest_csv=self.manifest_csv,
+            report_html=self.report_html,
+            **options,
+        )
 
     def rows(self) -> list[dict[str, str]]:
         with self.manifest_csv.open(newline="", encoding="utf-8") as file:

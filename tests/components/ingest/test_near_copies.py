@@ -12,7 +12,8 @@ from brain_tumor.images import read_image
 from brain_tumor.phantoms import make_phantom
 from components.ingest import near_copies
 from components.ingest.alignment import THUMBNAIL_SIDE_PX, brain_thumbnail
-from components.ingest.near_copies import BLOCK, NearCopies, find_near_copies, low_frequencies, perceptual_hashes, pixel_hash
+from components.ingest.hashes import low_frequencies, perceptual_hashes, pixel_hash
+from components.ingest.near_copies import BLOCK, NearCopies, find_near_copies
 from tests.components.ingest.conftest import texture
 from tests.components.ingest.edits import EDITS, crop, reorient, sharpen
 

@@ -12,7 +12,7 @@ from tests.components.ingest.conftest import save, texture
 
 def records(tmp_path: Path, label: str, *, count: int, side: int, suffix: str = "png") -> list[Record]:
     files = [save(texture(index, side=side), tmp_path / label / f"{index}.{suffix}") for index in range(count)]
-    return [inspect_file(LabelledFile(file, file.name, label), tmp_path) for file in files]
+    return [inspect_file(LabelledFile(file, file.name, label), tmp_path)[0] for file in files]
 
 
 def test_common_language_effect_counts_ties_half() -> None:

@@ -227,3 +227,20 @@ def test_kaggle_error_is_one_line_without_credentials(monkeypatch: pytest.Monkey
     assert str(caught.value) == (
         "source: cannot download kaggle://owner/name: OSError: 403 Client Error. for url: https://www.kaggle.com/api now"
     )
+
+
+@pytest.mark.parametrize("name", ["~", "~unknown-user", "[a]*", "\\n", "-", " a ", "a'b\"c", "$HOME", "`id`;&", "a." + "b" * 253])
+def test_source_may_have_any_name(name: str, make_set: MakeSet, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_set(name, yes=1, no=1)
+    monkeypatch.chdir(folder.parent)
+    assert fetch(name, scratch).name == name
+    assert len(find_files(fetch(name, scratch).folder).files) == 2
+    archive = zip_folder(folder, folder.parent / f"{name[:251]}.zip", "")
+    assert fetch(f"../{archive.parent.name}/{archive.name}", scratch).name == archive.name
+
+
+def test_control_characters_of_a_folder_that_a_relative_path_does_not_name_are_escaped(
+    make_set: MakeSet, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_set("a\nb\x1b", yes=1, no=1))
+    assert fetch(".", scratch).name == r"a\nb\x1b"

@@ -69,7 +69,7 @@ def test_few_or_large_groups_are_in_every_split(sizes: list[int]) -> None:
 def test_label_with_two_groups_is_rejected() -> None:
     with pytest.raises(
         InputError,
-        match=r"class no_tumor: got 7 images in 2 groups of near copies, expected at least one group of its own in each of train",
+        match=r"class no_tumor: got 7 images in 2 groups of patients or near copies, expected at least one group of its own",
     ):
         splits(manifest_rows({"no_tumor": [3, 4], "tumor": [1] * 20}))
 
@@ -117,7 +117,9 @@ def test_fingerprints_hash_the_sorted_lines(phantoms: DataSet) -> None:
 def test_label_only_in_groups_of_another_label_is_rejected() -> None:
     rows = manifest_rows({"glioma": [1] * 20, "no_tumor": [1] * 20})
     twins = [ManifestRow(hashlib.sha256(f"twin {index}".encode()).hexdigest(), index, "meningioma") for index in range(4)]
-    with pytest.raises(InputError, match="class meningioma: got 4 images in 4 groups of near copies, expected at least one"):
+    with pytest.raises(
+        InputError, match="class meningioma: got 4 images in 4 groups of patients or near copies, expected at least one"
+    ):
         splits([*rows, *twins])
 
 
