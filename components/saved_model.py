@@ -1,6 +1,8 @@
 """Load a SavedModel from disk and run its signatures."""
 
+import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -21,23 +23,44 @@ class SavedModel:
         import tensorflow as tf
 
         try:
-            self._loaded = tf.saved_model.load(str(folder))  # keeps the weights alive
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: cannot load a SavedModel: {str(error).splitlines()[0]}") from error
+            with contextlib.chdir(folder):  # TensorFlow takes [ and \ of a path for a pattern
+                self._loaded = tf.saved_model.load(".")  # keeps the weights alive
+        except Exception as error:  # of any kind, for a damaged file
+            raise InputError(f"{folder}: cannot load a SavedModel, {_damaged_part(folder)}: {_first_line(error)}") from error
         self.signatures = self._loaded.signatures
 
     def run_signature(self, signature: str, encoded: list[bytes]) -> dict[str, np.ndarray]:
         """Run a signature on encoded images and return its outputs by name, `label` as an array of str.
 
         Raises:
-            InputError: The model has no such signature.
+            InputError: The model has no such signature, or its graph fails.
         """
         import tensorflow as tf
 
         if signature not in self.signatures:
             raise InputError(f"SavedModel: got signatures {sorted(self.signatures)}, expected `{signature}`")
-        outputs = self.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
+        try:
+            outputs = self.signatures[signature](image_bytes=tf.constant(encoded, tf.string))
+        except tf.errors.OpError as error:
+            raise InputError(f"SavedModel: `{signature}` failed: {_first_line(error)}") from error
         return {name: value.numpy().astype(str) if name == "label" else value.numpy() for name, value in outputs.items()}
+
+
+def _damaged_part(folder: Path) -> str:
+    """Return which file is missing or damaged in a SavedModel that TensorFlow does not load."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel as Document
+
+    try:
+        is_parsed = bool(Document.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs)
+    except (OSError, DecodeError):
+        is_parsed = False
+    return "a file in variables/ or the graph in saved_model.pb is damaged" if is_parsed else "saved_model.pb is damaged"
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of TensorFlow's message, without the node that it may begin with."""
+    return re.sub(r"^\{\{.*?\}\} ", "", (str(error).splitlines() or [type(error).__name__])[0])
 
 
 def import_tensorflow_quietly() -> None:

@@ -10,6 +10,15 @@ def is_local_path(uri: str) -> bool:
     return "://" not in uri
 
 
+def signature_uri(uri: str) -> str:
+    """Return the URI of the signature of a version, beside it in the model store.
+
+    It has a folder of its own: KServe's S3 client downloads whatever begins with the version's URI, such as `brain-tumor/3.sig`.
+    """
+    store, _, version = uri.rstrip("/").rpartition("/")
+    return f"{store}/signatures/{version}.sig"
+
+
 def sqlite_uri(database: Path) -> str:
     """Return the URI of a SQLite database. SQLAlchemy takes `?` for a query and unquotes the path, Optuna fills in braces."""
     path = str(database.resolve())

@@ -1,6 +1,8 @@
 """Validate user input. An error names the value, the input and the expected values."""
 
+import argparse
 import difflib
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -9,6 +11,9 @@ from pydantic import ConfigDict, Json, TypeAdapter, ValidationError
 from brain_tumor.errors import InputError
 from brain_tumor.settings import expected_value
 
+# What no line of a log and no parameter of Kubeflow Pipelines can hold: control characters, line ends, bytes that are not UTF-8.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+PRINTABLE = "UTF-8 without control characters"
 JSON_TYPES = {bool: "true or false", dict: "a JSON object", list: "a JSON list"}
 
 
@@ -21,8 +26,10 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
         kind: The type: str, int, float, bool, dict, list or a Literal of strings.
 
     Raises:
-        InputError: The text is no value of this type, or an infinite number.
+        InputError: The text is no value of this type, an infinite number, or a str with control characters.
     """
+    if kind is str and UNPRINTABLE.search(text):
+        raise InputError(f"{name}: got {text!a}, expected {PRINTABLE}")
     try:
         if kind in JSON_TYPES:
             adapter = TypeAdapter(Json[kind], config=ConfigDict(strict=True))
@@ -32,6 +39,17 @@ def parse_value(name: str, text: str, kind: Any) -> Any:
         if kind in JSON_TYPES:
             raise InputError(f"{name}: got {text!r}, expected {JSON_TYPES[kind]}") from error
         raise as_input_error(error, name) from error
+
+
+def printable(text: str) -> str:
+    """Return a path or URI of a command line, as the `type` of an argument of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: It has control characters, or bytes that are not UTF-8.
+    """
+    if UNPRINTABLE.search(text):
+        raise argparse.ArgumentTypeError(f"got {text!a}, expected {PRINTABLE}")
+    return text
 
 
 def as_input_error(error: ValidationError, name: str = "") -> InputError:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from brain_tumor.appearance import EXIF_ORIENTATION
 from brain_tumor.errors import InputError
+from brain_tumor.file_digests import UNCHECKED, check_file_digests
 from brain_tumor.images import encode_png, read_image
 from brain_tumor.model_card import SCHEMA, TRAINING_HASHES, WARMUP_REQUESTS, ModelCard, read_model_card
 from brain_tumor.phantoms import phantom_pngs
@@ -45,9 +46,11 @@ def verify(model_dir: Path) -> list[str]:
     """
     if not model_dir.is_dir():
         raise VerifyError(f"{model_dir}: no such folder, expected one model version, e.g. runs/models/brain-tumor/1")
+    files = _check_files(model_dir)
     card = _check_card(model_dir)
     model = _load(model_dir)
     return [
+        files,
         f"model.json: schema {card.document['schema']}, classes {', '.join(card.classes)}",
         f"train.sha256: {_check_hashes(model_dir)} training images",
         _check_signatures(model, card),
@@ -55,6 +58,14 @@ def verify(model_dir: Path) -> list[str]:
         _check_outputs(model, card),
         _check_sample_images(model),
     ]
+
+
+def _check_files(model_dir: Path) -> str:
+    try:
+        count = check_file_digests(model_dir, str(model_dir))
+    except InputError as error:
+        raise VerifyError(f"files: {error}") from error
+    return f"files: {UNCHECKED}" if count is None else f"files: {count} with the SHA-256 of their registration"
 
 
 def _check_card(model_dir: Path) -> ModelCard:
@@ -79,7 +90,7 @@ def _load(model_dir: Path) -> SavedModel:
 
 def _check_hashes(model_dir: Path) -> int:
     path = model_dir / TRAINING_HASHES
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     if not lines or not all(map(SHA256.fullmatch, lines)):
         raise VerifyError(f"train.sha256: expected at least one line in {path}, each a SHA-256")
     return len(lines)
@@ -102,16 +113,20 @@ def _check_signatures(model: SavedModel, card: ModelCard) -> str:
 
 def _check_warmup(model: SavedModel, model_dir: Path) -> str:
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
     path = model_dir / WARMUP_REQUESTS
     if not path.is_file():
         raise VerifyError(f"warm-up: {path} is missing")
     names = []
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        names.append(request.model_spec.signature_name)
-        model.run_signature(names[-1], list(request.inputs["image_bytes"].string_val))
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            names.append(request.model_spec.signature_name)
+            model.run_signature(names[-1], list(request.inputs["image_bytes"].string_val))
+    except (tf.errors.OpError, DecodeError, InputError) as error:
+        raise VerifyError(f"warm-up: {path} is damaged, or the model fails on it: {error}") from error
     if set(names) != set(SIGNATURES):
         raise VerifyError(
             f"warm-up: got requests for {', '.join(sorted(set(names))) or 'no signature'}, expected both signatures"

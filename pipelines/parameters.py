@@ -8,8 +8,7 @@ from typing import Any
 
 from brain_tumor.errors import InputError
 from components.architectures import FIELDS, help_texts, read_config
-from components.values import parse_value, unknown_name
-from pipelines.pipeline import brain_tumor
+from components.values import parse_value, printable, unknown_name
 
 TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool, "Dict": dict, "List": list}
 HYPERPARAMETERS = "hyperparameters"
@@ -21,7 +20,7 @@ def add_parameter_options(parser: argparse.ArgumentParser, *, source_help: str) 
 
     The parser needs RawDescriptionHelpFormatter, which keeps the lines of the list.
     """
-    parser.add_argument("--source", default="synthetic://", help=f"{source_help}; default: %(default)s")
+    parser.add_argument("--source", type=printable, default="synthetic://", help=f"{source_help}; default: %(default)s")
     parser.add_argument(
         "--set",
         action="append",
@@ -41,6 +40,8 @@ def parse_parameters(settings: list[str]) -> dict[str, Any]:
     Raises:
         InputError: An unknown name, a value of a wrong type or out of its bounds, or a hyper-parameter with two values.
     """
+    from pipelines.pipeline import brain_tumor  # slow: it imports kfp
+
     declared = brain_tumor.component_spec.inputs
     arguments: dict[str, Any] = {}
     overrides: dict[str, Any] = {}

@@ -19,6 +19,7 @@ from pipelines.resources import place_on_gpu_node, set_resources
 def brain_tumor(
     source: str = "synthetic://",
     ignore_folders: str = "",
+    patient_pattern: str = "",
     model_store: str = "runs/models",
     tracking_uri: str = "",
     checkpoint_dir: str = "",
@@ -26,6 +27,7 @@ def brain_tumor(
     canary_percent: int = 10,
     deployment_mode: str = "Standard",
     serving_store: str = "",
+    allow_unsigned: bool = False,
     gpus: int = 1,
     accelerator: str = "nvidia.com/gpu",
     node_selector: dict = {},  # noqa: B006 - the compiler wants a value, and nothing changes it
@@ -44,6 +46,8 @@ def brain_tumor(
     Args:
         source: Folder, archive or URI of the images (s3, gs, https, kaggle, synthetic).
         ignore_folders: Names of folders of the source to leave out, at any depth, separated by commas.
+        patient_pattern: Regular expression with a group (?P<patient>...) that finds the patient in each file name, for a split
+            by patient; DICOM files state theirs.
         model_store: Folder or URI (s3, gs) of the model store; versions are written below brain-tumor/.
         tracking_uri: URI of MLflow; empty takes MLFLOW_TRACKING_URI.
         checkpoint_dir: Folder that outlives the pod, from which a killed training resumes; empty for none.
@@ -51,6 +55,7 @@ def brain_tumor(
         canary_percent: Traffic percentage of the new version, 1 to 100. The first version receives 100 %.
         deployment_mode: Mode of a service that does not exist yet, `Standard` or `Knative`.
         serving_store: URI of the model store for KServe if it differs: pvc://claim/path for a mounted PVC.
+        allow_unsigned: Whether to serve a version that no key in the Secret brain-tumor-trusted-keys has signed.
         gpus: Number of GPUs that the train step requests from the cluster; 0 trains on CPU.
         accelerator: Resource name of a GPU on the nodes, such as nvidia.com/gpu or nvidia.com/mig-1g.10gb.
         node_selector: Labels of the nodes to train on, as a JSON object; {} for any.
@@ -72,7 +77,9 @@ def brain_tumor(
     exit_task = summary(source=source)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task):
-        ingested = ingest(source=source, ignore_folders=ignore_folders, hyperparameters=hyperparameters)
+        ingested = ingest(
+            source=source, ignore_folders=ignore_folders, patient_pattern=patient_pattern, hyperparameters=hyperparameters
+        )
         ingested.set_caching_options(False)
         split = preprocess(
             images=ingested.outputs["images"],
@@ -116,6 +123,7 @@ def brain_tumor(
                 canary_percent=canary_percent,
                 deployment_mode=deployment_mode,
                 serving_store=serving_store,
+                allow_unsigned=allow_unsigned,
                 serving_image=SERVING_IMAGE,
             )
             deployed.set_caching_options(False)

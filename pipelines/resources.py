@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
 
+from components.registry.signatures import SIGNING_KEY, TRUSTED_KEYS
+
 CHECKPOINT_PVC = os.environ.get("CHECKPOINT_PVC", "")
 CHECKPOINTS = "/checkpoints"
 SHARED_MEMORY = "2Gi"
 STORE_SECRET = "brain-tumor-store"
 MLFLOW_SECRET = "brain-tumor-mlflow"
+SIGNING_SECRET = "brain-tumor-signing-key"  # apart from the trusted keys: only the register step can sign
+TRUSTED_SECRET = "brain-tumor-trusted-keys"
 # The keys of each Secret, named as the environment variables of s3fs, kagglehub and MLflow. None is needed if the pod's service
 # account has access.
 SECRET_KEYS = {
@@ -18,6 +22,8 @@ SECRET_KEYS = {
         *("KAGGLE_USERNAME", "KAGGLE_KEY"),
     ),
     MLFLOW_SECRET: ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    SIGNING_SECRET: (SIGNING_KEY,),
+    TRUSTED_SECRET: (TRUSTED_KEYS,),
 }
 
 
@@ -49,9 +55,13 @@ RESOURCES = {
     # A lost node ends an attempt, too. With checkpoints the next attempt resumes.
     "train": Resources(cpu=("2", "8"), memory=("4Gi", "16Gi"), minutes=24 * 60, retries=3),
     "evaluate": Resources(cpu=("1", "4"), memory=("1Gi", "8Gi"), minutes=120, secrets=(STORE_SECRET, MLFLOW_SECRET)),
-    "register": Resources(cpu=("500m", "2"), memory=("1Gi", "4Gi"), minutes=60, secrets=(STORE_SECRET, MLFLOW_SECRET)),
+    "register": Resources(
+        cpu=("500m", "2"), memory=("1Gi", "4Gi"), minutes=60, secrets=(STORE_SECRET, MLFLOW_SECRET, SIGNING_SECRET)
+    ),
     # Most of the time it waits for the service. A version that is not ready rarely is at a second attempt.
-    "deploy": Resources(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=60, retries=1),
+    "deploy": Resources(
+        cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=60, retries=1, secrets=(STORE_SECRET, TRUSTED_SECRET)
+    ),
 }
 
 

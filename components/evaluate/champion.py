@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from brain_tumor.errors import InputError
+from brain_tumor.file_digests import DamagedModelError, check_file_digests
 from brain_tumor.model_card import TRAINING_HASHES, ModelCard, read_model_card
 from components.dataset import ImagesZip
 from components.evaluate.bootstrap import fraction_below
@@ -42,6 +43,7 @@ def compare_with_champion(
     comparison: dict[str, Any] = {"version": registered.version, "images": 0}
     try:
         with local_copy(registered) as folder:
+            check_file_digests(folder, "it")
             card, trained_on = read_model_card(folder), set((folder / TRAINING_HASHES).read_text().split())
             unseen = np.array([sample.sha256 not in trained_on for sample in results.samples], dtype=bool)
             comparison["images"] = int(unseen.sum())
@@ -50,6 +52,8 @@ def compare_with_champion(
             return comparison | {"reason": reason, **scores}
     except OSError as error:
         reason = f"its files cannot be read: {error.strerror}"
+    except DamagedModelError as error:
+        reason = str(error)
     except InputError as error:
         reason = f"it cannot be run: {error}"
     except ValueError as error:  # a file that is no text

@@ -42,13 +42,13 @@ def evaluate(
     from pathlib import Path
     from typing import Any
 
-    from components.errors import exit_on_input_error
+    from components.errors import exit_on_error
     from components.evaluate.evaluate import evaluate as measure_and_report
 
     paths: dict[str, Any] = {"report_html": Path(report.path), "evaluation_json": Path(evaluation.path)}
     options: dict[str, Any] = {"min_auc": min_auc, "min_recall": min_recall, "min_class_images": min_class_images}
     options |= {"allow_unreadable_champion": allow_unreadable_champion, "tracking_uri": tracking_uri, "seed": seed}
-    with exit_on_input_error("evaluate"):
+    with exit_on_error("evaluate", report.path):
         result = measure_and_report(Path(model.path), Path(images.path), Path(splits.path), **paths, **options)
     for name, value in result["metrics"].items():
         if isinstance(value, float):

@@ -7,6 +7,7 @@ from typing import Any
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import ModelCard, read_model_card
 from components.dataset import HELD_OUT, ImagesZip, count_splits, read_splits
+from components.errors import room_for
 from components.evaluate.champion import compare_with_champion
 from components.evaluate.doubt import measure_doubt
 from components.evaluate.drift_reference import drift_reference
@@ -65,9 +66,14 @@ def evaluate(
         reasons = reasons_not_to_promote(*decided_on, **minimums, allow_unreadable_champion=allow_unreadable_champion)
         evaluation = {"verdict": {"passed": not reasons, "reasons": reasons}, **evaluation}
         report = render_report(evaluation, results, archive, card=card.document, splits=count_splits(splits), **minimums)
-    with atomic_write(report_html) as partial_report, atomic_write(evaluation_json) as partial_evaluation:
+    text = json.dumps(evaluation, indent=1, allow_nan=False) + "\n"
+    with (
+        room_for(len(report) + len(text), report_html.parent),
+        atomic_write(report_html) as partial_report,
+        atomic_write(evaluation_json) as partial_evaluation,
+    ):
         partial_report.write_text(report)
-        partial_evaluation.write_text(json.dumps(evaluation, indent=1, allow_nan=False) + "\n")
+        partial_evaluation.write_text(text)
     return evaluation
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
+from PIL import Image
 
 from brain_tumor.images import read_image
 from brain_tumor.overlay import outline, render_overlay, scale_image
@@ -71,11 +72,11 @@ def select_cases(predictions: Predictions, threshold: float | None) -> dict[str,
 def render_case(index: int, results: InferenceResults, archive: ImagesZip) -> Case:
     """Render one held-out image for the gallery."""
     sample, predictions, heatmap = results.samples[index], results.predictions, results.heatmaps[index]
-    pixels, mask = read_image(archive.read_bytes(sample.sha256)).pixels, archive.read_mask(sample.sha256)
+    image, mask = read_image(archive.read_bytes(sample.sha256)), archive.read_mask(sample.sha256)
     predicted_label = predictions.predicted_labels[index]
     return Case(
-        image=png_uri(_outline_lesion(scale_image(pixels, SIDE_PX), mask)),
-        overlay=png_uri(_outline_lesion(render_overlay(pixels, heatmap, max_side_px=SIDE_PX), mask)),
+        image=png_uri(_outline_lesion(np.asarray(scale_image(image.image, SIDE_PX)), mask)),
+        overlay=png_uri(_outline_lesion(render_overlay(image.pixels, heatmap, max_side_px=SIDE_PX), mask)),
         label=sample.label,
         predicted_label=predictions.classes[predicted_label],
         probability=float(predictions.probabilities[index, 1 if predictions.is_binary else predicted_label]),
@@ -106,6 +107,6 @@ def _outline_lesion(pixels: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     if mask is None:
         return pixels
     outlined = pixels.copy()
-    scaled = scale_image(np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2), max(pixels.shape))
-    outlined[outline(scaled[..., 0] > 127)] = LESION_RGB
+    scaled = scale_image(Image.fromarray(mask.astype(np.uint8) * 255), max(pixels.shape))
+    outlined[outline(np.asarray(scaled)[..., 0] > 127)] = LESION_RGB
     return outlined

@@ -1,5 +1,8 @@
 """Run an exported SavedModel on images, with the signature that serves them."""
 
+import math
+import tempfile
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +15,31 @@ from components.evaluate.predictions import Predictions
 from components.saved_model import SavedModel
 
 BATCH_SIZE = 16
+
+
+class StoredHeatmaps:
+    """Heatmaps of one size, float32 [h, w], in a temporary file: those of many images may take more memory than there is."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="heatmaps-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def extend(self, heatmaps: np.ndarray) -> None:
+        """Add heatmaps, float32 [n, h, w]."""
+        self._count, self._shape = self._count + len(heatmaps), heatmaps.shape[1:]
+        self._file.write(heatmaps.astype(np.float32).tobytes())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self._count:
+            raise IndexError(f"heatmap {index} of {self._count}")
+        size = 4 * math.prod(self._shape)
+        self._file.seek(index * size)
+        return np.frombuffer(self._file.read(size), np.float32).reshape(self._shape)
 
 
 @dataclass(frozen=True)
@@ -30,7 +58,7 @@ class InferenceResults:
 
     samples: list[Sample]
     predictions: Predictions
-    heatmaps: list[np.ndarray]
+    heatmaps: StoredHeatmaps
     in_distribution: np.ndarray
     uncertain: np.ndarray
     brightness: np.ndarray
@@ -45,7 +73,7 @@ class InferenceResults:
 def run_inference(
     model: SavedModel, archive: ImagesZip, samples: list[Sample], card: ModelCard, *, note: str = ""
 ) -> InferenceResults:
-    """Run the `explain` signature on every sample in batches, so that only `BATCH_SIZE` images are in memory.
+    """Run the `explain` signature on every sample in batches, so that only `BATCH_SIZE` images and heatmaps are in memory.
 
     Args:
         model: The model.
@@ -61,13 +89,14 @@ def run_inference(
     unknown = sorted({sample.label for sample in samples} - set(classes))
     if unknown:
         raise InputError(f"splits.csv: got the labels {unknown}, expected the model's classes {classes}")
-    probabilities, predicted_labels, heatmaps, in_distribution, uncertain, brightness, sides = [], [], [], [], [], [], []
+    probabilities, predicted_labels, in_distribution, uncertain, brightness, sides = [], [], [], [], [], []
+    heatmaps = StoredHeatmaps()
     for start in range(0, len(samples), BATCH_SIZE):
         images = [read_image(archive.read_bytes(sample.sha256)) for sample in samples[start : start + BATCH_SIZE]]
         outputs = model.run_signature("explain", [image.data for image in images])
         probabilities += list(_class_probabilities(outputs["probability"]))
         predicted_labels += [classes.index(label) for label in outputs["label"]]
-        heatmaps += list(outputs["heatmap"])
+        heatmaps.extend(outputs["heatmap"])
         in_distribution += list(outputs.get("in_distribution", np.ones(len(images))))
         uncertain += list(outputs.get("uncertain", np.zeros(len(images), bool)))
         brightness += [image.brightness for image in images]

@@ -29,8 +29,11 @@ def refuse(evaluation: dsl.Input[dsl.Artifact], refusal: dsl.Output[dsl.Markdown
     import json
     from pathlib import Path
 
+    from components.errors import exit_on_error
+
     reasons = json.loads(Path(evaluation.path).read_text())["verdict"]["reasons"]
     text = "\n".join(["The model is not promoted:", "", *(f"- {reason}" for reason in reasons)])
-    Path(refusal.path).write_text(text + "\n")
+    with exit_on_error("refuse", refusal.path):
+        Path(refusal.path).write_text(text + "\n")
     for reason in reasons:
         print(f"refuse: {reason}", flush=True)

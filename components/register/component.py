@@ -26,10 +26,10 @@ def register(
     import json
     from pathlib import Path
 
-    from components.errors import exit_on_input_error
+    from components.errors import exit_on_error
     from components.register.register import register as put_into_store
 
-    with exit_on_input_error("register"):
+    with exit_on_error("register", registered.path):
         version = put_into_store(Path(model.path), Path(evaluation.path), model_store=model_store, tracking_uri=tracking_uri)
+        Path(registered.path).write_text(json.dumps(dataclasses.asdict(version)) + "\n")
     registered.metadata.update(dataclasses.asdict(version))
-    Path(registered.path).write_text(json.dumps(dataclasses.asdict(version)) + "\n")

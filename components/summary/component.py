@@ -16,8 +16,10 @@ def summary(source: str, status: dsl.PipelineTaskFinalStatus, text: dsl.Output[d
     """
     from pathlib import Path
 
+    from components.errors import exit_on_error
     from components.summary.summary import summarize
 
     lines = summarize(source, state=status.state, run=status.pipeline_job_resource_name, error=status.error_message)
-    Path(text.path).write_text(lines)
+    with exit_on_error("summary", text.path):
+        Path(text.path).write_text(lines)
     print(f"summary: run {status.state.lower()}", flush=True)

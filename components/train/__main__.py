@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.architectures import FIELDS, help_texts, read_config
-from components.errors import exit_on_input_error
+from components.errors import exit_on_error
 from components.hyperparameters import TrainConfig
 from components.train.cross_validation import cross_validate
 from components.train.train import train
@@ -76,7 +76,8 @@ def config_of_flags(flags: argparse.Namespace) -> TrainConfig:
 def main(command_line: Sequence[str]) -> None:
     """Train with the flags of the command line. Invalid input ends the process with one line and status 1."""
     flags = parse_flags(command_line)
-    with exit_on_input_error("train"):
+    outputs = (flags.model_dir, flags.metrics_file, flags.checkpoint_dir, flags.cache_dir)
+    with exit_on_error("train", *filter(None, outputs)):
         config = config_of_flags(flags)
         shared = {"config": config, "cache_dir": flags.cache_dir, "metrics_file": flags.metrics_file}
         if flags.cross_validate:

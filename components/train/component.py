@@ -31,10 +31,10 @@ def train(
     from pathlib import Path
 
     from components.architectures import read_config
-    from components.errors import exit_on_input_error
+    from components.errors import exit_on_error
     from components.train.train import train as fit_and_export
 
-    with exit_on_input_error("train"):
+    with exit_on_error("train", model.path, checkpoint_dir):
         result = fit_and_export(
             Path(shards.path),
             model_dir=Path(model.path),

@@ -12,6 +12,7 @@ from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, TRAINING_HASHES,
 from brain_tumor.phantoms import phantom_pngs
 from components.decision import Decision, fit_decision
 from components.decode import decode_batch, heatmap_of_whole_image
+from components.errors import room_for
 from components.files import atomic_write
 from components.hyperparameters import TrainConfig
 from components.saved_model import SavedModel
@@ -37,7 +38,8 @@ def export(trained: Trained, shards: Shards, config: TrainConfig, *, model_dir: 
     card = model_card(trained, shards) | {"threshold": decision.threshold}
     card["calibration"] = fitted | {"in_distribution": trained.in_distribution.describe()}
     hashes = sorted(record.sha256 for record in read_records(shards, *TRAINING_SPLITS))
-    with atomic_write(model_dir) as partial:
+    size = sum(variable.numpy().nbytes for variable in served.variables)
+    with room_for(size, model_dir.parent), atomic_write(model_dir) as partial:
         signatures = {"serving_default": served.serving_default, "explain": served.explain}
         tf.saved_model.save(served, str(partial), signatures=signatures)
         (partial / MODEL_CARD_PATH).parent.mkdir()

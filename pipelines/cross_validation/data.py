@@ -13,14 +13,15 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.classes import NO_TUMOR
-from brain_tumor.errors import InputError
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.errors import ImageError, InputError
+from brain_tumor.images import read_image
 from components.dataset import ImagesZip
 from components.ingest.alignment import brain_thumbnail
 from components.ingest.folder_walk import is_hidden
+from components.ingest.hashes import low_frequencies
 from components.ingest.ingest import ingest
 from components.ingest.masks import MASKS_FOLDER, MaskError, find_mask, mask_key, read_mask
-from components.ingest.near_copies import find_near_copies, low_frequencies
+from components.ingest.near_copies import find_near_copies
 
 IMAGES_FOLDER = "images"
 TUMOR = "tumor"
@@ -78,7 +79,7 @@ class ImageSet:
             yield low_frequencies(grey), brain_thumbnail(grey)
 
 
-def ingest_set(source: str, folder: Path, *, ignore_folders: str = "") -> ImageSet:
+def ingest_set(source: str, folder: Path, *, ignore_folders: str = "", patient_pattern: str = "") -> ImageSet:
     """Ingest a source with class folders into a folder and read it.
 
     Raises:
@@ -86,7 +87,7 @@ def ingest_set(source: str, folder: Path, *, ignore_folders: str = "") -> ImageS
     """
     images_zip, manifest_csv = folder / "images.zip", folder / "manifest.csv"
     outputs = {"images_zip": images_zip, "manifest_csv": manifest_csv, "report_html": folder / "ingest.html"}
-    ingest(source, ignore_folders=ignore_folders, **outputs)
+    ingest(source, ignore_folders=ignore_folders, patient_pattern=patient_pattern, **outputs)
     with manifest_csv.open(newline="", encoding="utf-8") as table:
         rows = sorted((row for row in csv.DictReader(table) if row["verdict"] == "kept"), key=lambda row: row["sha256"])
     with ImagesZip(images_zip) as images:

@@ -7,8 +7,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from brain_tumor.images import read_image
 from brain_tumor.model_card import MODEL_NAME, TRAINING_HASHES
 from brain_tumor.overlay import MAX_OVERLAY_SIDE_PX, scale_image
@@ -37,8 +35,7 @@ def classify_held_out(folder: Path, count: int, *, model_dir: Path, url: str) ->
         examples.mkdir()
         for index, (label, data) in enumerate(zip(labels, encoded, strict=True), start=1):
             prediction = _explain(url, data)
-            image = scale_image(read_image(data).pixels, MAX_OVERLAY_SIDE_PX)
-            Image.fromarray(image).save(examples / f"{index}.png")
+            scale_image(read_image(data).image, MAX_OVERLAY_SIDE_PX).save(examples / f"{index}.png")
             (examples / f"{index}-overlay.png").write_bytes(base64.b64decode(prediction["overlay_png"]))
             result = f"predicted {prediction['label']} (confidence {prediction['confidence']:.3f}), label {label}"
             print(f"  {folder / 'examples'}/{index}-overlay.png  {result}")

@@ -1,15 +1,16 @@
-"""Monitor the service and the web page on this machine with Prometheus: `python -m pipelines.local.monitor`."""
+"""Monitor the service, the web page and the PACS gateway on this machine with Prometheus: `python -m pipelines.local.monitor`."""
 
 import argparse
 import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from brain_tumor.errors import InputError
+from components.errors import exit_on_error
+from components.registry import runs_folder
 from pipelines.local.ports import read_ports
 
 ROOT = Path(__file__).parents[2]
@@ -53,18 +54,17 @@ def command(folder: Path, *, port: int) -> list[str]:
 
 
 def main() -> None:
-    """Monitor the service and the web page until Ctrl-C."""
+    """Monitor the service, the web page and the PACS gateway until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.monitor", description=main.__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
+    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     folder = parser.parse_args().runs.resolve() / "prometheus"
-    try:
+    with exit_on_error("", folder):
         ports = read_ports()
         prometheus = command(folder, port=ports.monitor_port)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    targets = {"transformer": f"localhost:{ports.http_port}", "page": f"localhost:{ports.metrics_port}"}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "prometheus.yml").write_text(configuration(targets))
+        processes = {"transformer": ports.http_port, "page": ports.metrics_port, "gateway": ports.gateway_port}
+        targets = {job: f"localhost:{port}" for job, port in processes.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "prometheus.yml").write_text(configuration(targets))
     jobs = ", ".join(f"the {job} at {target}" for job, target in targets.items())
     print(f"monitor: scraping {jobs}; data in {folder}")
     print(f"monitor: queries at http://localhost:{ports.monitor_port}, alerts at http://localhost:{ports.monitor_port}/alerts")

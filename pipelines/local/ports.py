@@ -14,6 +14,8 @@ class Ports(BaseSettings):
     predictor_grpc_port: Port = Field(default=8091, description="Port of the predictor for gRPC.")
     page_port: Port = Field(default=8501, description="Port of the web page.")
     metrics_port: Port = Field(default=9464, description="Port of the web page's metrics.")
+    pacs_port: Port = Field(default=8042, description="Port of the PACS, Orthanc.")
+    gateway_port: Port = Field(default=8082, description="Port of the metrics of the PACS's gateway.")
     monitor_port: Port = Field(default=9090, description="Port of Prometheus.")
 
 

@@ -11,29 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_tumor.errors import InputError
-from brain_tumor.model_card import MODEL_NAME
-from components.files import atomic_write
-from components.registry import delete_pending, make_champion, open_registry_and_store, registry_uri
-from components.uris import is_local_path, sqlite_uri
-from pipelines.compile import compile_pipeline
-from pipelines.local.processes import file_lock, stop_as_at_ctrl_c
+from components.errors import describe_disk_error
+from components.files import atomic_write, check_writable, file_lock
+from components.registry import make_champion, open_registry_and_store, registry_uri, runs_folder
+from components.registry_file import as_input_error
+from components.uris import is_local_path, redact_credentials, sqlite_uri
+from pipelines.local.artifacts import how_to_register, keep_artifacts, keep_failure, registered_file
+from pipelines.local.processes import stop_as_at_ctrl_c
 from pipelines.local.run_summary import REGISTERED, run_summary
-from pipelines.local.steps import run_steps, step_output
+from pipelines.local.steps import run_steps
+from pipelines.local.unfinished import RUNS, delete_unfinished
 from pipelines.parameters import add_parameter_options, parse_parameters, reject_placeholders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Artifacts that a run keeps: name in the run's folder -> task and output.
-RUN_ARTIFACTS = {
-    "report.html": "evaluate/report",
-    "metrics.json": "evaluate/evaluation",
-    "ingest.html": "ingest/report",
-    "images.zip": "ingest/images",
-    "manifest.csv": "ingest/manifest",
-    "splits.csv": "preprocess/splits",
-    "tensorboard": "train/logs",
-}
 LATEST = "latest"
 
 
@@ -49,35 +41,82 @@ def run(runs: Path, arguments: dict[str, Any]) -> Path:
 
     Raises:
         InputError: Another run is in progress in the same folder, or registry or model store cannot be used.
-        RuntimeError: A step failed. It has printed why, and `runs/latest` still points at the previous run.
+        RuntimeError: A step failed. It has printed why, and `runs/latest` still points at the previous run, unless the model had
+            been registered already.
+        KeyboardInterrupt: The run was stopped. Nothing of it is left, unless the message says that it was complete already.
     """
-    started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    folder = runs / started
+    folder = runs / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     with _exclusive_lock(runs) as lock:
         client = open_registry_and_store(arguments["model_store"], arguments["tracking_uri"])
-        if arguments["tracking_uri"] == sqlite_uri(runs / "mlflow.db"):
-            _delete_unfinished(runs, client)
-        with atomic_write(folder) as partial:
-            outputs = partial / "steps"
-            outputs.mkdir(parents=True)
-            compile_pipeline(partial / "pipeline.yaml")
-            try:
-                run_steps(outputs, partial / "run.log", arguments, lock)
-            except Exception as error:
-                failed = _keep_failure(partial, runs / f"{started}-failed")
-                raise RuntimeError(f"{error}\nlog and model kept in {failed}") from error
-            for name, output in RUN_ARTIFACTS.items():
-                step_output(outputs, output).rename(partial / name)
-            _keep_model(outputs, partial)
-            shutil.rmtree(outputs)
-            (partial / "summary.md").write_text(run_summary(partial, folder))
-        if (folder / REGISTERED).exists():
-            _promote(client, folder)
-        _point_latest(runs, folder)
+        owns_registry = arguments["tracking_uri"] == sqlite_uri(runs / "mlflow.db")
+        with as_input_error("what killed runs left cannot be deleted", client):
+            deleted = delete_unfinished(runs, client, owns_registry=owns_registry)
+        if deleted:
+            print(f"run: deleted what a killed run left: {', '.join(deleted)}", flush=True)
+        if finished := sorted(path for path in runs.glob(RUNS) if path.is_dir()):
+            _point_latest(runs, finished[-1])
+        try:
+            step_error = _run_and_keep(folder, arguments, lock)
+            if (folder / REGISTERED).exists():
+                _promote(client, folder, arguments, step_error)
+            _point_latest(runs, folder)
+            if step_error:
+                kept = f"the model passed the gate and is the champion; run and report are in {folder}"
+                failure: BaseException | None = RuntimeError(f"{step_error}\n{kept}")
+            else:
+                failure = None
+        except BaseException:
+            if not _clean_up(runs, client, owns_registry=owns_registry) or not folder.exists():
+                raise
+            failure = KeyboardInterrupt(f"too late, the run is complete: {folder}")
+            _point_latest(runs, folder)
+    if failure:
+        raise failure
     return folder
 
 
-def _promote(client: "MlflowClient", folder: Path) -> None:
+def _run_and_keep(folder: Path, arguments: dict[str, Any], lock: int) -> Exception | None:
+    """Run the steps and keep their artifacts, or the log and the model of a run that failed.
+
+    Returns:
+        The error of a step after register, such as deploy: the run has all its artifacts, and its model becomes the champion, as
+        on Kubeflow.
+    """
+    from pipelines.compile import compile_pipeline  # slow: it imports kfp
+
+    step_error = None
+    with atomic_write(folder) as partial:
+        outputs = partial / "steps"
+        outputs.mkdir(parents=True)
+        compile_pipeline(partial / "pipeline.yaml")
+        try:
+            step_error = _run_steps(partial, arguments, lock)
+            keep_artifacts(partial)
+            (partial / "summary.md").write_text(run_summary(partial, folder))
+            shutil.rmtree(outputs)
+        except Exception as error:
+            reason = describe_disk_error(error, folder.parent) if isinstance(error, OSError) else None
+            kept = keep_failure(partial, Path(f"{folder}-failed"), arguments)
+            raise RuntimeError("\n".join([*_lines(step_error), reason or str(error), *kept])) from error
+    return step_error
+
+
+def _run_steps(partial: Path, arguments: dict[str, Any], lock: int) -> Exception | None:
+    """Run the steps; return the error of one after register."""
+    try:
+        run_steps(partial / "steps", partial / "run.log", arguments, lock)
+    except Exception as error:
+        if registered_file(partial / "steps") is None:
+            raise
+        return error
+    return None
+
+
+def _lines(step_error: Exception | None) -> list[str]:
+    return [str(step_error)] if step_error else []
+
+
+def _promote(client: "MlflowClient", folder: Path, arguments: dict[str, Any], step_error: Exception | None) -> None:
     """Make the registered version the champion, the last that can fail: report and run are in place."""
     version = json.loads((folder / REGISTERED).read_text())
     try:
@@ -86,21 +125,20 @@ def _promote(client: "MlflowClient", folder: Path) -> None:
         failed = folder.rename(f"{folder}-failed")
         if is_local_path(version["uri"]) and Path(version["uri"]).exists():
             shutil.move(version["uri"], failed / "model")
-        raise RuntimeError(f"{error}\nthe champion stays; report, log and model kept in {failed}") from error
+        kept = f"the champion stays; report, log and model kept in {failed}"
+        lines = [*_lines(step_error), str(error), kept, *how_to_register(failed, arguments)]
+        raise RuntimeError("\n".join(lines)) from error
 
 
-def _delete_unfinished(runs: Path, client: "MlflowClient") -> None:
-    """Delete what killed runs left: partial folders, and versions that did not become the champion with the runs of these."""
-    deleted = [*runs.glob(".2*.partial"), *(runs / "models" / MODEL_NAME).glob(".*.partial")]
-    pending = delete_pending(client)
-    deleted += [path.parent for path in runs.glob(f"2*/{REGISTERED}") if json.loads(path.read_text())["version"] in pending]
-    for path in deleted:
-        shutil.rmtree(path)
-    if pending or deleted:
-        names = [*(f"version {number}" for number in pending), *(str(path) for path in deleted)]
-        print(f"run: deleted what a killed run left: {', '.join(names)}", flush=True)
-    if finished := sorted(path for path in runs.glob("2*Z") if path.is_dir()):
-        _point_latest(runs, finished[-1])
+def _clean_up(runs: Path, client: "MlflowClient", *, owns_registry: bool) -> bool:
+    """Delete what a run leaves that was stopped or failed; return whether it could be deleted."""
+    try:
+        delete_unfinished(runs, client, owns_registry=owns_registry)
+    except Exception as error:
+        reason = redact_credentials(str(error)).splitlines() or [type(error).__name__]
+        print(f"run: warning: the next run has to delete what this one left: {reason[0]}", flush=True)
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -122,26 +160,8 @@ def _exclusive_lock(runs: Path) -> Iterator[int]:
         yield lock
 
 
-def _keep_failure(partial: Path, failed: Path) -> Path:
-    """Keep the log of a failed run, and its model if there is one."""
-    failed.mkdir()
-    (partial / "run.log").rename(failed / "run.log")
-    for model in partial.glob("steps/*/train/model"):
-        model.rename(failed / "model")
-    return failed
-
-
 def _local_defaults(runs: Path) -> dict[str, Any]:
     return {"model_store": str(runs / "models"), "tracking_uri": registry_uri(runs), "gpus": 0}
-
-
-def _keep_model(outputs: Path, folder: Path) -> None:
-    """Keep the registered version; keep the model itself if it was not promoted, because then it is in no store."""
-    registered = list(outputs.glob("*/register/registered"))
-    if registered:
-        registered[0].rename(folder / REGISTERED)
-    else:
-        step_output(outputs, "train/model").rename(folder / "refused-model")
 
 
 def _point_latest(runs: Path, folder: Path) -> None:
@@ -161,10 +181,11 @@ def main() -> int:
         prog="python -m pipelines.local.run", description=main.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_parameter_options(parser, source_help="a folder, an archive or a URI")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
+    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     options = parser.parse_args()
     stop_as_at_ctrl_c()
     try:
+        check_writable(options.runs)
         arguments = _local_defaults(options.runs) | {"source": options.source} | parse_parameters(options.set)
         reject_placeholders(arguments)
         folder = run(options.runs, arguments)
@@ -173,11 +194,11 @@ def main() -> int:
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {error.filename or options.runs}: {error.strerror}")
+        sys.exit(f"error: {describe_disk_error(error, options.runs) or f'{error.filename or options.runs}: {error.strerror}'}")
     except RuntimeError as error:
         sys.exit(f"the run failed: {error}")
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing of this run is kept", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted: {str(interrupt) or 'nothing of this run is kept'}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -1,28 +1,27 @@
-"""Serve the champion on this machine: predictor, transformer and optionally the web page: `python -m pipelines.local.serve`."""
+"""Serve the champion on this machine, optionally with the web page or a PACS: `python -m pipelines.local.serve`."""
 
 import argparse
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from brain_tumor.errors import InputError
+from brain_tumor.file_digests import check_file_digests
 from brain_tumor.model_card import MODEL_NAME, NOTICE, read_model_card
-from components.registry import connect, get_champion, local_copy, registry_uri
+from components.errors import describe_disk_error
+from components.registry import connect, get_champion, local_copy, registry_uri, runs_folder, why_no_champion
 from pipelines.local.examples import classify_held_out
+from pipelines.local.pacs import check_pacs, pacs
 from pipelines.local.ports import Ports, read_ports
-from pipelines.local.processes import open_local, process_group, stop_as_at_ctrl_c
+from pipelines.local.processes import Processes, check_running, process_group, stop_as_at_ctrl_c, wait_until_ready
 
-READY_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 35
 POLL_SECONDS = 0.5
-Processes = Mapping[str, subprocess.Popen]
 
 
 @contextlib.contextmanager
@@ -49,7 +48,7 @@ def service(model_dir: Path, ports: Ports) -> Iterator[tuple[str, Processes]]:
             for name, command in commands.items()
         }
         print("serve: waiting for the model", flush=True)
-        _wait(f"{url}/readyz", processes)
+        wait_until_ready(f"{url}/readyz", processes)
         yield url, processes
 
 
@@ -67,7 +66,7 @@ def page(api_url: str, ports: Ports) -> Iterator[tuple[str, Processes]]:
     environment = os.environ | {"API_URL": api_url}
     with process_group([sys.executable, "-m", "ui"], stop_seconds=STOP_TIMEOUT_SECONDS, env=environment) as process:
         processes = {"the web page": process}
-        _wait(f"{url}/_stcore/health", processes)
+        wait_until_ready(f"{url}/_stcore/health", processes)
         yield url, processes
 
 
@@ -93,44 +92,33 @@ def _predictor(model_dir: Path, ports: Ports) -> Iterator[list[str]]:
         ]
 
 
-def _wait(url: str, processes: Processes) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        _check(processes)
-        try:
-            with open_local(url, timeout=10):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise RuntimeError(f"{url} did not return 200 within {READY_TIMEOUT_SECONDS} s")
-
-
-def _check(processes: Processes) -> None:
-    """Raise RuntimeError if one of the processes has ended."""
-    for name, process in processes.items():
-        if process.poll() is not None:
-            how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
-            raise RuntimeError(f"{name} ended with {how}")
-
-
-def main() -> int:
-    """Serve the champion until Ctrl-C. The exit status is 2 if there is no champion."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines.local.serve", description=main.__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
+    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     parser.add_argument(
         "--examples", type=int, default=0, metavar="N", help="first classify N held-out images of the last run; default: 0"
     )
     parser.add_argument("--page", action="store_true", help="also start the web page")
-    options = parser.parse_args()
+    parser.add_argument("--pacs", action="store_true", help="also start a PACS with a phantom series, and its gateway")
+    return parser
+
+
+def main() -> int:
+    """Serve the champion until Ctrl-C. The exit status is 2 if there is no champion."""
+    options = _parser().parse_args()
     stop_as_at_ctrl_c()
     try:
         ports = read_ports()
-        champion = get_champion(connect(registry_uri(options.runs)))
+        if options.pacs:
+            check_pacs(ports)
+        client = connect(registry_uri(options.runs))
+        champion = get_champion(client)
         if champion is None:
-            print("there is no champion: no model has passed the gate yet")
+            print(f"there is no champion: {why_no_champion(client, str(options.runs / 'models'))}")
             return 2
         with contextlib.ExitStack() as stack:
             model_dir = stack.enter_context(local_copy(champion))
+            check_file_digests(model_dir, f"version {champion.version}")
             url, processes = stack.enter_context(service(model_dir, ports))
             print(f"serve: {champion.name} version {champion.version} at {url}, API documentation at {url}/docs")
             if options.examples:
@@ -139,12 +127,16 @@ def main() -> int:
                 page_url, page_process = stack.enter_context(page(url, ports))
                 processes = {**processes, **page_process}
                 print(f"serve: web page at {page_url}")
+            if options.pacs:
+                processes = {**processes, **stack.enter_context(pacs(options.runs / "pacs", url, ports))}
             print(f"\n  {NOTICE}\n\nserve: press Ctrl-C to stop", flush=True)
             while True:
-                _check(processes)
+                check_running(processes)
                 time.sleep(POLL_SECONDS)
     except (InputError, RuntimeError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {describe_disk_error(error, options.runs) or error}")
     except KeyboardInterrupt:
         print("\nserve: stopped", flush=True)
     return 0

@@ -1,5 +1,6 @@
 """Write the local runner's output to a file and show the steps' own lines."""
 
+import contextlib
 import io
 import re
 import sys
@@ -17,6 +18,7 @@ class StepLog(io.TextIOBase):
 
     Attributes:
         tail: The last lines of the last traceback; empty if a step failed with a message instead.
+        complete: Whether every line could be written: a full disk ends a step, not the log of its error.
     """
 
     def __init__(self, file: TextIO):
@@ -24,6 +26,7 @@ class StepLog(io.TextIOBase):
         self._stdout = sys.stdout
         self._rest = ""
         self._in_traceback = False
+        self.complete = True
         self.tail: deque[str] = deque(maxlen=8)
 
     def write(self, text: str) -> int:
@@ -31,10 +34,14 @@ class StepLog(io.TextIOBase):
         *lines, self._rest = (self._rest + text).split("\n")
         for raw in lines:
             line = redact_credentials(raw)  # the runner prints the source as the user gave it
-            self._file.write(f"{line}\n")
-            self._file.flush()
+            try:
+                self._file.write(f"{line}\n")
+                self._file.flush()
+            except OSError:
+                self.complete = False
             if match := STEP_LINE.match(line):
-                print(match[1], file=self._stdout, flush=True)
+                with contextlib.suppress(OSError):
+                    print(match[1], file=self._stdout, flush=True)
             self._in_traceback = line.strip() == TRACEBACK or (self._in_traceback and bool(line.strip()))
             if self._in_traceback:
                 self.tail.append(line)

@@ -9,12 +9,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from components.errors import describe_disk_error
 from components.registry import DEFER_PROMOTION
 from pipelines.local.processes import process_group
 from pipelines.local.step_log import StepLog
-from pipelines.pipeline import brain_tumor
 
 INNER_TASK = re.compile(r"Inner task failed: '([\w-]+)'")
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -32,12 +32,15 @@ def run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any], lock: in
 
     Raises:
         RuntimeError: A step failed.
+        OSError: The runner itself cannot write.
     """
     from kfp import local
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs))
+    from pipelines.pipeline import brain_tumor
+
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs.resolve()))
     with (
-        log_path.open("w", encoding="utf-8") as file,
+        _log_file(log_path) as file,
         warnings.catch_warnings(),
         _environment_of_steps(outputs / "scratch"),
         _steps_end_with_this_process(lock),
@@ -51,7 +54,22 @@ def run_steps(outputs: Path, log_path: Path, arguments: dict[str, Any], lock: in
                 brain_tumor(**arguments)
         except RuntimeError as error:
             step = INNER_TASK.search(COLOUR.sub("", str(error)))
-            raise RuntimeError("\n".join([f"{step[1]} failed" if step else str(error), *log.tail])) from error
+            failure = f"{step[1]} failed" if step else str(error)
+            on_disk = [described for line in log.tail if (described := describe_disk_error(line, outputs))]
+            raise RuntimeError("\n".join([failure, *(on_disk[-1:] or log.tail)])) from error
+    if not log.complete:
+        print(f"run: warning: {log_path.name} is not complete: the disk of {log_path.parent} was full", flush=True)
+
+
+@contextlib.contextmanager
+def _log_file(path: Path) -> Iterator[TextIO]:
+    """Open a log; what cannot be written at the end is lost, as before the end."""
+    file = path.open("w", encoding="utf-8")
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 @contextlib.contextmanager
@@ -85,6 +103,8 @@ def _steps_end_with_this_process(lock: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_retries() -> Iterator[None]:
     """Remove the retries: the local runner would wait minutes and then fail again."""
+    from pipelines.pipeline import brain_tumor
+
     spec = brain_tumor.pipeline_spec
     before = type(spec).FromString(spec.SerializeToString())
     for component in (spec.root, *spec.components.values()):

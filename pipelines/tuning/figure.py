@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from brain_tumor.model_card import NOTICE
 from components.evaluate.plots import INK, SERIES, SOFT, STYLE
+from components.files import atomic_write
 from pipelines.tuning.search import SearchSpace
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def draw_search(trials: Sequence[FrozenTrial], space: SearchSpace, path: Path, *
             if index % COLUMNS == 0:
                 axes.set_ylabel("ROC-AUC (darker: later)")
         figure.supxlabel(NOTICE, fontsize=9, color=SOFT)
-        figure.savefig(path, dpi=110)
+        with atomic_write(path) as partial:
+            figure.savefig(partial, dpi=110, format="png")
 
 
 def _plot_history(axes: "Axes", trials: Sequence[FrozenTrial], title: str) -> None:

@@ -1,12 +1,10 @@
 """Search the hyper-parameters on this machine: `python -m pipelines.tuning.tune --source FOLDER --trials 20`."""
 
 import argparse
-import contextlib
 import datetime
 import shlex
-import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,23 @@ from optuna.trial import FrozenTrial, TrialState
 from brain_tumor.errors import InputError
 from brain_tumor.model_card import NOTICE
 from components.architectures import DEFAULT, FIELDS, read_config
+from components.errors import exit_on_error
+from components.files import check_writable
 from components.hyperparameters import TrainConfig
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
+from components.registry import runs_folder
 from components.saved_model import import_tensorflow_quietly
 from components.uris import redact_credentials, sqlite_uri
 from components.values import unknown_name
-from pipelines.local.processes import file_lock, stop_as_at_ctrl_c
+from pipelines.local.processes import stop_as_at_ctrl_c
+from pipelines.local.scratch import scratch_folder
 from pipelines.parameters import HYPERPARAMETERS, add_parameter_options, parse_parameters
 from pipelines.tuning.figure import draw_search
 from pipelines.tuning.search import ERROR, SEARCH_SPACES, SearchSpace, format_value, run_trial, searched
 
 SHOWN_TRIALS = 5
-SCRATCH = "images"
-DATA_PARAMETERS = ("ignore_folders", "test_share", "validation_share")
+DATA_PARAMETERS = ("ignore_folders", "patient_pattern", "test_share", "validation_share")
 EPILOG = f"""\
 searched, unless --set gives a value:
 {chr(10).join(f"  {name:<10}{', '.join(space)}" for name, space in SEARCH_SPACES.items())}
@@ -61,16 +62,16 @@ def search(
     """
     space = searched(config, fixed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=sqlite_uri(folder / "study.db"),
-        study_name="brain-tumor",
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-    )
-    study.enqueue_trial(config.model_dump(include=set(space)))
     with scratch_folder(folder) as (scratch, lock):
         shards = _ingest_and_split(source, scratch, seed=config.seed, **data)
+        study = optuna.create_study(
+            storage=sqlite_uri(folder / "study.db"),
+            study_name="brain-tumor",
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=config.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+        )
+        study.enqueue_trial(config.model_dump(include=set(space)))
         try:
             for number in range(trials):
                 trial = study.ask(space)
@@ -82,30 +83,11 @@ def search(
     return study
 
 
-@contextlib.contextmanager
-def scratch_folder(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Yield a folder for images and features, locked and deleted at the end; delete that of a killed search."""
-    for left in folder.parent.glob(f"*/{SCRATCH}"):
-        with file_lock(left / ".lock") as lock:
-            if lock is not None:
-                shutil.rmtree(left)
-                print(f"tune: deleted the images of the search {left.parent.name}, which was killed", flush=True)
-    scratch = folder.resolve() / SCRATCH
-    scratch.with_suffix(".new").mkdir()
-    with file_lock(scratch.with_suffix(".new") / ".lock") as lock:
-        assert lock is not None
-        scratch.with_suffix(".new").rename(scratch)
-        try:
-            yield scratch, lock
-        finally:
-            shutil.rmtree(scratch)
-
-
-def _ingest_and_split(source: str, folder: Path, *, ignore_folders: str = "", **split: Any) -> Path:
+def _ingest_and_split(source: str, folder: Path, *, ignore_folders: str = "", patient_pattern: str = "", **split: Any) -> Path:
     """Ingest and preprocess into a folder; return the shards."""
     images, manifest, shards = folder / "images.zip", folder / "manifest.csv", folder / "shards"
     outputs = {"images_zip": images, "manifest_csv": manifest, "report_html": folder / "ingest.html"}
-    ingest(source, ignore_folders=ignore_folders, **outputs)
+    ingest(source, ignore_folders=ignore_folders, patient_pattern=patient_pattern, **outputs)
     import_tensorflow_quietly()
     preprocess(images, manifest, shards=shards, splits_csv=folder / "splits.csv", **split)
     return shards
@@ -154,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_parameter_options(parser, source_help="a folder, an archive or a URI")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs; default: %(default)s")
+    parser.add_argument("--runs", type=runs_folder, default=Path("runs"), help="the folder of all runs; default: %(default)s")
     parser.add_argument("--trials", type=int, default=20, help="number of trials; default: %(default)s")
     return parser
 
@@ -165,16 +147,13 @@ def main() -> int:
     stop_as_at_ctrl_c()
     folder = options.runs / "tune" / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
     try:
-        if options.trials < 1:
-            raise InputError(f"trials: got {options.trials}, expected 1 or more")
-        fixed, data = _parse_settings(options.set)
-        config = read_config({}, **fixed)
-        folder.mkdir(parents=True)
-        study = search(options.source, folder, trials=options.trials, config=config, fixed=fixed, data=data)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename or folder}: {error.strerror}")
+        with exit_on_error("", folder):
+            if options.trials < 1:
+                raise InputError(f"trials: got {options.trials}, expected 1 or more")
+            check_writable(options.runs)
+            fixed, data = _parse_settings(options.set)
+            config = read_config({}, **fixed)
+            study = search(options.source, folder, trials=options.trials, config=config, fixed=fixed, data=data)
     except KeyboardInterrupt:
         sys.exit(130)
     best = ranking(study)
@@ -182,7 +161,8 @@ def main() -> int:
         sys.exit(f"no trial completed: see the logs in {folder}")
     space = searched(config, fixed)
     title = f"{len(study.trials)} trials of {config.architecture} on {redact_credentials(options.source)}"
-    draw_search(study.trials, space, folder / "search.png", title=title)
+    with exit_on_error("", folder):
+        draw_search(study.trials, space, folder / "search.png", title=title)
     _print_results(best, space, folder, options.source, fixed | data)
     return 0
 
@@ -193,7 +173,7 @@ def _print_results(best: list[FrozenTrial], space: SearchSpace, folder: Path, so
         f"--set {shlex.quote(f'{name}={format_value(value)}')}" for name, value in (settings | best[0].params).items()
     )
     print(f"\n{table(best[:SHOWN_TRIALS], space)}\n\n  best: {flags}")
-    print(f"  run the pipeline with it: .venv/bin/python -m pipelines.local.run --source '{shown}' {flags}")
+    print(f"  run the pipeline with it: .venv/bin/python -m pipelines.local.run --source {shlex.quote(shown)} {flags}")
     print(f"  figure: {folder / 'search.png'}\n\n  {NOTICE}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brain_tumor.file_digests import write_file_digests
 from components.decision import Decision
 from components.train.export import verify_against_network
 from components.verify import VerifyError, sample_images, verify
@@ -20,7 +21,7 @@ def copy(tiny_model: Path, tmp_path: Path) -> Path:
 
 def test_exported_model_passes_every_check(tiny_model: Path) -> None:
     checks = [line.split(":")[0] for line in verify(tiny_model)]
-    assert checks == ["model.json", "train.sha256", "signatures", "warm-up", "outputs", "sample images"]
+    assert checks == ["files", "model.json", "train.sha256", "signatures", "warm-up", "outputs", "sample images"]
 
 
 def edit_card(**changes: object) -> Callable[[Path], None]:
@@ -31,6 +32,18 @@ def edit_card(**changes: object) -> Callable[[Path], None]:
     return edit
 
 
+def change(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def corrupt(folder: Path) -> None:
+        (folder / name).write_bytes(edit((folder / name).read_bytes()))
+
+    return corrupt
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
 @pytest.mark.parametrize(
     ("corrupt", "message"),
     [
@@ -38,7 +51,7 @@ def edit_card(**changes: object) -> Callable[[Path], None]:
         (lambda folder: (folder / "assets.extra" / "model.json").write_text("{"), r"model\.json: .* is not JSON"),
         (edit_card(threshold=2), r"model\.json: at \$\.threshold: 2"),
         (edit_card(threshold=None), r"model\.json: got threshold None with 2 classes"),
-        (edit_card(threshold=1e-6), r"outputs: got label"),
+        (edit_card(classes=["tumor", "no_tumor"]), r"outputs: got label"),
         (
             lambda folder: (folder / "assets.extra" / "train.sha256").write_text("no hash\n"),
             r"train\.sha256: expected at least one line in .*, each a SHA-256",
@@ -48,13 +61,38 @@ def edit_card(**changes: object) -> Callable[[Path], None]:
             lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b""),
             "warm-up: got requests for no signature",
         ),
-        (lambda folder: (folder / "saved_model.pb").write_bytes(b"junk"), "cannot load a SavedModel"),
+        (
+            lambda folder: (folder / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"damaged" * 9),
+            "warm-up: .* is damaged",
+        ),
+        (
+            lambda folder: (folder / "saved_model.pb").write_bytes(b"junk"),
+            "cannot load a SavedModel, saved_model.pb is damaged: ",
+        ),
+        (lambda folder: (folder / "saved_model.pb").unlink(), "cannot load a SavedModel, saved_model.pb is damaged: "),
+        (change("variables/variables.index", lambda old: old[:-9]), "a file in variables/ or .* is damaged: "),
+        (change("variables/variables.data-00000-of-00001", lambda old: old[:-9]), "a file in variables/ or .* is damaged: "),
+        (change("variables/variables.data-00000-of-00001", flip), "a file in variables/ or .* is damaged: "),
+        (lambda folder: shutil.rmtree(folder / "variables"), "a file in variables/ or .* is damaged: "),
     ],
 )
 def test_verify_names_the_failed_check(copy: Path, corrupt: Callable[[Path], None], message: str) -> None:
     corrupt(copy)
     with pytest.raises(VerifyError, match=message):
         verify(copy)
+
+
+def test_verify_checks_the_digests_of_registration_first(copy: Path) -> None:
+    assert verify(copy)[0].startswith("files: no assets.extra/files.sha256")
+    write_file_digests(copy)
+    assert verify(copy)[0].startswith("files: ")
+    edit_card(threshold=0.9)(copy)
+    change("variables/variables.index", flip)(copy)
+    (copy / "notes.txt").touch()
+    with pytest.raises(VerifyError) as raised:
+        verify(copy)
+    changed = "assets.extra/model.json was changed; variables/variables.index was changed; notes.txt was added"
+    assert str(raised.value) == f"files: {copy} is damaged: {changed}"
 
 
 def test_verify_names_missing_outputs(copy: Path) -> None:

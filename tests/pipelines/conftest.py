@@ -12,8 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from pipelines.local.processes import STOP_SIGNALS
+
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
 TINY = ("architecture=cnn", "epochs=2", "image_size_px=32", "filters=4", "dense_units=8", "batch_size=8")
+# A name whose characters mean something in a URI, a pattern, a shell, a template, SQL or the local runner of Kubeflow Pipelines.
+ODD_NAME = "-~ 100 %41 %2F a?b#c&d {e} [f]*(g)|'h'\"i\"\\j$k;l`m` <n> python3 é, ."
 # Start a command as a shell script starts a background job.
 IGNORING_SIGINT = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
 
@@ -31,8 +35,9 @@ def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers that a command sets, if it runs in this process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Restore the signal handlers that a command sets in this process. A SIGHUP counts, even if `nohup` runs the tests."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -71,8 +76,8 @@ def running_commands() -> list[str]:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the runs, below one whose name is no valid part of a URI."""
-    return tmp_path_factory.mktemp("work") / "100 %41 %2F a?b#c&d {e}" / "runs"
+    """The folder of the runs, below one with an odd name."""
+    return tmp_path_factory.mktemp("work") / ODD_NAME / "runs"
 
 
 @pytest.fixture(scope="session")

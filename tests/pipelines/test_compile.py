@@ -21,6 +21,8 @@ STORE = {
     ]
 }
 MLFLOW = {"brain-tumor-mlflow": ["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"]}
+SIGNING = {"brain-tumor-signing-key": ["MODEL_SIGNING_KEY"]}
+TRUSTED = {"brain-tumor-trusted-keys": ["MODEL_TRUSTED_KEYS"]}
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +141,8 @@ def test_every_parameter_that_a_task_refers_to_is_an_input_of_its_dag(spec: dict
         ("train", ("2", "8"), ("4Gi", "16Gi"), 1440, 3, {}),
         ("evaluate", ("1", "4"), ("1Gi", "8Gi"), 120, 2, STORE | MLFLOW),
         ("gate", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
-        ("register", ("500m", "2"), ("1Gi", "4Gi"), 60, 2, STORE | MLFLOW),
-        ("deploy", ("100m", "1"), ("256Mi", "1Gi"), 60, 1, {}),
+        ("register", ("500m", "2"), ("1Gi", "4Gi"), 60, 2, STORE | MLFLOW | SIGNING),
+        ("deploy", ("100m", "1"), ("256Mi", "1Gi"), 60, 1, STORE | TRUSTED),
         ("refuse", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
         ("summary", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
     ],

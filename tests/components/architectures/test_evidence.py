@@ -38,7 +38,7 @@ def pixels(count: int = 3) -> Any:
 
 def test_exported_model_satisfies_the_contract(evidence_model: Path) -> None:
     checks = [line.split(":")[0] for line in verify(evidence_model)]
-    assert checks == ["model.json", "train.sha256", "signatures", "warm-up", "outputs", "sample images"]
+    assert checks == ["files", "model.json", "train.sha256", "signatures", "warm-up", "outputs", "sample images"]
 
 
 def test_outputs_are_those_of_the_contract(evidence_model: Path) -> None:

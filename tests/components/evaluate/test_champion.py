@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from brain_tumor.file_digests import write_file_digests
 from brain_tumor.model_card import MODEL_CARD_PATH, MODEL_NAME, TRAINING_HASHES
 from components.evaluate.champion import MIN_IMAGES
 from components.registry import CHAMPION, connect
@@ -138,7 +139,7 @@ def test_missing_comparison_states_its_reason(
         assert run(**settings, allow_unreadable_champion=True)["verdict"] == {"passed": True, "reasons": []}
 
 
-@pytest.mark.parametrize("damage", ["deleted", "no hashes", "no text", "no model", "no card"])
+@pytest.mark.parametrize("damage", ["deleted", "no hashes", "no text", "no model", "no card", "damaged model", "changed card"])
 def test_champion_that_cannot_be_read_is_not_replaced(
     damage: str, prepare: Prepare, binary_model: Path, make_champion: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -147,6 +148,11 @@ def test_champion_that_cannot_be_read_is_not_replaced(
     registry = make_champion(folder)
     if damage == "deleted":
         shutil.rmtree(folder)
+    elif damage == "damaged model":
+        (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:-99])
+    elif damage == "changed card":
+        write_file_digests(folder)
+        (folder / MODEL_CARD_PATH).write_text((folder / MODEL_CARD_PATH).read_text().replace("0.5", "0.9"))
     elif damage == "no text":
         (folder / TRAINING_HASHES).write_bytes(b"\xff\xfe\xff")
     else:
@@ -155,4 +161,8 @@ def test_champion_that_cannot_be_read_is_not_replaced(
     evaluation = prepare(binary_model, dim_tumors())(tracking_uri=registry, min_recall=0)
     (reason,) = evaluation["verdict"]["reasons"]
     assert reason.startswith("The champion, version 1, cannot be compared: ")
+    assert {
+        "damaged model": "saved_model.pb is damaged",
+        "changed card": "it is damaged: assets.extra/model.json was changed",
+    }.get(damage, "") in reason
     assert reason.endswith(". Restore it, or replace it with --set allow_unreadable_champion=true.")

@@ -11,7 +11,7 @@ from components.evaluate.doubt import (
     measure_doubt,
     without_temperature,
 )
-from components.evaluate.predict import InferenceResults
+from components.evaluate.predict import InferenceResults, StoredHeatmaps
 from components.evaluate.predictions import Predictions
 
 
@@ -113,7 +113,9 @@ def results(labels: list[int], tumor: list[float], uncertain: list[bool], in_dis
     )
     samples = [Sample(str(i), i, "", "test") for i in range(len(labels))]
     size = np.zeros(len(labels))
-    return InferenceResults(samples, predictions, [], np.array(in_distribution), np.array(uncertain, bool), size, size)
+    return InferenceResults(
+        samples, predictions, StoredHeatmaps(), np.array(in_distribution), np.array(uncertain, bool), size, size
+    )
 
 
 CALIBRATION = {"temperature": {"value": 2.0}, "conformal": {"min_probability": {"tumor": 0.4, "no_tumor": 0.3}}}
@@ -144,7 +146,7 @@ def test_doubt_of_three_classes_is_that_of_any_tumour() -> None:
         ("glioma", "no_tumor", "pituitary"), ("glioma", "pituitary"), labels, probabilities.argmax(axis=1), probabilities, labels
     )
     samples = [Sample(str(i), i, "", "test") for i in range(4)]
-    marks = InferenceResults(samples, predictions, [], np.ones(4), np.zeros(4, bool), np.zeros(4), np.zeros(4))
+    marks = InferenceResults(samples, predictions, StoredHeatmaps(), np.ones(4), np.zeros(4, bool), np.zeros(4), np.zeros(4))
     minimums = {"glioma": 0.6, "no_tumor": 0.5, "pituitary": 0.1}
 
     doubt = measure_doubt(marks, {"temperature": {"value": 1.0}, "conformal": {"min_probability": minimums}}, seed=0)

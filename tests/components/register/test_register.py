@@ -1,16 +1,20 @@
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brain_tumor.errors import InputError
+from brain_tumor.file_digests import FILE_DIGESTS, check_file_digests, hash_files, model_digest
 from brain_tumor.model_card import MODEL_CARD_PATH
 from components.register import register as module
 from components.register.register import register
-from components.registry import RegisteredVersion, connect, get_champion
+from components.registry import RegisteredVersion, connect, get_champion, local_copy, signatures
+from components.registry.signatures import SIGNING_KEY
 from components.verify import verify
+from tests.components.registry.keys import key_pair
 
 EVALUATION: dict[str, Any] = {
     "metrics": {"accuracy": 0.9, "accuracy_interval": [0.8, 0.97], "roc_auc": 0.95, "pr_auc": None},
@@ -38,6 +42,36 @@ def registry(empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     return f"sqlite:///{shutil.copy(empty_registry, tmp_path)}"
+
+
+def test_version_is_signed_with_the_key_of_the_environment(
+    tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_complete", without_verify)
+    private, public = key_pair()
+    monkeypatch.setenv(SIGNING_KEY, "no key")
+    with pytest.raises(InputError, match=f"^{SIGNING_KEY}: "):
+        register(tiny_model, evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
+    assert not (tmp_path / "models").exists()
+    monkeypatch.setenv(SIGNING_KEY, private)
+    for store in (str(tmp_path / "models"), "memory://signed-store"):
+        registered = register(tiny_model, evaluation, model_store=store, tracking_uri=registry)
+        with local_copy(registered) as folder:
+            assert signatures.verify(registered, [public]) == model_digest(hash_files(folder))
+
+
+def test_empty_file_which_kserve_would_not_download_is_refused(
+    tiny_model: Path, evaluation: Path, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_an_empty_file(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
+        without_verify(model_dir, target, card)
+        (target / "assets" / "vocabulary.txt").write_bytes(b"")
+
+    monkeypatch.setattr(module, "_complete", with_an_empty_file)
+    for store in (str(tmp_path / "models"), "memory://store-of-an-empty-file"):
+        with pytest.raises(InputError, match=r"assets/vocabulary\.txt: got no content, expected some: KServe downloads no empty"):
+            register(tiny_model, evaluation, model_store=store, tracking_uri=registry)
+    assert get_champion(connect(registry)) is None
 
 
 def without_verify(model_dir: Path, target: Path, card: dict[str, Any]) -> None:
@@ -82,7 +116,13 @@ def test_registered_version_has_a_complete_model_card_and_satisfies_the_contract
     before = json.loads((tiny_model / "assets.extra" / "model.json").read_text())
     changed = {key for key in card if card[key] != before[key]}
     assert changed == {"version", "metrics", "confusion", "reference"}
-    assert len(verify(Path(registered.uri))) == 6
+    assert len(verify(Path(registered.uri))) == 7
+    subprocess.run(["sha256sum", "--quiet", "-c", FILE_DIGESTS], cwd=registered.uri, check=True)
+    listed = {line.split("  ")[1] for line in (Path(registered.uri) / FILE_DIGESTS).read_text().splitlines()}
+    stored = {path.relative_to(registered.uri) for path in Path(registered.uri).rglob("*") if path.is_file()}
+    assert listed == {str(path) for path in stored - {FILE_DIGESTS}}
+    again = register(Path(registered.uri), evaluation, model_store=str(tmp_path / "models"), tracking_uri=registry)
+    assert check_file_digests(Path(again.uri), "version 2") == len(listed)
 
 
 def test_metrics_and_dataset_are_logged_to_mlflow(
@@ -158,7 +198,7 @@ def test_folder_that_is_not_in_the_registry_is_not_overwritten(
     assert mine.read_text() == "keep me"
 
 
-def test_upload_to_object_storage_ends_with_model_json(
+def test_upload_to_object_storage_ends_with_model_json_and_the_digests(
     tiny_model: Path, evaluation: Path, registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import fsspec
@@ -175,10 +215,14 @@ def test_upload_to_object_storage_ends_with_model_json(
     monkeypatch.setattr(type(files), "put_file", record)
     registered = register(tiny_model, evaluation, model_store="memory://store/", tracking_uri=registry)
     assert registered.uri == "memory://store/brain-tumor/1"
-    assert written[-1] == "/store/brain-tumor/1/assets.extra/model.json"
-    assert json.loads(files.cat_file(written[-1]))["version"] == registered.version
+    folder = "/store/brain-tumor/1/assets.extra"
+    assert written[-2:] == [f"{folder}/model.json", f"{folder}/files.sha256"]
+    assert json.loads(files.cat_file(written[-2]))["version"] == registered.version
     stored = {path.removeprefix("/store/brain-tumor/1/") for path in files.find("/store")}
-    assert stored == {path.relative_to(tiny_model).as_posix() for path in tiny_model.rglob("*") if path.is_file()}
+    exported = {path.relative_to(tiny_model).as_posix() for path in tiny_model.rglob("*") if path.is_file()}
+    assert stored == exported | {FILE_DIGESTS.as_posix()}
+    with local_copy(registered) as downloaded:
+        assert check_file_digests(downloaded, "version 1") == len(exported)
 
 
 def test_version_on_object_storage_is_never_overwritten(

@@ -149,25 +149,40 @@ def test_progress_prints_one_line_per_epoch(completed: Completed) -> None:
     assert lines[0].startswith("train: epoch   1 of 4  loss ")
 
 
-def test_fit_returns_the_best_epoch_not_the_last(phantoms: DataSet) -> None:
+@pytest.fixture(scope="module")
+def overfitted(phantoms: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """Return shards whose validation images bear the wrong class: the better the training, the worse its validation loss."""
+    import tensorflow as tf
+
+    folder = Path(shutil.copytree(phantoms.shards, tmp_path_factory.mktemp("overfitted") / "shards"))
+    for file in open_shards(folder).files("validation"):
+        records = list(tf.data.TFRecordDataset(file).as_numpy_iterator())
+        with tf.io.TFRecordWriter(file) as writer:
+            for record in records:
+                example = tf.train.Example.FromString(record)
+                label = example.features.feature["label"].int64_list.value
+                label[0] = 1 - label[0]
+                writer.write(example.SerializeToString())
+    return open_shards(folder)
+
+
+def test_fit_returns_the_best_epoch_not_the_last(overfitted: Shards) -> None:
     from components.shards import unaugmented_batches
 
-    shards = open_shards(phantoms.shards)
-    trained = fit(shards, TINY.model_copy(update={"epochs": 6, "learning_rate": 0.03, "reduce_lr_patience": 6}))
+    trained = fit(overfitted, TINY.model_copy(update={"epochs": 6, "learning_rate": 0.01, "reduce_lr_patience": 6}))
     losses = trained.history["val_loss"]
     assert trained.best_epoch < len(losses) - 1, "the last epoch is the best one: this training proves nothing"
     compile_model(trained.model, TINY, 2)
-    loss = trained.model.evaluate(unaugmented_batches(shards, TINY, "validation"), verbose=0, return_dict=True)["loss"]
+    loss = trained.model.evaluate(unaugmented_batches(overfitted, TINY, "validation"), verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_early_stopped_training_does_not_resume(phantoms: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shards = open_shards(phantoms.shards)
-    config = TINY.model_copy(update={"epochs": 12, "early_stopping_patience": 1, "learning_rate": 0.03})
-    first = fit(shards, config, checkpoint_dir=tmp_path)
+def test_early_stopped_training_does_not_resume(overfitted: Shards, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = TINY.model_copy(update={"epochs": 12, "early_stopping_patience": 1, "learning_rate": 0.01})
+    first = fit(overfitted, config, checkpoint_dir=tmp_path)
     assert len(first.history["loss"]) < config.epochs, "it did not stop early: this training proves nothing"
     capsys.readouterr()
-    again = fit(shards, config, checkpoint_dir=tmp_path)
+    again = fit(overfitted, config, checkpoint_dir=tmp_path)
     assert "epoch  " not in capsys.readouterr().out
     assert again.history == first.history
 

@@ -1,5 +1,8 @@
 import argparse
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,8 @@ from brain_tumor.phantoms import make_phantom
 from pipelines.cross_validation import __main__ as command
 from pipelines.cross_validation import scores as scoring
 from pipelines.cross_validation.training import FittedModel
+from pipelines.local.scratch import scratch_folder
+from tests.pipelines.conftest import ODD_NAME, running_commands
 
 TINY = ["image_size_px=64", "epochs=4", "views=2"]
 
@@ -46,8 +51,8 @@ def few_resamples() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, Path]:
     """Return the scores of a small cross-validation with an external set, their folder, and the folder of runs."""
-    runs = tmp_path_factory.mktemp("runs")
-    external = masked_tumors(runs / "tumors")
+    runs = tmp_path_factory.mktemp("runs") / ODD_NAME
+    external = masked_tumors(runs.parent / "tumors")
     scores, folder = command.cross_validate(options(runs, external=str(external)))
     return scores, folder, runs
 
@@ -95,7 +100,7 @@ def test_repeated_command_trains_nothing_and_gives_the_same_scores(
 ) -> None:
     scores, _, runs = finished
     monkeypatch.setattr(FittedModel, "__init__", lambda *arguments: pytest.fail("trained again"))
-    again, _ = command.cross_validate(options(runs, external=str(runs / "tumors")))
+    again, _ = command.cross_validate(options(runs, external=str(runs.parent / "tumors")))
     assert again == scores
 
 
@@ -115,11 +120,30 @@ def test_invalid_value_is_named(tmp_path: Path, values: dict[str, Any], message:
         command.cross_validate(options(tmp_path, **values))
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_command_leaves_what_it_continues_with_and_no_temporary_file(tmp_path: Path, number: int) -> None:
+    runs, temporary = tmp_path / "runs", tmp_path / "tmp"
+    temporary.mkdir()
+    settings = [word for setting in TINY for word in ("--set", setting)]
+    line = [sys.executable, "-m", "pipelines.cross_validation", "--source", "synthetic://?n=48", "--runs", str(runs), *settings]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)}) as process:
+        assert process.stdout is not None
+        next(each for each in process.stdout if each.startswith("cv: "))
+        process.send_signal(number)
+    assert process.returncode == (130 if number == signal.SIGTERM else -number)
+    assert not any(str(runs) in each for each in running_commands())
+    assert list(temporary.iterdir()) == []
+    (folder,) = runs.glob("cv/[!.]*")
+    assert (folder / "scratch").exists() == (number == signal.SIGKILL)
+    with scratch_folder(runs / "cv" / "of-another-source"):
+        assert {path.name for path in folder.iterdir()} <= {"images.zip", "manifest.csv", "ingest.html", "features"}
+
+
 def test_command_prints_the_table_and_where_the_page_is(
     finished: tuple[dict[str, Any], Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores, folder, runs = finished
-    arguments = ["--source", "synthetic://?n=48", "--external", str(runs / "tumors"), "--folds", "2", "--seeds", "2"]
+    arguments = ["--source", "synthetic://?n=48", "--external", str(runs.parent / "tumors"), "--folds", "2", "--seeds", "2"]
     settings = [word for setting in TINY for word in ("--set", setting)]
     monkeypatch.setattr(sys, "argv", ["cross_validation", *arguments, *settings, "--runs", str(runs)])
     assert command.main() == 0

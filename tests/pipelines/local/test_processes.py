@@ -9,13 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.local.processes import file_lock, process_group
+from components.files import file_lock
+from pipelines.local.processes import STOP_SIGNALS, process_group
 
 # Holds a lock and starts a shell that starts a process of its own, as a step does.
 PARENT = """
 import sys, time
 from pathlib import Path
-from pipelines.local.processes import file_lock, process_group
+from components.files import file_lock
+from pipelines.local.processes import process_group
 with file_lock(Path(sys.argv[1])) as lock:
     with process_group(["/bin/sh", "-c", f"sleep 61.5 & echo $!; exec sleep 61.5"], stop_seconds=5, pass_fds=[lock]) as process:
         print(process.pid, flush=True)
@@ -71,6 +73,46 @@ def test_group_is_stopped_at_the_end_of_the_block() -> None:
     while not gone(grandchild):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# Is stopped twice, and prints what it has got between.
+STOPPED = """
+import os, signal, sys, time
+from pipelines.local.processes import stop_as_at_ctrl_c
+stop_as_at_ctrl_c()
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+    time.sleep(1)
+    print("cleaned up", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_signals_after_the_first_do_not_disturb_the_cleaning(number: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "stopped\n"
+        for each in STOP_SIGNALS:
+            process.send_signal(each)
+        assert process.stdout.read() == "cleaned up\n"
+    assert process.returncode == 0
+
+
+def test_hangup_that_nohup_ignores_does_not_stop_a_command(tmp_path: Path) -> None:
+    command = ["nohup", sys.executable, "-c", STOPPED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "stopped\ncleaned up\n"
 
 
 def test_program_that_ignores_sigterm_is_killed() -> None:

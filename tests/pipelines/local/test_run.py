@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from brain_tumor.model_card import MODEL_NAME
 from components.registry import CHAMPION, PENDING_TAG, SOURCE_TAG, connect, get_champion, next_version, registry_uri
 from components.uris import sqlite_uri
-from pipelines.local.run import _delete_unfinished, _promote, main
+from pipelines.local.run import _promote, main
+from pipelines.local.unfinished import delete_unfinished
 from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT, command, exit_message, run, running_commands
 
@@ -102,7 +104,7 @@ def test_failed_step_runs_the_exit_handler_and_leaves_latest_alone(
     assert "ingest: error: " in failed.stdout
     assert "summary: run failed" in failed.stdout
     assert "the run failed: ingest failed" in failed.stderr
-    assert "log and model kept in " in failed.stderr
+    assert "log kept in " in failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
     assert (runs / "latest").resolve() == before
     (kept,) = runs.glob("*-failed")
@@ -140,7 +142,7 @@ def test_folder_in_place_of_the_link_to_the_last_run_ends_the_run_before_the_fir
     assert message == f"error: {new_runs}/latest: got a file or folder, expected a link to the last run; move it away"
 
 
-def register_pending(runs: Path, time: str) -> int:
+def register_pending(runs: Path, started: str) -> int:
     """Register a version as a run does that is killed just before it moves the alias; return its number."""
     client = connect(registry_uri(runs))
     if not client.search_registered_models():
@@ -150,60 +152,108 @@ def register_pending(runs: Path, time: str) -> int:
     client.create_model_version(MODEL_NAME, source=f"models/{MODEL_NAME}/{version}", tags=tags)
     store = runs / "models" / MODEL_NAME / str(version)
     store.mkdir(parents=True)
-    (runs / time).mkdir()
-    (runs / time / "registered.json").write_text(json.dumps({"name": MODEL_NAME, "version": version, "uri": str(store)}))
+    (runs / started).mkdir()
+    (runs / started / "registered.json").write_text(json.dumps({"name": MODEL_NAME, "version": version, "uri": str(store)}))
     return version
 
 
-def test_run_killed_before_the_alias_is_deleted_and_one_killed_after_it_is_kept(
-    new_runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_killed_before_the_alias_is_deleted_and_one_killed_after_it_is_kept(new_runs: Path) -> None:
     client = connect(registry_uri(new_runs))
     kept = register_pending(new_runs, "20260101T000000000000Z")
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(kept))
     register_pending(new_runs, "20260102T000000000000Z")
     (new_runs / ".20260103T000000000000Z.partial").mkdir()
     (new_runs / "models" / MODEL_NAME / ".3.partial").mkdir()
-    _delete_unfinished(new_runs, client)
-    printed = capsys.readouterr().out
-    assert printed.startswith("run: deleted what a killed run left: version 2, ")
-    assert sorted(path.name for path in new_runs.rglob("*") if path.is_dir()) == [
-        *("1", "20260101T000000000000Z", MODEL_NAME, "latest", "models")
+    deleted = [
+        *(new_runs / ".20260103T000000000000Z.partial", new_runs / "20260102T000000000000Z"),
+        new_runs / "models" / MODEL_NAME / ".3.partial",
     ]
-    assert (new_runs / "latest").resolve().name == "20260101T000000000000Z"
+    assert delete_unfinished(new_runs, client, owns_registry=True) == ["version 2", *map(str, deleted)]
+    assert sorted(path.name for path in new_runs.rglob("*") if path.is_dir()) == [
+        *("1", "20260101T000000000000Z", MODEL_NAME, "models")
+    ]
     (champion,) = client.search_model_versions(f"name='{MODEL_NAME}'")
     assert int(champion.version) == kept
     assert PENDING_TAG not in champion.tags, "or the next champion's run would delete it"
-    _delete_unfinished(new_runs, client)
-    assert capsys.readouterr().out == ""
+    assert delete_unfinished(new_runs, client, owns_registry=True) == []
+
+
+def test_run_killed_before_the_alias_of_a_shared_registry_deletes_its_own_version_alone(new_runs: Path, tmp_path: Path) -> None:
+    client = connect(registry_uri(new_runs))
+    for started in ("20260101T000000000000Z", "20260102T000000000000Z", "20260103T000000000000Z"):
+        register_pending(new_runs, started)
+    shutil.rmtree(new_runs / "20260101T000000000000Z")  # as if its run were in another folder
+    partial = (new_runs / "20260103T000000000000Z").rename(new_runs / ".20260103T000000000000Z.partial")
+    (partial / "steps" / "brain-tumor" / "register").mkdir(parents=True)
+    (partial / "registered.json").rename(partial / "steps" / "brain-tumor" / "register" / "registered")
+    torn = new_runs / ".20260104T000000000000Z.partial" / "steps" / "brain-tumor" / "register"
+    torn.mkdir(parents=True)
+    (torn / "registered").write_text('{"name": "bra')
+    deleted = delete_unfinished(new_runs, client, owns_registry=False)
+    assert deleted[:2] == ["version 2", "version 3"]
+    assert len(deleted) == 5
+    assert [version.version for version in client.search_model_versions(f"name='{MODEL_NAME}'")] == [1]
+    assert [path.name for path in (new_runs / "models" / MODEL_NAME).iterdir()] == ["1"]
+    assert [path.name for path in new_runs.iterdir() if "2026" in path.name] == []
+
+
+def test_unfinished_version_in_object_storage_is_deleted(new_runs: Path) -> None:
+    client = connect(registry_uri(new_runs))
+    client.create_registered_model(MODEL_NAME)
+    store = new_runs / "store" / MODEL_NAME / "1"
+    store.mkdir(parents=True)
+    (store / "saved_model.pb").touch()
+    client.create_model_version(MODEL_NAME, source=f"local://{store}", tags={PENDING_TAG: "true"})
+    assert delete_unfinished(new_runs, client, owns_registry=True) == ["version 1"]
+    assert not store.exists()
+
+
+@pytest.mark.long
+def test_failed_deploy_leaves_a_complete_run_whose_model_is_the_champion(new_runs: Path) -> None:
+    failed = run(new_runs, "synthetic://?n=40", "min_auc=0", "min_recall=0", "min_class_images=0", "namespace=clinic")
+    assert failed.returncode == 1
+    assert "deploy: error: " in failed.stdout
+    assert "the run failed: deploy failed\nthe model passed the gate and is the champion; run and report are in " in failed.stderr
+    client = connect(registry_uri(new_runs))
+    champion = get_champion(client)
+    assert champion is not None
+    assert (Path(champion.uri) / "saved_model.pb").exists()
+    assert PENDING_TAG not in client.get_model_version(MODEL_NAME, str(champion.version)).tags
+    folder = (new_runs / "latest").resolve()
+    assert json.loads((folder / "registered.json").read_text())["version"] == champion.version
+    assert (folder / "report.html").exists()
+    assert delete_unfinished(new_runs, client, owns_registry=True) == []
 
 
 def test_report_is_in_place_before_the_alias_moves_and_set_aside_if_it_does_not(new_runs: Path) -> None:
     client = connect(registry_uri(new_runs))
     version = register_pending(new_runs, "20260101T000000000000Z")
-    _promote(client, new_runs / "20260101T000000000000Z")
+    arguments = {"model_store": str(new_runs / "models"), "tracking_uri": registry_uri(new_runs)}
+    _promote(client, new_runs / "20260101T000000000000Z", arguments, None)
     champion = get_champion(client)
     assert champion is not None
     assert champion.version == version
     assert PENDING_TAG not in client.get_model_version(MODEL_NAME, str(version)).tags
     register_pending(new_runs, "20260102T000000000000Z")
     client.delete_model_version(MODEL_NAME, "2")
-    with pytest.raises(RuntimeError, match=r"the champion stays; report, log and model kept in .*/20260102.*-failed$"):
-        _promote(client, new_runs / "20260102T000000000000Z")
+    with pytest.raises(RuntimeError, match=r"the champion stays; report, log and model kept in .*/20260102.*-failed\n"):
+        _promote(client, new_runs / "20260102T000000000000Z", arguments, None)
     assert (new_runs / "20260102T000000000000Z-failed" / "model").is_dir()
     assert get_champion(client) == champion
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_of_a_background_job_stops_the_step_and_keeps_nothing(new_runs: Path, number: int) -> None:
-    """Only the run itself gets the signal, in the middle of a step."""
+    """Only the run itself gets the signals, in the middle of a step and while it cleans up."""
     background_job = [*IGNORING_SIGINT, *command(new_runs, "synthetic://?n=400")]
     with subprocess.Popen(background_job, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ingest: ")
-        process.send_signal(number)
+        for _ in range(20):
+            process.send_signal(number)
+            time.sleep(0.01)
         _, stderr = process.communicate(timeout=240)
-    assert process.returncode == 130
+    assert process.returncode in (130, -number), "the latter if Python has restored the handlers"
     assert stderr == "\ninterrupted: nothing of this run is kept\n"
     assert {path.name for path in new_runs.iterdir()} == {".lock", "mlflow.db", "models"}
     assert list((new_runs / "models").iterdir()) == []

@@ -14,6 +14,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from brain_tumor.file_digests import FILE_DIGESTS
+from pipelines.local.serve import main
 from tests.conftest import ROOT
 from tests.pipelines.conftest import ENVIRONMENT, IGNORING_SIGINT
 from tests.serving.processes import free_ports
@@ -124,6 +126,41 @@ def test_serve_names_the_reason_if_it_cannot_serve(runs: Path, passed: object, e
         assert lines[-1] == "error: the transformer ended with status 1"
 
 
+@pytest.fixture
+def version(runs: Path, passed: object) -> Iterator[Path]:
+    """The folder of version 1, which a test may damage."""
+    folder = runs / "models" / "brain-tumor" / "1"
+    intact = shutil.copytree(folder, runs / "intact")
+    yield folder
+    shutil.rmtree(folder)
+    intact.rename(folder)
+
+
+def test_serve_names_the_damaged_files(runs: Path, version: Path) -> None:
+    weights, card = version / "variables" / "variables.data-00000-of-00001", version / "assets.extra" / "model.json"
+    card.write_text(card.read_text().replace('"threshold": 0', '"threshold": 0.0'))
+    (version / "saved_model.pb").unlink()
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with serving(runs) as (process, lines):
+        assert process.wait(timeout=240) == 1
+    problems = f"assets.extra/model.json was changed; saved_model.pb is missing; {weights.relative_to(version)} was changed"
+    assert lines == [f"error: version 1 is damaged: {problems}"]
+
+
+@pytest.mark.long
+def test_serve_of_an_early_model_says_that_its_files_cannot_be_checked_and_names_damage(runs: Path, version: Path) -> None:
+    (version / FILE_DIGESTS).unlink()
+    with serving(runs) as (process, lines):
+        assert lines[-1] == "serve: press Ctrl-C to stop"
+        assert len([line for line in lines if "its files cannot be checked" in line]) == 1
+    weights = version / "variables" / "variables.data-00000-of-00001"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with serving(runs) as (process, lines):
+        assert process.wait(timeout=240) == 1
+    assert any(line.startswith("error: a file in ") and "/brain-tumor/1/variables, or " in line for line in lines)
+    assert not any("Traceback" in line for line in lines)
+
+
 @pytest.mark.parametrize("module", ["serving.predictor", "serving"])
 def test_serve_ends_and_names_the_process_that_died(runs: Path, passed: object, module: str) -> None:
     with serving(runs) as (process, _):
@@ -144,3 +181,23 @@ def test_serve_that_is_killed_leaves_no_process(runs: Path, passed: object) -> N
         process.wait(timeout=5)
         _, alive = psutil.wait_procs(children, timeout=3)
         assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_serve_names_the_versions_that_lie_beside_an_emptied_registry(
+    empty_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(empty_registry, tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(sys, "argv", ["serve", "--runs", str(tmp_path)])
+    assert main() == 2
+    assert capsys.readouterr().out == "there is no champion: no model has passed the gate yet\n"
+    for version in (2, 10):
+        (tmp_path / "models" / "brain-tumor" / str(version)).mkdir(parents=True)
+        (tmp_path / "models" / "brain-tumor" / str(version) / "saved_model.pb").touch()
+    assert main() == 2
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert capsys.readouterr().out == (
+        f"there is no champion: the model store {tmp_path}/models has versions that the registry {uri} does not know: 2, 10; "
+        f"register them with `.venv/bin/python -m components.register --model-store {tmp_path}/models --tracking-uri {uri}` "
+        "or move them away\n"
+    )

@@ -1,5 +1,6 @@
 """A search with real, tiny trainings."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from PIL import Image
 
 from components.architectures import CONFIGS, read_config
 from components.architectures.cnn import CnnConfig
-from pipelines.local.processes import file_lock
+from components.uris import sqlite_uri
+from pipelines.local.scratch import scratch_folder
 from pipelines.tuning.figure import draw_search
 from pipelines.tuning.search import SEARCH_SPACES, format_value, read_metrics, run_trial, searched, warm_up_steps
-from pipelines.tuning.tune import _outcome, main, ranking, scratch_folder, table
+from pipelines.tuning.tune import _outcome, main, ranking, table
 from tests.conftest import DataSet
-from tests.pipelines.conftest import exit_message, running_commands
+from tests.pipelines.conftest import ODD_NAME, exit_message, running_commands
 
 EVIDENCE = ("image_size_px=64", "views=2", "epochs=2")
 CNN = {"architecture": "cnn", "image_size_px": 32, "filters": 4, "dense_units": 8, "batch_size": 8, "epochs": 1}
@@ -34,13 +36,14 @@ def tune_evidence(runs: Path, *options: str) -> list[str]:
 
 
 def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None:
-    done = subprocess.run(tune_evidence(tmp_path, "--trials", "2"), capture_output=True, text=True)
+    runs = tmp_path / ODD_NAME
+    done = subprocess.run(tune_evidence(runs, "--trials", "2"), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = (tmp_path / "tune").iterdir()
+    (folder,) = (runs / "tune").glob("2*")
     assert sorted(path.name for path in folder.iterdir()) == [
         *("search.png", "study.db", "trial-0.log", "trial-0.metrics", "trial-1.log", "trial-1.metrics"),
     ]
-    study = optuna.load_study(study_name="brain-tumor", storage=f"sqlite:///{folder}/study.db")
+    study = optuna.load_study(study_name="brain-tumor", storage=sqlite_uri(folder / "study.db"))
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
     for trial in study.trials:
         reported = read_metrics(folder / f"trial-{trial.number}.metrics")["val_auc"]
@@ -65,13 +68,14 @@ def test_search_prints_the_best_trial_and_draws_a_figure(tmp_path: Path) -> None
         assert image.width > 1000
 
 
+@pytest.mark.long
 def test_interrupted_search_prints_its_result_and_leaves_no_image_and_no_training(tmp_path: Path) -> None:
     with subprocess.Popen(tune_evidence(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("tune: trial 1 of 20"):
                 break
-        (folder,) = (tmp_path / "tune").iterdir()
+        (folder,) = (tmp_path / "tune").glob("2*")
         while not any(f"{folder}/trial-1.metrics" in line for line in running_commands()):
             time.sleep(0.05)
         process.terminate()
@@ -85,21 +89,27 @@ def test_interrupted_search_prints_its_result_and_leaves_no_image_and_no_trainin
 
 
 def test_killed_search_leaves_no_process_and_the_next_one_deletes_its_images(tmp_path: Path) -> None:
-    with subprocess.Popen(tune_evidence(tmp_path), stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        next(line for line in process.stdout if line.startswith("ingest: "))
-        process.kill()
-    (left,) = (tmp_path / "tune").iterdir()
-    assert (left / "images" / ".lock").exists()
-    (tmp_path / "tune" / "new").mkdir()
-    with file_lock(left / "images" / ".lock") as lock:
-        assert lock is not None, "no process of the killed search is left"
-        with scratch_folder(tmp_path / "tune" / "new"):
-            assert (left / "images").exists(), "that of a search in progress stays"
-    with scratch_folder(tmp_path / "tune" / "new") as (scratch, _):
-        assert not (left / "images").exists()
-        assert scratch.exists()
-    assert not scratch.exists()
+    """One is killed in its first trial, which it leaves, one in ingest, of which nothing is left."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    for last in ("preprocess: wrote validation images", "ingest: read files"):
+        environment = os.environ | {"TMPDIR": str(temporary)}
+        with subprocess.Popen(tune_evidence(tmp_path), stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            next(line for line in process.stdout if line.startswith(last))
+            while last.startswith("preprocess") and not any(
+                f"{tmp_path}/tune" in line and "train" in line for line in running_commands()
+            ):
+                time.sleep(0.02)
+            process.kill()
+    deadline = time.monotonic() + 3
+    while left := [line for line in running_commands() if str(tmp_path) in line]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    with scratch_folder(tmp_path / "tune" / "new"):
+        (trial,) = [path for path in (tmp_path / "tune").iterdir() if path.name[0] == "2"]
+        assert {path.name for path in trial.iterdir()} <= {"study.db", "trial-0.log", "trial-0.metrics"}
+    assert list(temporary.iterdir()) == []
 
 
 def test_trial_of_cnn_below_the_threshold_is_pruned_after_its_second_fold(phantoms: DataSet, tmp_path: Path) -> None:
