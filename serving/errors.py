@@ -19,17 +19,22 @@ CODES = {
     "invisible": (HTTPStatus.BAD_REQUEST, grpc.StatusCode.INVALID_ARGUMENT),
     "not_found": (HTTPStatus.NOT_FOUND, grpc.StatusCode.NOT_FOUND),
     "method_not_allowed": (HTTPStatus.METHOD_NOT_ALLOWED, grpc.StatusCode.UNIMPLEMENTED),
+    "slow_headers": (HTTPStatus.REQUEST_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
     "slow_body": (HTTPStatus.REQUEST_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
     "too_large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "unsupported_type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc.StatusCode.INVALID_ARGUMENT),
     "wrong_shape": (HTTPStatus.UNPROCESSABLE_ENTITY, grpc.StatusCode.INVALID_ARGUMENT),
+    "several_series": (HTTPStatus.UNPROCESSABLE_ENTITY, grpc.StatusCode.INVALID_ARGUMENT),
+    "too_many_slices": (HTTPStatus.UNPROCESSABLE_ENTITY, grpc.StatusCode.INVALID_ARGUMENT),
     "too_busy": (HTTPStatus.TOO_MANY_REQUESTS, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, grpc.StatusCode.INTERNAL),
     "predictor_failed": (HTTPStatus.BAD_GATEWAY, grpc.StatusCode.UNAVAILABLE),
     "not_ready": (HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
+    "too_many_connections": (HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
     "too_slow": (HTTPStatus.GATEWAY_TIMEOUT, grpc.StatusCode.DEADLINE_EXCEEDED),
 }
 RETRY_AFTER_SECONDS = 1
+RETRYABLE = ("too_busy", "not_ready", "too_many_connections")
 MODEL_NOT_LOADED = f"the predictor has not loaded the model yet; retry in {RETRY_AFTER_SECONDS} s"
 
 
@@ -40,8 +45,8 @@ class ServiceError(HTTPException):
     """
 
     def __init__(self, code: str, message: str):
-        retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in ("too_busy", "not_ready") else None
-        super().__init__(CODES[code][0], message, retry)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if code in RETRYABLE else None
+        super().__init__(CODES[code][0], message, {"Connection": "close"} if code == "slow_body" else headers)
         self.code = code
 
     @property

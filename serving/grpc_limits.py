@@ -1,18 +1,21 @@
-"""Limits before every gRPC call: message size without images, and the number of requests in flight."""
+"""Limits before every gRPC call: size of the message without images, time to receive it, and the number of requests in flight."""
 
+import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from serving.access_log import record_request
 from serving.concurrency_limit import ConcurrencyLimit
-from serving.errors import RETRY_AFTER_SECONDS, ServiceError, convert_and_log_error
+from serving.errors import RETRY_AFTER_SECONDS, RETRYABLE, ServiceError, convert_and_log_error
 from serving.metrics import Metrics
+from serving.settings import CLIENT_TIMEOUT_SECONDS
 
 MAX_NON_IMAGE_BYTES = 64 * 1024
 IMAGE_FIELDS = {(7,), (5, 5, 8)}  # ModelInferRequest's raw_input_contents, and inputs.contents.bytes_contents
@@ -27,9 +30,11 @@ class LimitsInterceptor(AsyncServerInterceptor):
         self._concurrency_limit, self._metrics = concurrency_limit, metrics
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Pass an invalid message to `intercept` as an error; gRPC itself would answer with UNKNOWN."""
+        """Pass an invalid or late message to `intercept` as an error: gRPC would answer UNKNOWN, or wait forever."""
         handler = await super().intercept_service(continuation, handler_call_details)
-        return handler and handler._replace(request_deserializer=_limited(handler.request_deserializer))
+        return handler and grpc.stream_unary_rpc_method_handler(
+            _with_received_message(handler.unary_unary), _limited(handler.request_deserializer), handler.response_serializer
+        )
 
     async def intercept(self, method: Any, request_or_iterator: Any, context: Any, method_name: str) -> Any:
         """Handle one call."""
@@ -51,8 +56,24 @@ class LimitsInterceptor(AsyncServerInterceptor):
                 seconds = time.perf_counter() - started
                 record_request(self._metrics, route=name, status=status, code=code, seconds=seconds, request_id=request_id)
         # Outside the except block, so that the exception raised here does not keep the request alive through its context.
-        pushback = (("grpc-retry-pushback-ms", str(RETRY_AFTER_SECONDS * 1000)),) if error.headers else ()
+        pushback = (("grpc-retry-pushback-ms", str(RETRY_AFTER_SECONDS * 1000)),) if error.code in RETRYABLE else ()
         return await context.abort(error.grpc_status, error.detail, (("x-request-id", request_id), *pushback))
+
+
+def _with_received_message(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Return a method that gets its message from the client's stream: gRPC sets no limit on the time to receive it."""
+
+    async def receive(stream: AsyncIterator[Any], context: Any) -> Any:
+        try:
+            async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
+                message = await anext(stream)
+        except TimeoutError:
+            message = ServiceError("slow_body", f"message: not received within {CLIENT_TIMEOUT_SECONDS} s")
+        except StopAsyncIteration:
+            message = ServiceError("bad_request", "message: got none, expected one")
+        return await method(message, context)
+
+    return receive
 
 
 def _limited(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

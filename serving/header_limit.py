@@ -1,5 +1,7 @@
 """The limit on the size of a request's headers."""
 
+from http import HTTPStatus
+
 import orjson
 
 from serving.upgrade import NoUpgradeProtocol
@@ -19,9 +21,14 @@ class HeaderLimitProtocol(NoUpgradeProtocol):
             self.send_400_response(f"headers: expected at most {MAX_HEADER_BYTES:,} bytes")
 
     def send_400_response(self, msg: str) -> None:
-        """Answer invalid HTTP with the error body of every route, and close the connection."""
-        body = orjson.dumps({"error": msg, "code": "bad_request"})
-        head = ("HTTP/1.1 400 Bad Request", "content-type: application/json", f"content-length: {len(body)}", "connection: close")
+        """Answer invalid HTTP."""
+        self.send_error(400, "bad_request", msg)
+
+    def send_error(self, status: int, code: str, message: str) -> None:
+        """Send the error body of every route without a request, and close the connection."""
+        body = orjson.dumps({"error": message, "code": code})
+        status_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"
+        head = (status_line, "content-type: application/json", f"content-length: {len(body)}", "connection: close")
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
         self.transport.close()
 

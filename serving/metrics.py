@@ -4,12 +4,13 @@ import contextlib
 import math
 import time
 from collections.abc import Collection, Iterator
+from http import HTTPStatus
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.utils import floatToGoString
 
 from brain_tumor.model_card import ModelCard
-from serving.errors import CODES
+from serving.errors import CODES, ServiceError
 from serving.inference import WARNINGS, ImageResult, PreparedImage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -35,11 +36,15 @@ class Metrics:
             return Histogram(f"brain_tumor_{name}", help_text, labels, buckets=buckets, registry=registry)
 
         duration = "Request duration in seconds, headers to last byte."
+        explain_duration = (
+            "Duration of an explain in seconds, from the decoded request to the response; rejected ones do not count."
+        )
         stage_duration = "Stage duration in seconds: decode and render per image, predictor per call."
         likeness = "Likeness of an image to the training images, 0-1; below 0.5 it is unlike them."
         availability = "Whether the last probe or call of the predictor succeeded: 1 or 0."
         self.requests = counter("requests", "Requests by route and status code.", "route", "code")
         self.request_seconds = histogram("request_seconds", duration, SECONDS, "route")
+        self.explain_seconds = histogram("explain_seconds", explain_duration, SECONDS)
         self.stage_seconds = histogram("stage_seconds", stage_duration, SECONDS, "stage")
         self.predictions = counter("predictions", "Images by predicted label.", "label")
         self.rejected = counter("rejected", "Rejected or failed requests by error code.", "reason")
@@ -76,6 +81,19 @@ class Metrics:
         self.side_pixels.observe(image.side_px)
         for reason in result.warning_codes:
             self.warnings.labels(reason).inc()
+
+    @contextlib.contextmanager
+    def explain(self) -> Iterator[None]:
+        """Measure the duration of an explain, even if it fails, but not if the request is rejected: that takes no time."""
+        started, rejected = time.perf_counter(), False
+        try:
+            yield
+        except ServiceError as error:
+            rejected = error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+            raise
+        finally:
+            if not rejected:
+                self.explain_seconds.observe(time.perf_counter() - started)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

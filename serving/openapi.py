@@ -15,7 +15,19 @@ from pydantic.json_schema import models_json_schema
 
 from brain_tumor.model_card import NOTICE, ModelCard
 from serving.errors import CODES
-from serving.schemas import Columns, Error, Inputs, Instances, Prediction, Predictions, TensorRequest, TensorResponse
+from serving.schemas import (
+    Columns,
+    Error,
+    Form,
+    FormOptions,
+    Inputs,
+    Instances,
+    Prediction,
+    Predictions,
+    TensorRequest,
+    TensorResponse,
+)
+from serving.series_schemas import SeriesOptions, SeriesPrediction, SeriesUpload
 
 CLIENT_ERRORS = (
     "bad_request",
@@ -28,29 +40,41 @@ CLIENT_ERRORS = (
     "wrong_shape",
     "too_busy",
     "slow_body",
+    "too_many_connections",
 )
 PREDICTOR_ERRORS = ("predictor_failed", "not_ready", "too_slow")
 ERRORS = {
     "/predict": CLIENT_ERRORS + PREDICTOR_ERRORS,
+    "/series": (*CLIENT_ERRORS, "several_series", "too_many_slices", *PREDICTOR_ERRORS),
     "/v1/models/{model_name}:predict": (*CLIENT_ERRORS, "not_found", *PREDICTOR_ERRORS),
     "/v1/models/{model_name}:explain": (*CLIENT_ERRORS, "not_found", *PREDICTOR_ERRORS),
     "/v2/models/{model_name}/infer": (*CLIENT_ERRORS, "not_found", *PREDICTOR_ERRORS),
     "/readyz": ("not_ready",),
     "/v2/health/ready": ("not_ready",),
-    "/v1/models/{model_name}": ("not_found", "not_ready"),
-    "/v2/models/{model_name}": ("not_found",),
-    "/v2/models/{model_name}/ready": ("not_found", "not_ready"),
+    "/v1/models/{model_name}": ("not_found", "not_ready", "too_many_connections"),
+    "/v2/models/{model_name}": ("not_found", "too_many_connections"),
+    "/v2/models/{model_name}/ready": ("not_found", "not_ready", "too_many_connections"),
 }
 BODIES: dict[str, tuple[list[type[BaseModel]], list[type[BaseModel]]]] = {  # of request and response
     "/v1/models/{model_name}:predict": ([Instances, Inputs], [Predictions, Columns]),
     "/v1/models/{model_name}:explain": ([Instances, Inputs], [Predictions, Columns]),
     "/v2/models/{model_name}/infer": ([TensorRequest], [TensorResponse]),
 }
+FORMS: dict[str, tuple[type[BaseModel], type[BaseModel], type[BaseModel]]] = {  # options in the query, form, and response
+    "/predict": (FormOptions, Form, Prediction),
+    "/series": (SeriesOptions, SeriesUpload, SeriesPrediction),
+}
+DESCRIPTIONS = {
+    "/predict": "Classify one image, and explain it if requested.",
+    "/series": "Classify each slice of one series, explain the highest, and count the slices that reach the threshold. "
+    "The result is about slices: it is no statement about the patient.",
+}
 SECTIONS = re.compile(r"\n\n(?:Args|Returns):")  # of KServe's docstrings, for programmers
 REFERENCE = re.compile(r"#/components/schemas/(\w+)")
 HIDDEN = ("/v2/repository/", "/versions/")  # 404, and the same as without a version
 SUMMARIES = {
     "/predict": "Classify one image",
+    "/series": "Classify the slices of a series",
     "/model": "Model card: classes, training data and metrics",
     "/healthz": "Is this process alive?",
     "/readyz": "Has the predictor loaded the model?",
@@ -93,9 +117,11 @@ def describe_routes(app: FastAPI, card: ModelCard) -> None:
 def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schema["paths"] = {path: item for path, item in schema["paths"].items() if not any(part in path for part in HIDDEN)}
+    for path, described in FORMS.items():
+        schema["paths"][path] = {"post": _describe_form(path, *described)}
     models: list[type[BaseModel]] = [
         Error,
-        Prediction,
+        *(model for _, *described in FORMS.values() for model in described),
         *(model for pair in BODIES.values() for models in pair for model in models),
     ]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template="#/components/schemas/{model}")
@@ -103,14 +129,30 @@ def _build(app: FastAPI, card: ModelCard) -> dict[str, Any]:
     for path, item in schema["paths"].items():
         for operation in item.values():
             _complete(path, operation, card)
-    schema["paths"]["/predict"]["post"]["responses"]["200"]["content"] = _json(Prediction)
-    form = schema["components"]["schemas"]["Body_predict_predict_post"]
-    form["properties"]["file"] |= {"format": "binary"}  # /docs then shows a file chooser
-    form["properties"]["explain"] |= {"type": ["boolean", "integer", "string"]}  # as text: true, 1, on
+    schemas["Form"]["properties"]["explain"] |= {"type": ["boolean", "integer", "string"]}  # as text: true, 1, on
     schema["paths"]["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     schema["components"]["schemas"] = _used(schemas, schema["paths"])
     app.openapi_schema = schema
     return schema
+
+
+def _describe_form(
+    path: str, options_model: type[BaseModel], form: type[BaseModel], prediction: type[BaseModel]
+) -> dict[str, Any]:
+    """Describe a route that takes a form, which is no route of FastAPI."""
+    options = options_model.model_json_schema()["properties"]
+    name = path.removeprefix("/")
+    return {
+        "tags": ["Image"],
+        "description": DESCRIPTIONS[path],
+        "operationId": f"{name}_{name}_post",
+        "parameters": [
+            {"name": name, "in": "query", "required": False, "description": option.pop("description"), "schema": option}
+            for name, option in options.items()
+        ],
+        "requestBody": {"required": True, "content": {"multipart/form-data": _json(form)["application/json"]}},
+        "responses": {"200": {"description": "Successful Response", "content": _json(prediction)}},
+    }
 
 
 def _used(schemas: dict[str, Any], paths: dict[str, Any]) -> dict[str, Any]:

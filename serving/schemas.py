@@ -36,28 +36,39 @@ class Heatmap(BaseModel):
     label: Annotated[str, Field(description="class whose score the heatmap explains")]
 
 
-class Prediction(BaseModel):
-    __doc__ = f"Prediction for one image. {NOTICE}"
+Threshold = Annotated[UnitInterval | None, Field(description="threshold on `probability`; null for three and more classes")]
+Explanation = Annotated[
+    str, Field(description="method of the heatmap: `grad_cam`, or `evidence`, the map that the model sums into its score")
+]
+Warnings = Annotated[list[str], Field(description="reasons not to rely on the prediction, as sentences")]
+WarningCodes = Annotated[
+    list[Annotated[str, Field(json_schema_extra={"enum": list(WARNINGS)})]], Field(description="code of each of `warnings`")
+]
+
+
+class Classification(BaseModel):
+    """What the model says of one image."""
 
     label: str
     probability: Annotated[
         UnitInterval | dict[str, UnitInterval],
         Field(description="probability of a tumour, or of each of three and more classes"),
     ]
-    threshold: Annotated[UnitInterval | None, Field(description="threshold on `probability`; null for three and more classes")]
     confidence: Annotated[UnitInterval, Field(description="probability of `label`")]
     in_distribution: Annotated[
         UnitInterval, Field(description="likeness to the training images; below 0.5: unlike them; 1 if not measured")
     ]
     uncertain: Annotated[bool, Field(description="whether the model cannot tell the classes apart at its error rate")]
-    explanation: Annotated[
-        str, Field(description="method of the heatmap: `grad_cam`, or `evidence`, the map that the model sums into its score")
-    ]
+    warning_codes: WarningCodes
+
+
+class Prediction(Classification):
+    __doc__ = f"Prediction for one image. {NOTICE}"
+
+    threshold: Threshold
+    explanation: Explanation
     model: ModelName
-    warnings: Annotated[list[str], Field(description="reasons not to rely on the prediction, as sentences")]
-    warning_codes: Annotated[
-        list[Annotated[str, Field(json_schema_extra={"enum": list(WARNINGS)})]], Field(description="code of each of `warnings`")
-    ]
+    warnings: Warnings
     heatmap: Annotated[Heatmap, Field(description="only if an explanation was requested")] = None  # type: ignore[assignment]
     overlay_png: Annotated[Base64, Field(description="PNG of heatmap and image; only if an explanation was requested")] = ""
     model_config = ConfigDict(
@@ -92,6 +103,31 @@ class Columns(BaseModel):
 
 class Encoded(BaseModel):
     b64: Base64
+
+
+class FormOptions(BaseModel):
+    """What a query or form may ask for, in addition to the prediction."""
+
+    explain: Annotated[bool, Field(description="also return the heatmap of the explanation and its overlay")] = False
+    frame: Annotated[
+        int | None,
+        Field(description="number of the image to classify in a file with several, from 1", json_schema_extra={"minimum": 1}),
+    ] = None
+
+
+File = Annotated[
+    str,
+    Field(
+        json_schema_extra={"format": "binary"},  # /docs then shows a file chooser
+        description="an image file: JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, PPM, JPEG 2000 or DICOM",
+    ),
+]
+
+
+class Form(FormOptions):
+    """Form with one image."""
+
+    file: File
 
 
 class Instance(BaseModel):

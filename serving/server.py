@@ -19,15 +19,15 @@ from starlette.requests import Request
 from brain_tumor.errors import InputError
 from serving import v1, v2
 from serving.concurrency_limit import ConcurrencyLimit
+from serving.connection_limits import ConnectionLimits, max_connections
 from serving.errors import CODES, ServiceError, as_service_error
 from serving.grpc_limits import LimitsInterceptor
-from serving.header_limit import HeaderLimitProtocol
 from serving.metrics import Metrics
 from serving.model_version import ModelVersionMiddleware, VersionedServicer
 from serving.openapi import SUMMARIES, describe_routes
 from serving.rest_limits import ALLOWED_HEADERS, UNMETERED_PATHS, LimitsMiddleware
 from serving.routes import add_routes
-from serving.settings import DRAIN_SECONDS, MAX_BODY_BYTES, Settings
+from serving.settings import CLIENT_TIMEOUT_SECONDS, DRAIN_SECONDS, IDLE_SECONDS, MAX_BODY_BYTES, Settings
 from serving.signals import leave_signals_to_uvicorn
 from serving.transformer import Transformer
 
@@ -41,6 +41,7 @@ class Server(ModelServer):
     def __init__(self, transformer: Transformer, settings: Settings, metrics: Metrics):
         super().__init__(http_port=settings.http_port, grpc_port=settings.grpc_port)
         self.transformer, self.settings, self.metrics = transformer, settings, metrics
+        self.max_connections = max_connections(settings.max_in_flight)
         self.concurrency_limit = ConcurrencyLimit(settings.max_in_flight, metrics)
         self.dataplane = TransformerDataPlane(self.registered_models, transformer)
         self.model_repository_extension = ReadOnlyRepository(self.registered_models)
@@ -70,6 +71,9 @@ class Server(ModelServer):
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),
                 ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_allowed_incoming_connections", self.max_connections),
+                ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+                ("grpc.server_handshake_timeout_ms", CLIENT_TIMEOUT_SECONDS * 1000),
             ],
             # A message is in memory before the interceptor runs.
             maximum_concurrent_rpcs=2 * self.settings.max_in_flight,
@@ -94,15 +98,16 @@ class TransformerRestServer(RESTServer):
             server.model_repository_extension,
             server.http_port,
             grace_period=DRAIN_SECONDS,
+            timeout_keep_alive=IDLE_SECONDS,
         )
         self._parent = server
-        self.config.http = HeaderLimitProtocol
+        ConnectionLimits(server.max_connections, lambda code: server.metrics.rejected.labels(code).inc()).apply(self.config)
         self.config.ws = "none"
 
     def create_application(self) -> None:
         """Set up the application that uvicorn is about to serve."""
         app.router.redirect_slashes = False  # its Location would repeat the client's Host header
-        add_routes(app, self._parent.transformer, self._parent.dataplane)
+        add_routes(app, self._parent.transformer, self._parent.dataplane, self._parent.settings)
         super().create_application()
         describe_routes(app, self._parent.transformer.card)
         statuses = {"200", *(str(int(status)) for status, _ in CODES.values())}

@@ -79,23 +79,16 @@ def check_frame(value: Any, item: str) -> int | None:
 
 def response(request: ImageRequest, card: ModelCard) -> dict[str, Any]:
     """Return `{"predictions": [...]}`, or by column `{"outputs": {field: [...]}}`."""
-    predictions = [_prediction(result, card) for result in request.results]
+    predictions = [prediction(result, card) for result in request.results]
     if request.columnar:
-        return {"outputs": {field: [prediction[field] for prediction in predictions] for field in predictions[0]}}
+        return {"outputs": {field: [each[field] for each in predictions] for field in predictions[0]}}
     return {"predictions": predictions}
 
 
-def _image(instance: Any, item: str) -> bytes:
-    field = instance.get("image_bytes", instance) if isinstance(instance, dict) else None
-    text = field.get("b64") if isinstance(field, dict) else None
-    if not isinstance(text, str):
-        raise ServiceError("wrong_shape", f'{item}: expected {{"image_bytes": {{"b64": "<base64 of an image file>"}}}}')
-    return decode_base64(text, item)
-
-
-def _prediction(result: ImageResult, card: ModelCard) -> dict[str, Any]:
+def prediction(result: ImageResult, card: ModelCard) -> dict[str, Any]:
+    """Return the prediction object of one image."""
     probabilities = card.probabilities(result.probability)
-    prediction: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "label": result.label,
         "probability": result.probability[0] if card.threshold is not None else probabilities,
         "threshold": card.threshold,
@@ -110,6 +103,14 @@ def _prediction(result: ImageResult, card: ModelCard) -> dict[str, Any]:
     if result.heatmap is not None and result.overlay is not None:
         shape = [len(result.heatmap), len(result.heatmap[0])]
         values = [value for row in result.heatmap for value in row]
-        prediction["heatmap"] = {"shape": shape, "values": values, "label": result.label}
-        prediction["overlay_png"] = binascii.b2a_base64(result.overlay, newline=False).decode()
-    return prediction
+        fields["heatmap"] = {"shape": shape, "values": values, "label": result.label}
+        fields["overlay_png"] = binascii.b2a_base64(result.overlay, newline=False).decode()
+    return fields
+
+
+def _image(instance: Any, item: str) -> bytes:
+    field = instance.get("image_bytes", instance) if isinstance(instance, dict) else None
+    text = field.get("b64") if isinstance(field, dict) else None
+    if not isinstance(text, str):
+        raise ServiceError("wrong_shape", f'{item}: expected {{"image_bytes": {{"b64": "<base64 of an image file>"}}}}')
+    return decode_base64(text, item)

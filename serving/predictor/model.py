@@ -1,15 +1,17 @@
 """A SavedModel in memory, and the one version of it that the stand-in serves."""
 
 import asyncio
-import os
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
 
+from brain_tumor.container import usable_cores
 from brain_tumor.model_card import WARMUP_REQUESTS, read_model_card
 
 
@@ -22,33 +24,42 @@ class PredictorError(Exception):
 
 
 class Model:
-    """A SavedModel, loaded and warmed up. Several threads may run it at a time, each its own batch on one core."""
+    """A SavedModel, loaded and warmed up. Several threads may run it at a time, each its own batch on one core.
+
+    Raises:
+        RuntimeError: A file is missing or damaged. The message names it.
+    """
 
     def __init__(self, folder: Path):
         import tensorflow as tf
         from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
-        # A second core would shorten a single request by a seventh, and cost all others a third more CPU time.
+        # Intra-op 1: a second core would shorten a single request by a seventh, and cost all others a third more CPU time.
+        # Inter-op -1: run in the calling thread. A call of the signature itself would switch to other threads and back.
         tf.config.threading.set_intra_op_parallelism_threads(1)
-        # -1: run in the calling thread. A call of the signature itself would switch to other threads and back.
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1))
+        threads = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=threads)
         self._error, self._functions = tf.errors.OpError, dict[str, Callable[[np.ndarray], list[np.ndarray]]]()
-        loaded = tf.saved_model.load(str(folder))
-        for name, function in loaded.signatures.items():
-            frozen = freeze(function)
-            with self._session.graph.as_default():
-                tf.import_graph_def(frozen.graph.as_graph_def(), name=name)
-            outputs, inputs = ([f"{name}/{end.name}" for end in ends] for ends in (frozen.outputs, frozen.inputs))
-            self._functions[name] = self._session.make_callable(outputs, inputs)
-        self.signature_def = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
-        self._warm_up(folder / WARMUP_REQUESTS)
+        with _blame(f"{folder}/saved_model.pb"):
+            self.signature_def = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
+        with _blame(f"a file in {folder}/variables, or the graph in saved_model.pb,"):
+            with contextlib.chdir(folder):  # TensorFlow takes [ and \ of a path for a pattern
+                loaded = tf.saved_model.load(".")
+            for name, function in loaded.signatures.items():
+                frozen = freeze(function)
+                with self._session.graph.as_default():
+                    tf.import_graph_def(frozen.graph.as_graph_def(), name=name)
+                outputs, inputs = ([f"{name}/{end.name}" for end in ends] for ends in (frozen.outputs, frozen.inputs))
+                self._functions[name] = self._session.make_callable(outputs, inputs)
+        with _blame(f"{folder / WARMUP_REQUESTS}"):
+            self._warm_up(folder / WARMUP_REQUESTS)
 
     def _warm_up(self, requests: Path) -> None:
         import tensorflow as tf
         from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-        for record in tf.data.TFRecordDataset(tf.io.gfile.glob(str(requests))).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset([str(requests)] if requests.exists() else []).as_numpy_iterator():
             request = PredictionLog.FromString(record).predict_log.request
             name, input_name = self.signature(request.model_spec.signature_name)
             self.run(name, list(request.inputs[input_name].string_val))
@@ -72,6 +83,16 @@ class Model:
         return dict(zip(sorted(self.signature_def[name].outputs), outputs, strict=True))
 
 
+@contextmanager
+def _blame(file: str) -> Iterator[None]:
+    """Convert any error, as TensorFlow raises it for a damaged file, to a RuntimeError of one line that names the file."""
+    try:
+        yield
+    except Exception as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(f"{file} is missing or damaged: {line}") from error
+
+
 class Servable:
     """One version of a model, by the name and number that a request must ask for. Requests fail until the model is loaded."""
 
@@ -79,7 +100,7 @@ class Servable:
         card, number = read_model_card(folder), folder.resolve().name
         self._name, self.version = card.name, int(card.document["version"] or (number if number.isdigit() else 1))
         self._folder = folder
-        self._threads = ThreadPoolExecutor(os.cpu_count())
+        self._threads = ThreadPoolExecutor(usable_cores())
         self._model: Model | None = None
 
     async def load(self) -> None:

@@ -1,5 +1,6 @@
 """TensorFlow Serving's REST API over one servable."""
 
+import asyncio
 import binascii
 import re
 from typing import Any
@@ -9,10 +10,12 @@ from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.connection_limits import TOO_MANY_CONNECTIONS
 from serving.predictor.model import Model, PredictorError, Servable
+from serving.settings import CLIENT_TIMEOUT_SECONDS
 
 PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?(:predict|/metadata)?")
-STATUSES = {"NOT_FOUND": 404, "UNAVAILABLE": 503}
+STATUSES = {"NOT_FOUND": 404, "DEADLINE_EXCEEDED": 408, "UNAVAILABLE": 503}
 
 
 class RestApi:
@@ -24,7 +27,9 @@ class RestApi:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle one HTTP request."""
         try:
-            status, result = 200, await self._route(scope["method"], scope["path"], await Request(scope, receive).body())
+            if scope["state"].get("is_surplus") and scope["method"] != "GET":
+                raise PredictorError(TOO_MANY_CONNECTIONS, "UNAVAILABLE")
+            status, result = 200, await self._route(scope["method"], scope["path"], await _read_body(scope, receive))
         except PredictorError as error:
             status, result = STATUSES.get(error.code, 400), {"error": str(error)}
         content = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -58,6 +63,14 @@ class RestApi:
             return {"outputs": columns if len(columns) > 1 else next(iter(columns.values()))}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return {"predictions": rows if len(columns) > 1 else next(iter(columns.values()))}
+
+
+async def _read_body(scope: Any, receive: Any) -> bytes:
+    try:
+        async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
+            return await Request(scope, receive).body()
+    except TimeoutError:
+        raise PredictorError(f"body: not received within {CLIENT_TIMEOUT_SECONDS} s", "DEADLINE_EXCEEDED") from None
 
 
 def read_predict(body: bytes, model: Model) -> tuple[str, list[bytes], bool]:

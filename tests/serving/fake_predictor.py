@@ -34,6 +34,7 @@ class FakePredictor:
         disconnect: close the connection without a response.
         state: state of the model in the status response.
         received_headers: headers of each prediction request.
+        last_images: images of the last prediction request, in base64.
         probes: number of status requests.
     """
 
@@ -47,6 +48,7 @@ class FakePredictor:
     disconnect: bool = False
     state: str = "AVAILABLE"
     received_headers: list[dict[str, str]] = field(default_factory=list)
+    last_images: list[str] = field(default_factory=list)
     probes: int = 0
 
     def reset(self) -> None:
@@ -67,6 +69,7 @@ def running_fake_predictor(port: int = 0) -> Iterator[FakePredictor]:
 
         def do_POST(self) -> None:
             images = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["instances"]
+            fake.last_images = [each["image_bytes"]["b64"] for each in images]
             fake.received_headers.append({name.lower(): value for name, value in self.headers.items()})
             time.sleep(fake.delay_seconds)
             if fake.disconnect:

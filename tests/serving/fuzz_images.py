@@ -139,7 +139,7 @@ def cases() -> Iterator[Case]:
         (corrupt(), {"", "corrupt", "not_an_image"}),
         (too_large(), {"too_large"}),
         (no_images(), {"not_an_image", "unsupported_type"}),
-        ({"DICOM": dicom}, {"unsupported_type"}),
+        ({"DICOM": dicom}, {"corrupt"}),
         ({"empty": b""}, {"not_an_image"}),
     ]:
         for name, data in images.items():

@@ -9,9 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -49,14 +51,16 @@ def wait_for(url: str, service: Service, *, seconds: float = 240) -> None:
 
 
 @contextmanager
-def running(module: str, env: Mapping[str, object], ready_url: str | None = None) -> Iterator[Service]:
-    """Run `python -m module` with additional variables, wait for ready_url if given, and end the process at the end."""
+def running(
+    module: str, env: Mapping[str, object], ready_url: str | None = None, *, python: Path | None = None, cwd: Path = ROOT
+) -> Iterator[Service]:
+    """Run `python -m module` with additional variables, wait for ready_url if given, and end it and its children at the end."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output.txt"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                cwd=ROOT,
+                [python or sys.executable, "-m", module],
+                cwd=cwd,
                 env={**os.environ, **{name: str(value) for name, value in env.items()}},
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -67,9 +71,15 @@ def running(module: str, env: Mapping[str, object], ready_url: str | None = None
                 wait_for(ready_url, service)
             yield service
         finally:
+            children: list[psutil.Process] = []
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()

@@ -11,18 +11,22 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from brain_tumor.dicom import DECODER_BYTES
 from tests.serving import (
     fuzz_binary,
     fuzz_codings,
+    fuzz_dicom,
     fuzz_documents,
     fuzz_forms,
     fuzz_grpc,
     fuzz_http,
     fuzz_images,
+    fuzz_series,
     fuzz_several,
 )
 from tests.serving.conftest import Pair
@@ -30,15 +34,18 @@ from tests.serving.fuzz_client import GOOD, INFER, JSON, PREDICT, REQUESTS, Fuzz
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
 CHECKS += "response_schema_conformance,negative_data_rejection,unsupported_method,missing_required_header"
-OPERATIONS = 17
+OPERATIONS = 18
+MAX_SHARED_BYTES = 200 * 2**20  # of libraries, in a process that reads DICOM
 CLIENT_CODES = {"", "bad_request", "wrong_shape", "not_an_image", "corrupt", "too_large", "unsupported_type"}
 CLIENT_CODES |= {"several_images", "invisible"}
+SERIES_CODES = {"several_series", "too_many_slices"}
 CASES = {
     "documents": fuzz_documents.cases,
     "binary extension": fuzz_binary.cases,
     "images": fuzz_images.cases,
     "several images": fuzz_several.cases,
     "forms": fuzz_forms.cases,
+    "series": fuzz_series.cases,
     "HTTP": fuzz_http.cases,
     "codings": fuzz_codings.cases,
 }
@@ -121,10 +128,27 @@ def test_damaged_image_is_rejected_or_classified(fuzzer: Fuzzer, subtests: pytes
             assert response.code in CLIENT_CODES - {"bad_request", "wrong_shape"}
 
 
+def test_damaged_dicom_is_rejected_or_classified(fuzzer: Fuzzer, subtests: pytest.Subtests) -> None:
+    for number, data in enumerate(fuzz_dicom.damaged_dicoms(REQUESTS)):
+        with subtests.test(number=number):
+            response = fuzzer.predict(data, explain=number % 8 == 0)
+            assert response.code in CLIENT_CODES - {"bad_request", "wrong_shape"}
+    decoders = psutil.Process(fuzzer.service.transformer.process.pid).children()
+    assert decoders
+    for decoder in decoders:
+        peak_bytes = int(Path(f"/proc/{decoder.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+        assert peak_bytes < DECODER_BYTES + MAX_SHARED_BYTES
+
+
 def test_damaged_file_of_several_images_is_rejected_or_classified(fuzzer: Fuzzer) -> None:
     for path, data in fuzz_several.damaged_files(ceil(REQUESTS * 0.1)):
         body, content_type = form([part(data)])
         assert fuzzer.request(path, body, [content_type]).code in CLIENT_CODES - {"wrong_shape"}
+
+
+def test_damaged_series_is_rejected_or_classified(fuzzer: Fuzzer) -> None:
+    for body in fuzz_series.damaged(ceil(REQUESTS * 0.1)):
+        assert fuzzer.request("/series", body, [fuzz_forms.FORM_TYPE]).code in CLIENT_CODES | SERIES_CODES
 
 
 def test_largest_images_are_explained_concurrently(fuzzer: Fuzzer) -> None:

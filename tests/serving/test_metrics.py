@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,8 @@ from serving.metrics import Metrics
 from tests.monitoring.promql import dashboard_queries, parse, rules
 from tests.serving import clients
 from tests.serving.clients import explain
-from tests.serving.conftest import Transformer
+from tests.serving.conftest import Transformer, transformer
+from tests.serving.fake_predictor import running_fake_predictor
 
 PREDICTION_ROUTES = ("/predict", f"{clients.V1}:predict", f"{clients.V1}:explain", clients.INFER)
 
@@ -25,7 +27,8 @@ def test_metrics_count_requests_predictions_and_errors(served: Transformer) -> N
         ("brain_tumor_requests_total", "route", "/predict"): 2,
         ("brain_tumor_requests_total", "code", "400"): 1,
         ("brain_tumor_request_seconds_count", "route", "/predict"): 2,
-        ("brain_tumor_stage_seconds_count", "stage", "decode"): 2,
+        ("brain_tumor_explain_seconds_count", "", ""): 1,
+        ("brain_tumor_stage_seconds_count", "stage", "decode"): 1,
         ("brain_tumor_stage_seconds_count", "stage", "predictor"): 1,
         ("brain_tumor_stage_seconds_count", "stage", "render"): 1,
         ("brain_tumor_predictions_total", "label", "tumor"): 1,
@@ -44,6 +47,35 @@ def test_metrics_count_requests_predictions_and_errors(served: Transformer) -> N
     assert {key: after[key] - before[key] for key in increments} == increments
     assert value("brain_tumor_model_info", version="1") == 1
     assert value("brain_tumor_in_flight_requests") == 0
+
+
+def test_explains_are_measured_apart_from_predictions_and_failures_count(tiny_model: Path) -> None:
+    with running_fake_predictor() as fake, transformer(tiny_model, fake.host) as served:
+
+        def count(le: str = "+Inf") -> float:
+            samples = scrape(served)
+            return next(
+                value for name, labels, value in samples if name == "brain_tumor_explain_seconds_bucket" and labels["le"] == le
+            )
+
+        def form(**query: Any) -> int:
+            return httpx.post(f"{served.url}/predict", files=clients.form(clients.PNG), params=query, timeout=30).status_code
+
+        assert count() == 0
+        assert form() == 200
+        assert count() == 0
+        fake.delay_seconds = 1.2
+        assert form(explain=True) == 200
+        assert (count(), count("1.0")) == (1, 0)
+        fake.delay_seconds = 0
+        infer = clients.infer(served.grpc, clients.infer_request([clients.PNG], explain=True))
+        assert infer.model_name == "brain-tumor"
+        assert (count(), count("1.0")) == (2, 1)
+        assert httpx.post(f"{served.url}/predict?explain=true", files=clients.form(b"no image")).status_code == 400
+        assert count() == 2
+        fake.status = 500
+        assert form(explain=True) >= 500
+        assert count() == 3
 
 
 def test_every_route_has_each_status_from_the_start(served: Transformer) -> None:

@@ -54,7 +54,8 @@ def test_prediction_has_the_documented_fields(service: Pair) -> None:
     assert plain["confidence"] == pytest.approx(max(plain["probability"], 1 - plain["probability"]))
     assert plain["model"] == {"name": "brain-tumor", "version": "1"}
     assert "phantoms" in plain["warnings"][0]
-    assert plain["warning_codes"] == ["synthetic_model"]
+    flags = {"synthetic_model": True, "unlike_training": plain["in_distribution"] < 0.5, "uncertain": plain["uncertain"]}
+    assert plain["warning_codes"] == [code for code, raised in flags.items() if raised]
 
     explained = httpx.post(f"{service.url}/predict?explain=true", files=clients.form(PNG)).json()
     assert set(explained) - set(plain) == {"heatmap", "overlay_png"}
@@ -184,8 +185,8 @@ def test_model_route_returns_model_json(service: Pair, tiny_model: Path) -> None
         (b"", 400, "not_an_image", "empty"),
         (b"%PDF-1.7 not an image", 400, "not_an_image", "not an image"),
         (PNG[:-40], 400, "corrupt", "PNG"),
-        (DICOM, 415, "unsupported_type", "DICOM files are not accepted"),
-        (DICOMS["implicit"], 415, "unsupported_type", "DICOM files are not accepted"),
+        (DICOM, 400, "corrupt", "DICOM file is corrupt or truncated"),
+        (DICOMS["implicit"], 415, "unsupported_type", "DICOM file holds no image"),
         (NAMED["NIfTI, compressed"][0], 415, "unsupported_type", "NIfTI volumes are not accepted"),
         (NAMED["HEIC"][0], 415, "unsupported_type", "HEIC (HEIF) images are not accepted"),
         (NAMED["JPEG-LS"][0], 415, "unsupported_type", "JPEG-LS images are not accepted"),

@@ -11,6 +11,7 @@ import grpc
 import httpx
 import pytest
 
+from brain_tumor.model_card import WARMUP_REQUESTS
 from tests.serving.clients import V1, b64, instances
 from tests.serving.conftest import predictor
 from tests.serving.predictor.conftest import PREDICT
@@ -77,13 +78,22 @@ def test_sigterm_ends_the_stand_in_while_it_loads(tiny_model: Path) -> None:
         assert service.process.wait(END_SECONDS) == 0
 
 
-@pytest.mark.parametrize("fault", ["folder", "saved_model.pb", "model.json", "unreadable", "port"])
+@pytest.mark.parametrize(
+    "fault", ["folder", "saved_model.pb", "model.json", "unreadable", "variables", "weights", "warm-up", "port"]
+)
 def test_failed_start_prints_one_line(tiny_model: Path, tmp_path: Path, fault: str) -> None:
     folder = tmp_path / "model"
     if fault != "folder":
         shutil.copytree(tiny_model, folder)
     if fault == "unreadable":
         (folder / "saved_model.pb").write_bytes(b"\xff" * 100)
+    elif fault == "variables":
+        shutil.rmtree(folder / "variables")
+    elif fault == "weights":
+        weights = folder / "variables" / "variables.data-00000-of-00001"
+        weights.write_bytes(weights.read_bytes()[:-9])
+    elif fault == "warm-up":
+        (folder / WARMUP_REQUESTS).write_bytes(b"damaged" * 9)
     elif fault in ("saved_model.pb", "model.json"):
         next(folder.rglob(fault)).unlink()
     http, rpc = free_ports(2)
@@ -94,6 +104,8 @@ def test_failed_start_prints_one_line(tiny_model: Path, tmp_path: Path, fault: s
             (line,) = service.output.read_text().splitlines()
     assert line.startswith("error: ")
     assert ("in use" if fault == "port" else str(folder)) in line
+    names = {"weights": "variables", "unreadable": "saved_model.pb", "warm-up": WARMUP_REQUESTS.name, "folder": "model.json"}
+    assert fault == "port" or names.get(fault, fault) in line
 
 
 def test_single_output_is_bare_and_several_are_an_object(tiny_model: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_predict_equals_rest_and_the_model(stub: Any, server: Server, model: Sav
         np.testing.assert_allclose(outputs[name], expected[name], rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(outputs[name], [row[name] for row in rows], rtol=0, atol=TOLERANCE)
     assert len(response.outputs["probability"].float_val) == 3
-    assert list(response.outputs["uncertain"].bool_val) == [False] * 3
+    assert list(response.outputs["uncertain"].bool_val) == list(expected["uncertain"])
 
 
 def test_output_filter_selects_outputs_of_the_default_signature(stub: Any, images: list[bytes]) -> None:
