@@ -1,6 +1,7 @@
 """Start the web page."""
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from brain_tumor.settings import read_settings
 from ui.settings import Settings
 
-MAX_UPLOAD_BYTES = 11 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
 logger = logging.getLogger("ui")
 
 
@@ -23,19 +24,31 @@ def main() -> None:
     import streamlit
     from prometheus_client import start_http_server
     from starlette.formparsers import MultiPartParser
+    from starlette.middleware import Middleware
 
-    from ui import sessions
+    from ui.index import index_route
+    from ui.origin import SameOrigin
+    from ui.sessions import expire_sessions
 
     logging.getLogger("streamlit.error_util").disabled = True  # `_log_error` logs instead
-    MultiPartParser.spool_max_size = MAX_UPLOAD_BYTES  # Starlette would write a larger image to disk
+    # Above the limits of uploads.py, batch.py and series_files.py, which users read.
+    max_upload_mib = math.ceil(settings.max_series_bytes / MEBIBYTE) + 1
+    MultiPartParser.spool_max_size = (max_upload_mib + 1) * MEBIBYTE  # Starlette would write a larger upload to disk
     try:
         start_http_server(settings.metrics_port)
     except OSError as error:
         sys.exit(f"error: METRICS_PORT: got {settings.metrics_port}, expected a free port: {error.strerror}")
-    page = streamlit.App(Path(__file__).with_name("app.py"), lifespan=sessions.expire_sessions, on_script_error=_log_error)
+    page = streamlit.App(
+        Path(__file__).with_name("app.py"),
+        lifespan=expire_sessions,
+        routes=[index_route(settings.page_path, settings.session_minutes)],
+        middleware=[Middleware(SameOrigin)],
+        on_script_error=_log_error,
+    )
     print(f"page: http://localhost:{settings.page_port}{settings.page_path}, service: {settings.api_url}", flush=True)
     options = {"server.port": settings.page_port, "server.baseUrlPath": settings.page_path.strip("/")}
-    page.run(config=options | {"server.disconnectedSessionTTL": sessions.EXPIRY_SECONDS})
+    options |= {"server.maxUploadSize": max_upload_mib, "server.disconnectedSessionTTL": math.ceil(settings.session_minutes * 60)}
+    page.run(config=options)
 
 
 def _silence_c_libraries() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from brain_tumor.model_card import NOTICE
-from ui import model, slices
+from ui import model, series, slices
 from ui.client import ServiceClient
 from ui.errors import RequestError
 from ui.html import render
@@ -13,7 +13,7 @@ from ui.settings import Settings
 
 FOLDER = Path(__file__).parent
 STATE_INTERVAL_SECONDS = 10
-READ, MODEL = "Read slices", "The model"
+READ, SERIES, MODEL = "Read slices", "Read a series", "The model"
 
 
 @st.fragment(run_every=STATE_INTERVAL_SECONDS)
@@ -34,9 +34,11 @@ st.set_page_config("Brain-tumour detection on MRI slices", page_icon=FOLDER / "p
 st.html(FOLDER / "style.css")
 head, state = st.columns([7, 4], vertical_alignment="bottom")
 head.html(render("header.html", notice=NOTICE))
-read_tab, model_tab = st.tabs([READ, MODEL], key="view", on_change="rerun", bind="query-params")
+read_tab, series_tab, model_tab = st.tabs([READ, SERIES, MODEL], key="view", on_change="rerun", bind="query-params")
 with read_tab:
-    slices.show(service, settings.colour_map)
+    slices.show(service, settings.colour_map, settings.session_minutes)
+with series_tab:
+    series.show(service, settings)
 if model_tab.open:
     with model_tab:
         model.show(service)

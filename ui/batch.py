@@ -4,9 +4,10 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import read_image
 from ui.client import Prediction, ServiceClient
-from ui.errors import RequestError
+from ui.errors import IMAGE_ERRORS, RequestError
 from ui.metrics import UPLOADS
 
 MAX_FILE_BYTES = 10_000_000
@@ -25,6 +26,7 @@ class Slice:
         data: Encoded image, unchanged.
         frame: Number of the chosen image in a file with several, from 1.
         images: Number of images in the file, if one is chosen.
+        error: Error code of a file that the page does not have; empty if it has `data`.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Slice:
     data: bytes
     frame: int | None = None
     images: int = 1
+    error: str = ""
 
 
 def distinct_names(slices: Sequence[Slice]) -> dict[str, str]:
@@ -77,6 +80,8 @@ def explain_slice(service: ServiceClient, chosen: Slice) -> Result:
     """
     result: Result
     try:
+        if chosen.error:
+            raise RequestError(chosen.error)
         if len(chosen.data) > MAX_FILE_BYTES:
             raise RequestError("too_large")
         read_image(chosen.data, frame=chosen.frame)
@@ -85,7 +90,8 @@ def explain_slice(service: ServiceClient, chosen: Slice) -> Result:
         result = RequestError(error.code, error.images)
     except RequestError as error:
         result = error
-    UPLOADS.labels(_outcome(result)).inc()
+    if chosen.error != "forgotten":  # which was counted when it was uploaded
+        UPLOADS.labels(_outcome(result)).inc()
     return result
 
 
@@ -98,4 +104,4 @@ def drop_retryable_errors(results: Results) -> None:
 def _outcome(result: Result) -> str:
     if isinstance(result, Prediction):
         return "answered"
-    return "failed" if result.is_retryable else "refused"
+    return "refused" if result.code in IMAGE_ERRORS else "failed"

@@ -1,5 +1,6 @@
 """The web page's HTTP client of the service."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,12 +9,15 @@ import numpy as np
 import requests
 
 from brain_tumor.model_card import ModelCard
-from ui.errors import RequestError, error_from_response
+from ui.errors import RequestError, error_from_response, error_of_series
+from ui.form import FileForm
 from ui.metrics import REQUEST_SECONDS
+from ui.series_answer import SeriesAnswer, parse_heatmap, parse_series
 
 CONNECT_TIMEOUT_SECONDS = 3
 RESPONSE_TIMEOUT_SECONDS = 30
 STATUS_TIMEOUT_SECONDS = 5
+SERIES_MARGIN_SECONDS = 15  # in which the service's own error for a series that takes too long arrives
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -72,6 +76,33 @@ class ServiceClient:
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError("wrong_shape") from error
 
+    def read_series(self, files: Sequence[bytes], seconds: float) -> SeriesAnswer:
+        """Return the predictions for a series. No file name is sent.
+
+        Args:
+            files: Encoded images, or one zip of them.
+            seconds: Time after which the service gives a series up.
+
+        Raises:
+            RequestError: The service returns no predictions. `file` is the number of the file that is the reason.
+        """
+        form = FileForm(files)
+        try:
+            document = self._request(
+                "POST",
+                "/series",
+                seconds + SERIES_MARGIN_SECONDS,
+                send_timeout_seconds=RESPONSE_TIMEOUT_SECONDS,
+                headers={"Content-Type": form.content_type},
+                data=form,
+            )
+        except RequestError as error:
+            raise error_of_series(error) from error
+        try:
+            return parse_series(document)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise RequestError("wrong_shape") from error
+
     def check_ready(self) -> None:
         """Check that the service and its model are ready.
 
@@ -91,9 +122,18 @@ class ServiceClient:
             raise RequestError("wrong_shape")
         return document
 
-    def _request(self, method: str, path: str, timeout_seconds: float, **content: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        timeouts = (CONNECT_TIMEOUT_SECONDS, timeout_seconds)
+    def _request(
+        self,
+        method: str,
+        path: str,
+        timeout_seconds: float,
+        *,
+        send_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,  # of the connection, and of each part that is sent
+        headers: Mapping[str, str] | None = None,
+        **content: Any,
+    ) -> Any:
+        headers = {**(headers or {}), **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
+        timeouts = (send_timeout_seconds, timeout_seconds)
         try:
             with requests.Session() as session:
                 session.trust_env = urlsplit(self.url).hostname not in THIS_MACHINE  # whether a proxy of the environment is used
@@ -114,7 +154,6 @@ class ServiceClient:
 
 
 def _parse_prediction(document: Any) -> Prediction:
-    heatmap = document["heatmap"]
     return Prediction(
         label=document["label"],
         probability=document["probability"],
@@ -122,7 +161,7 @@ def _parse_prediction(document: Any) -> Prediction:
         confidence=document["confidence"],
         version=document["model"]["version"],
         warnings=tuple(document["warnings"]),
-        heatmap=np.array(heatmap["values"], np.float32).reshape(heatmap["shape"]),
+        heatmap=parse_heatmap(document["heatmap"]),
         warning_codes=tuple(map(str, document.get("warning_codes", ()))),
         in_distribution=document.get("in_distribution"),
         uncertain=document.get("uncertain"),

@@ -1,6 +1,7 @@
-"""Plots of the model tab. Each has a text description for screen readers."""
+"""Plots of the model, each with a text description for screen readers, and of a series."""
 
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 import altair as alt
@@ -8,7 +9,9 @@ import altair as alt
 from ui.formatting import class_display_name
 
 UNIT = alt.Scale(domain=[0, 1])
-HEIGHT_PX = 280
+HEIGHT_PX, SERIES_HEIGHT_PX = 280, 260
+MARKS = HIGHEST, CHOSEN = "highest", "chosen"
+CLICKED = "clicked"
 
 
 def roc_plot(curves: dict[str, dict[str, list[float]]]) -> alt.LayerChart:
@@ -82,6 +85,42 @@ def history_plot(history: dict[str, list[float]], name: str, title: str) -> alt.
         )
     )
     return _described(lines, f"{title} of training and validation by epoch")
+
+
+def series_plot(
+    points: list[dict[str, Any]], *, threshold: float | None, chosen: int, highest: Collection[int]
+) -> alt.LayerChart:
+    """Plot the probability of a tumour along a series. A click selects the nearest slice, by the name `CLICKED`.
+
+    Args:
+        points: Slices with `slice` (from 1), `probability` (0-1) and `position` (text).
+        threshold: Threshold on the probability, if there is one.
+        chosen: Number of the chosen slice.
+        highest: Numbers of the slices with the highest probabilities.
+    """
+    marked = [point | {"mark": HIGHEST} for point in points if point["slice"] in highest]
+    marked += [point | {"mark": CHOSEN} for point in points if point["slice"] == chosen]
+    x = alt.X(
+        "slice:Q", title="slice", scale=alt.Scale(domain=[1, max(2, len(points))], nice=False), axis=alt.Axis(tickMinStep=1)
+    )
+    y = alt.Y("probability:Q", title="probability", scale=UNIT)
+    click = alt.selection_point(name=CLICKED, fields=["slice"], nearest=True, on="click", empty=False)
+    values = alt.Chart(_data(points)).encode(x=x, y=y, tooltip=["slice:Q", "probability:Q", "position:N"])
+    marks = (
+        alt.Chart(_data(marked))
+        .mark_point(filled=False, strokeWidth=2.5, size=150)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("mark:N", title=None, scale=alt.Scale(domain=MARKS), legend=alt.Legend(orient="top")),
+            shape=alt.Shape("mark:N", title=None, scale=alt.Scale(domain=MARKS, range=["diamond", "circle"])),
+        )
+    )
+    layers: list[alt.Chart] = [values.mark_line(), values.mark_point(filled=True, size=24, opacity=1).add_params(click), marks]
+    if threshold is not None:
+        rule = alt.Chart(_data([{"threshold": threshold}])).mark_rule(strokeDash=[4, 4], color="gray")
+        layers.insert(0, rule.encode(y=alt.Y("threshold:Q", scale=UNIT)))
+    return alt.LayerChart(layer=layers).properties(height=SERIES_HEIGHT_PX)
 
 
 def _diagonal(x: str, y: str) -> alt.Chart:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from brain_tumor.dicom import Window
 from ui.client import Prediction
 from ui.html import render
 from ui.result import colour_bar, overlay_figure, prediction_html, slice_figure
@@ -22,6 +23,7 @@ def report_html(
     colour_map: str,
     opacity: float,
     created: datetime,
+    window: Window | None = None,
 ) -> str:
     """Write the report.
 
@@ -33,6 +35,7 @@ def report_html(
         colour_map: Colour map of the overlay.
         opacity: Opacity of the overlay, 0-1.
         created: Time of the report in UTC.
+        window: Window of the view that the user chose; None for the file's own.
     """
     return render(
         "report.html",
@@ -42,7 +45,7 @@ def report_html(
         version=prediction.version,
         opacity=f"{opacity:.0%}",
         prediction=prediction_html(prediction),
-        slice=slice_figure(pixels),
+        slice=slice_figure(pixels, window),
         overlay=overlay_figure(overlay, prediction),
         colour_bar=colour_bar(colour_map, prediction),
     )

@@ -7,6 +7,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from brain_tumor.dicom import Window
 from brain_tumor.model_card import NOTICE
 from brain_tumor.overlay import COLOUR_MAPS, MAX_OVERLAY_SIDE_PX, scale_image
 from brain_tumor.png import encode_pixels
@@ -32,12 +33,15 @@ def scale_for_display(image: Image.Image) -> np.ndarray:
         factor = MIN_SIDE_PX / max(image.size)
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(size, Image.Resampling.BICUBIC)
-    return scale_image(image, MAX_OVERLAY_SIDE_PX)
+    return np.asarray(scale_image(image, MAX_OVERLAY_SIDE_PX))
 
 
-def slice_figure(pixels: np.ndarray) -> Markup:
-    """Write the slice, uint8 [h, w, 3], 0-255, as a figure."""
-    return _figure(pixels, "The slice, upright, as the model received it", "Slice")
+def slice_figure(pixels: np.ndarray, window: Window | None = None) -> Markup:
+    """Write the slice, uint8 [h, w, 3], 0-255, as a figure, which names the window that the user chose."""
+    if window is None:
+        return _figure(pixels, "The slice, upright, as the model received it", "Slice")
+    chosen = f"window level {window.center:g}, width {window.width:g}"
+    return _figure(pixels, f"The slice, upright, with {chosen}", f"Slice, with {chosen}: the view only")
 
 
 def overlay_figure(overlay: np.ndarray, prediction: Prediction) -> Markup:

@@ -11,7 +11,6 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from ui.metrics import SESSIONS
 
-EXPIRY_SECONDS = 60  # a browser that reconnects within this time finds its images; privacy.html states "about a minute"
 SWEEP_INTERVAL_SECONDS = 5
 logger = logging.getLogger("ui")
 
@@ -20,8 +19,8 @@ logger = logging.getLogger("ui")
 async def expire_sessions(_: object) -> AsyncIterator[None]:
     """Drop expired sessions while the server's event loop runs.
 
-    Streamlit keeps a closed session for `EXPIRY_SECONDS`, but drops it only when another session closes. Without this, the last
-    user's images would stay in memory until the next user leaves.
+    Streamlit keeps a closed session for the seconds of its option `server.disconnectedSessionTTL`, but drops it only when another
+    session closes. Without this, the last user's images would stay in memory until the next user leaves.
     """
     manager = runtime.get_instance()._session_mgr
     assert isinstance(manager, WebsocketSessionManager)

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings
 from brain_tumor.overlay import ColourMap
 from brain_tumor.settings import Port
 
+MIN_SERIES_BYTES = 16 * 2**20  # more than one slice, whose limit is 10 MB
+
 
 class Settings(BaseSettings):
     """Each field is the environment variable of that name in capitals."""
@@ -17,6 +19,15 @@ class Settings(BaseSettings):
     api_token: str = Field(default="", description="Token sent as `Authorization: Bearer`; empty if the API requires none.")
     page_port: Port = Field(default=8501, description="Port of the page.")
     page_path: str = Field(default="", description="Path of the page behind a reverse proxy, such as /brain; empty for its root.")
+    session_minutes: float = Field(
+        default=10, gt=0, le=1440, description="Minutes for which slices and results outlive a lost connection or a closed page."
+    )
+    max_series_bytes: int = Field(
+        default=512 * 2**20, ge=MIN_SERIES_BYTES, description="Maximum size of the files of a series; as in the service."
+    )
+    series_seconds: float = Field(
+        default=300, gt=0, le=3600, description="Seconds after which the service gives a series up; as in the service."
+    )
     metrics_port: Port = Field(default=9464, description="Port of the Prometheus metrics.")
     colour_map: ColourMap = Field(default="inferno", description="Colours of the overlay: inferno, viridis or cividis.")
 

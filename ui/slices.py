@@ -1,14 +1,14 @@
 """The tab "Read slices": choose images, request predictions, inspect each result."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 import numpy as np
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from brain_tumor.images import read_image
+from brain_tumor.dicom import Window
 from brain_tumor.overlay import OPACITY, render_overlay
 from brain_tumor.png import encode_pixels
 from ui import table
@@ -19,7 +19,9 @@ from ui.errors import RequestError
 from ui.formatting import class_display_name
 from ui.html import render
 from ui.report import report_html
-from ui.result import colour_bar, overlay_figure, prediction_html, scale_for_display, slice_figure
+from ui.result import colour_bar, overlay_figure, prediction_html, slice_figure
+from ui.uploads import choose_files
+from ui.window import View, chosen_window, offer_window, view_image
 
 PHANTOMS = {
     "ring": "Ring-shaped lesion",
@@ -31,12 +33,12 @@ FOLDER = Path(__file__).parent / "phantoms"
 LIST_HEIGHT_PX, LONG_LIST = 330, 6
 
 
-def show(service: ServiceClient, colour_map: str) -> None:
+def show(service: ServiceClient, colour_map: str, session_minutes: float) -> None:
     """Show the user's slices on one side and the chosen slice on the other."""
     results: Results = st.session_state.setdefault("results", {})
     inputs, viewer = st.columns([3, 7], gap="large")
     with inputs:
-        slices = _choose_files()
+        slices = _choose_slices(session_minutes)
     with viewer:
         _explain_new(service, slices, results)
     if not slices:
@@ -59,21 +61,20 @@ def show(service: ServiceClient, colour_map: str) -> None:
     _show_table(slices, results)
 
 
-def _choose_files() -> list[Slice]:
-    files = st.file_uploader("MRI slices, one image each", accept_multiple_files=True, key="files")
+def _choose_slices(session_minutes: float) -> list[Slice]:
+    slices = [_chosen_image(each) for each in choose_files("files", "MRI slices, one image each")]
     phantom = st.pills("Or a synthetic phantom", list(PHANTOMS), format_func=PHANTOMS.__getitem__, key="phantom", wrap=True)
-    st.html(render("privacy.html"))
-    slices = [_slice(file) for file in files]
+    st.html(render("privacy.html", minutes=session_minutes))
     if phantom:
         slices.append(Slice(f"phantom {phantom}", f"phantom-{phantom}.png", (FOLDER / f"{phantom}.png").read_bytes()))
     return slices
 
 
-def _slice(file: UploadedFile) -> Slice:
-    if file.file_id not in _chosen_images():
-        return Slice(file.file_id, file.name, file.getvalue())
-    frame, images = _chosen_images()[file.file_id]
-    return Slice(f"{file.file_id}#{frame}", f"{file.name} (image {frame})", file.getvalue(), frame, images)
+def _chosen_image(file: Slice) -> Slice:
+    if file.id not in _chosen_images():
+        return file
+    frame, images = _chosen_images()[file.id]
+    return Slice(f"{file.id}#{frame}", f"{file.name} (image {frame})", file.data, frame, images)
 
 
 def _chosen_images() -> dict[str, tuple[int, int]]:
@@ -118,7 +119,7 @@ def _choose_one(slices: list[Slice], results: Results) -> Slice:
         chosen = st.radio(
             f"{len(slices)} slices",
             list(by_id),
-            format_func=lambda id_: _escape_markdown(by_id[id_].name),
+            format_func=lambda id_: _literal(by_id[id_].name),
             captions=[_caption(results[id_]) for id_ in by_id],
             key="chosen",
         )
@@ -128,25 +129,36 @@ def _choose_one(slices: list[Slice], results: Results) -> Slice:
 @st.fragment
 def _show_prediction(chosen: Slice, prediction: Prediction, colour_map: str) -> None:
     """Show the prediction for one slice. A moved slider reruns this fragment alone."""
-    pixels = _display_pixels(chosen)
+    window = chosen_window(_window_key(chosen))
+    view = _view(chosen, window)
     st.html(render("heading.html", text=chosen.name) + prediction_html(prediction))
     image, heat = st.columns(2)
     scale, controls = st.columns([3, 2], gap="large")
     with controls:
         opacity = st.slider("Opacity of the overlay", 0, 100, round(OPACITY * 100), 5, format="%d %%", key="opacity") / 100
-        overlay = render_overlay(pixels, prediction.heatmap, colour_map=colour_map, opacity=opacity)
-        _offer_downloads(chosen.name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity)
-    image.html(slice_figure(pixels))
+        overlay = render_overlay(view.pixels, prediction.heatmap, colour_map=colour_map, opacity=opacity)
+        offer_window(_window_key(chosen), view)
+        _offer_downloads(chosen.name, prediction, view.pixels, overlay, colour_map=colour_map, opacity=opacity, window=window)
+    image.html(slice_figure(view.pixels, window))
     heat.html(overlay_figure(overlay, prediction))
     scale.html(colour_bar(colour_map, prediction))
 
 
 def _offer_downloads(
-    name: str, prediction: Prediction, pixels: np.ndarray, overlay: np.ndarray, *, colour_map: str, opacity: float
+    name: str,
+    prediction: Prediction,
+    pixels: np.ndarray,
+    overlay: np.ndarray,
+    *,
+    colour_map: str,
+    opacity: float,
+    window: Window | None,
 ) -> None:
     def report() -> str:
         created = datetime.now(UTC)
-        return report_html(name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity, created=created)
+        return report_html(
+            name, prediction, pixels, overlay, colour_map=colour_map, opacity=opacity, created=created, window=window
+        )
 
     stem, png = PurePath(name).stem, encode_pixels(overlay)
     with st.container(horizontal=True):
@@ -162,13 +174,18 @@ def _show_table(slices: list[Slice], results: Results) -> None:
     st.download_button("Save as CSV", data, "slices.csv", "text/csv", icon=":material/table:", on_click="ignore")
 
 
-def _display_pixels(chosen: Slice) -> np.ndarray:
-    """Decode the chosen slice, uint8 [h, w, 3]. Only the last slice is kept, as a moved slider needs it again at once."""
+def _window_key(chosen: Slice) -> str:
+    return f"window {chosen.id}"
+
+
+def _view(chosen: Slice, window: Window | None) -> View:
+    """Decode the chosen slice. Only the last view is kept, as a moved slider needs it again at once."""
     kept = st.session_state.get("decoded")
-    if kept is None or kept[0] != chosen.id:
-        kept = (chosen.id, scale_for_display(read_image(chosen.data, frame=chosen.frame).image))
+    if kept is None or kept[0] != (chosen.id, window):
+        kept = ((chosen.id, window), view_image(chosen.data, chosen.frame, window))
         st.session_state["decoded"] = kept
-    return kept[1]
+    view: View = kept[1]
+    return view
 
 
 def _caption(result: Result) -> str:
@@ -178,6 +195,10 @@ def _caption(result: Result) -> str:
     return ", ".join([class_display_name(result.label), *warnings])
 
 
-def _escape_markdown(text: str) -> str:
-    """Escape characters that Streamlit's labels would interpret as Markdown (CommonMark: a backslash before punctuation)."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|~:$^" else sign for sign in text)
+def _literal(text: str) -> str:
+    """Write a text as a Markdown code span, in which Streamlit changes neither entities nor arrows, links and icons.
+
+    The fence is longer than any run of backticks in the text (CommonMark 6.1); style.css gives it the font of the label.
+    """
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    return f"{fence} {text} {fence}"

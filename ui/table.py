@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
+from brain_tumor.model_card import NOTICE
 from ui.batch import Result, Slice, distinct_names
 from ui.errors import RequestError
 from ui.formatting import class_display_name, format_probability
@@ -46,7 +47,7 @@ def html(table: Sequence[Row]) -> Markup:
     columns = [column for column in table[0] if column not in REMARKS + CSV_ONLY]
     headings = [*("model" if column == "model_version" else class_display_name(column) for column in columns), "remarks"]
     cells = [[*(_cell(column, row) for column in columns), _remarks(row)] for row in table]
-    return render("slices_table.html", summary=_summary(table), headings=headings, rows=cells)
+    return render("slices_table.html", summary=_summary(table), notice=NOTICE, headings=headings, rows=cells)
 
 
 def _row(name: str, result: Result) -> Row:

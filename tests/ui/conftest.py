@@ -17,6 +17,7 @@ from tests.ui.fake_service import FakeService, serve_fake
 TIMEOUT_MS = 60_000  # long enough for a slow machine
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+SLICES, SERIES = (f"[class*=st-key-{uploader}-] input[type=file]" for uploader in ("files", "series"))  # the two uploaders
 
 
 @dataclass(frozen=True)
@@ -90,5 +91,5 @@ def save_csv(page: Page, path: Path) -> None:
 def upload(page: Page, files: dict[str, bytes]) -> None:
     """Upload files by name, and wait until the table lists all of them."""
     payloads = [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in files.items()]
-    page.locator("input[type=file]").set_input_files(payloads)  # type: ignore[arg-type]
+    page.locator(SLICES).set_input_files(payloads)  # type: ignore[arg-type]
     expect(page.get_by_role("region", name="All slices").locator("tbody tr")).to_have_count(len(files))

@@ -48,6 +48,7 @@ def test_phantom_is_predicted_and_saved_by_keyboard_alone(browser: Browser, page
         tab_to(page, "Ring-shaped lesion")
         page.keyboard.press("Space")
         expect(page.locator(".image img")).to_have_count(2)
+        expect(page.get_by_role("button", name="Save report")).to_be_enabled()
         tab_to(page, "Save report")
         with page.expect_download() as download:
             page.keyboard.press("Enter")

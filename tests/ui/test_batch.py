@@ -5,6 +5,7 @@ from PIL import Image
 from brain_tumor.phantoms import phantom_pngs
 from serving.settings import Settings as ServiceSettings
 from tests.brain_tumor.test_images import encode
+from tests.brain_tumor.test_unsupported import NAMED
 from tests.ui.fake_service import FakeService
 from ui.batch import MAX_FILE_BYTES, Results, Slice, drop_retryable_errors, explain_all, explain_slice
 from ui.client import Prediction, ServiceClient
@@ -32,7 +33,7 @@ def test_image_is_sent_with_the_token_and_without_its_file_name(fake_service: Fa
 def test_invalid_image_is_rejected_without_a_request(fake_service: FakeService) -> None:
     assert ServiceSettings.model_construct().max_file_bytes == MAX_FILE_BYTES
     big = PNG + bytes(MAX_FILE_BYTES)
-    expected = {b"no image": "not_an_image", PNG[:500]: "corrupt", bytes(128) + b"DICM": "unsupported_type", big: "too_large"}
+    expected = {b"no image": "not_an_image", PNG[:500]: "corrupt", NAMED["NIfTI"][0]: "unsupported_type", big: "too_large"}
     expected |= {STACK: "several_images", INVISIBLE: "invisible"}
     before = UPLOADS.labels("refused")._value.get()
     for data, code in expected.items():

@@ -17,7 +17,7 @@ from tests.brain_tumor.test_images import encode
 from tests.serving import clients
 from tests.serving.conftest import Pair
 from tests.serving.processes import free_ports, running
-from tests.ui.conftest import PHONE, Ui, save_csv, tab, ui, upload
+from tests.ui.conftest import PHONE, SLICES, Ui, save_csv, tab, ui, upload
 from ui.formatting import class_display_name
 
 PNG = phantom_pngs(1)[0]
@@ -82,7 +82,7 @@ def test_csv_of_a_batch_with_a_corrupt_file_has_the_services_numbers(opened: Pag
 def test_files_of_one_name_are_numbered(opened: Page, tmp_path: Path) -> None:
     images = phantom_pngs(2)
     payloads = [{"name": "scan.png", "mimeType": "image/png", "buffer": data} for data in images]
-    opened.locator("input[type=file]").set_input_files(payloads)  # type: ignore[arg-type]
+    opened.locator(SLICES).set_input_files(payloads)  # type: ignore[arg-type]
     rows = opened.get_by_role("region", name="All slices").locator("tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.nth(1)).to_contain_text("scan (2).png")
@@ -91,6 +91,44 @@ def test_files_of_one_name_are_numbered(opened: Page, tmp_path: Path) -> None:
     save_csv(opened, tmp_path / "slices.csv")
     with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["scan.png", "scan (2).png"]
+
+
+NAMES = (
+    "&lt;b&gt; &amp;amp;.png",
+    "a -> b <- c -- d.png",
+    ":streamlit: :red[x] :smile: $x^2$.png",
+    "www.example.com me@example.com.png",
+    "**a** _b_ ~~c~~ `d` ``e`` \\.png",
+    "say \"hi\" 'there'.png",
+    "1. # - > [x](y) <i>.png",
+    f"{'long_' * 48}.png",
+)
+
+
+def test_names_are_shown_as_they_are(opened: Page, tmp_path: Path) -> None:
+    upload(opened, dict.fromkeys(NAMES, PNG))
+    labels = opened.get_by_role("radiogroup", name=f"{len(NAMES)} slices").locator("code")
+    expect(labels).to_have_text(list(NAMES))
+    assert opened.locator(".slices tbody th").all_inner_texts() == list(NAMES)
+    save_csv(opened, tmp_path / "slices.csv")
+    with (tmp_path / "slices.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert [row["file"].removeprefix("'") for row in csv.DictReader(file)] == list(NAMES)
+
+
+def test_printed_on_a4_nothing_is_cut(opened: Page) -> None:
+    """The printed area of A4 between margins of 12 mm is 186 mm wide, which are 703 px."""
+    upload(opened, {f"{PATIENT}_with_a_very_long_name_that_no_line_holds_{index}.png": PNG for index in range(30)})
+    opened.set_viewport_size({"width": 703, "height": 1000})
+    opened.emulate_media(media="print")
+    expect(opened.locator(".slices")).to_be_visible()
+    cut = """[...document.querySelectorAll(".stApp h1, .stApp h2, .stApp p, .stApp th, .stApp td, .stApp img")]
+        .filter(each => each.checkVisibility() && each.getBoundingClientRect().right > 703.5).map(each => each.outerHTML)"""
+    assert opened.evaluate(cut) == []
+    assert opened.locator(".slices").evaluate("table => table.scrollWidth - table.clientWidth") <= 1
+    expect(opened.locator(".stFileUploader:visible")).to_have_count(0)
+    expect(opened.get_by_text(NOTICE)).to_have_count(3)
+    pages = re.findall(rb"/Type\s*/Page\b", opened.pdf(format="A4", prefer_css_page_size=True))
+    assert len(pages) >= 3  # of 31 slices in a window of one page
 
 
 def test_user_chooses_one_of_several_images(opened: Page, service: Pair, tmp_path: Path) -> None:

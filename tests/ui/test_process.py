@@ -163,32 +163,59 @@ def test_it_needs_neither_root_nor_a_home_and_writes_no_file(browser: Browser, s
 def test_websocket_behind_a_reverse_proxy_is_accepted_and_of_another_site_is_not(
     origin: str, status: int, page_process: Ui
 ) -> None:
+    assert open_websocket(page_process, "Host: brain.example.org", f"Origin: {origin}") == status
+
+
+FOREIGN_ORIGINS = {
+    "another site": ("Host: brain.example.org", "Origin: https://elsewhere.example.net"),
+    "another port": ("Host: brain.example.org", "Origin: https://brain.example.org:8443"),
+    "a name that contains the host": ("Host: brain.example.org", "Origin: https://brain.example.org.elsewhere.example.net"),
+    "this machine": ("Host: brain.example.org", "Origin: http://localhost:3000"),
+    "a sandboxed frame": ("Host: brain.example.org", "Origin: null"),
+    "an empty origin": ("Host: brain.example.org", "Origin:"),
+    "an invalid origin": ("Host: brain.example.org", "Origin: http://[brain.example.org"),
+    "a proxy that replaces Host": ("Host: page:8501", "Origin: https://brain.example.org"),
+    "a proxy that empties Host": ("Host:", "Origin: null"),
+}
+
+
+def test_foreign_websocket_is_rejected_at_once_and_no_other_site_is_asked(service: Pair) -> None:
+    """Not even through a proxy that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as blackhole:
+        proxy = f"http://127.0.0.1:{blackhole.getsockname()[1]}"
+        variables = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), proxy)
+        with ui(service.url, **variables) as started:
+            begin = time.monotonic()
+            statuses = {name: open_websocket(started, *headers) for name, headers in FOREIGN_ORIGINS.items()}
+            assert httpx.get(f"{started.url}/_stcore/health", trust_env=False).text == "ok"
+            assert time.monotonic() - begin < 2  # one question would wait a second for each of two answers
+            log = started.process.output.read_text()
+        assert statuses == dict.fromkeys(FOREIGN_ORIGINS, 403)
+        blackhole.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            blackhole.accept()
+    assert log.count("a WebSocket was rejected") == len(FOREIGN_ORIGINS)
+    assert "example" not in log
+
+
+def open_websocket(started: Ui, *headers: str) -> int:
+    """Return the status of a handshake with additional headers."""
     head = (
         "GET /_stcore/stream HTTP/1.1",
-        "Host: brain.example.org",
-        f"Origin: {origin}",
+        *headers,
         "X-Forwarded-Proto: https",
         "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: c2xpY2VzIGFuZCBzbGljZQ==",
     )
-    with socket.create_connection(("localhost", int(page_process.url.rsplit(":", 1)[1])), timeout=30) as connection:
+    with socket.create_connection(("localhost", int(started.url.rsplit(":", 1)[1])), timeout=30) as connection:
         connection.sendall("\r\n".join([*head, "", ""]).encode())
-        assert int(connection.recv(100).split()[1]) == status
-
-
-def test_page_works_below_a_path_of_the_proxy(browser: Browser, service: Pair) -> None:
-    with (
-        ui(service.url, health="/mri/brain/_stcore/health", PAGE_PATH="/mri/brain") as started,
-        tab(browser, f"{started.url}/mri/brain/") as page,
-    ):
-        upload(page, {"slice.png": PNG})
-        expect(page.locator(".image img")).to_have_count(2)
+        return int(connection.recv(100).split()[1])
 
 
 def test_images_of_a_closed_session_are_dropped(browser: Browser, service: Pair) -> None:
-    with ui(service.url, module="tests.ui.short_sessions") as started:
+    with ui(service.url, SESSION_MINUTES=0.01) as started:
         with tab(browser, started.url) as page:
             upload(page, {"slice.png": PNG})
             assert sessions_and_uploads(started) == (1, True)

@@ -10,13 +10,16 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from brain_tumor.dicom import Window
 from brain_tumor.overlay import render_overlay
 from brain_tumor.phantoms import phantom_pngs
+from tests.brain_tumor.dicoms import dicom
 from tests.serving import clients
 from tests.serving.conftest import transformer
 from tests.serving.fake_predictor import ROW, FakePredictor, running_fake_predictor
-from tests.ui.conftest import Ui, tab, ui, upload
+from tests.ui.conftest import SLICES, Ui, tab, ui, upload
 from ui.result import scale_for_display
+from ui.window import view_image
 
 PNG = phantom_pngs(1)[0]
 
@@ -48,6 +51,29 @@ def test_overlay_is_the_predictions_heatmap_over_the_slice(browser: Browser, fak
         assert np.array_equal(shown(page, 1), overlay)
 
 
+def test_window_of_a_dicom_slice_changes_the_view_alone(browser: Browser, fake_page: tuple[Ui, FakePredictor]) -> None:
+    data = dicom(np.arange(4096, dtype=np.uint16).reshape(64, 64), WindowCenter=900, WindowWidth=1800)
+    with tab(browser, fake_page[0].url) as page:
+        upload(page, {"slice.dcm": data})
+        expect(page.locator(".image img")).to_have_count(2)
+        np.testing.assert_array_equal(shown(page, 0), view_image(data, None, None).pixels)
+        level = page.get_by_role("slider", name="Window level")
+        expect(level).to_have_value("900")
+        calls = len(fake_page[1].received_headers)
+        level.press("End")
+        expect(page.get_by_text("Slice, with window level 4095, width 1800: the view only")).to_be_visible()
+        pixels = view_image(data, None, Window(4095, 1800)).pixels
+        np.testing.assert_array_equal(shown(page, 0), pixels)
+        np.testing.assert_array_equal(shown(page, 1), render_overlay(pixels, np.array(ROW["heatmap"])))
+        expect(page.get_by_text("change the view only, not what the model sees")).to_be_visible()
+        page.get_by_role("button", name="Reset the window").click()
+        expect(level).to_have_value("900")
+        assert len(fake_page[1].received_headers) == calls
+        page.locator(SLICES).set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PNG})
+        expect(page.get_by_role("heading", name="slice.png")).to_be_visible()
+        expect(level).to_have_count(0)
+
+
 def test_probability_just_below_the_threshold_does_not_read_as_the_threshold(
     browser: Browser, fake_page: tuple[Ui, FakePredictor]
 ) -> None:
@@ -66,7 +92,7 @@ def test_batch_shows_its_progress(browser: Browser, fake_page: tuple[Ui, FakePre
     fake.delay_seconds = 0.5
     with tab(browser, started.url) as page:
         files = [{"name": str(index), "mimeType": "image/png", "buffer": PNG} for index in range(4)]
-        page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
+        page.locator(SLICES).set_input_files(files)  # type: ignore[arg-type]
         expect(page.get_by_text("Analysing slice 3 of 4")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_be_visible()
         expect(page.get_by_role("radiogroup", name="4 slices")).to_be_visible()
