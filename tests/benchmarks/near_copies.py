@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import read_image
 from components.ingest.alignment import aligned_correlation, brain_thumbnail
+from components.ingest.hashes import low_frequencies, pixel_hash
 from components.ingest.masks import MASKS_FOLDER
-from components.ingest.near_copies import find_near_copies, low_frequencies, near_pairs, pixel_hash
+from components.ingest.near_copies import find_near_copies, near_pairs
 from components.ingest.sources import fetch
 from tests.components.ingest.edits import EDITS, reorient
 

@@ -16,10 +16,8 @@ from PIL import Image
 from brain_tumor.images import encode_png
 from brain_tumor.phantoms import make_phantom
 from components.architectures.cnn import CnnConfig
-from tests.benchmarks.load import Load
 from tests.benchmarks.systems import (
     VERBS,
-    Durations,
     InProcess,
     Server,
     System,
@@ -30,25 +28,13 @@ from tests.benchmarks.systems import (
     running_service,
     sample_images,
 )
+from tests.benchmarks.wrk import Measurement
 
 ROUNDS = 3
-ROUND_SECONDS = 4.0
-WARM_UP_SECONDS = 2.0
+ROUND_SECONDS = 4
+WARM_UP_SECONDS = 2
 CLIENTS = (1, 4)
 SAME_PROBABILITY = 1e-3
-
-
-class Measurement(NamedTuple):
-    """Requests a second, and percentiles of the duration, of one round."""
-
-    rate: float
-    median_ms: float
-    p95_ms: float
-
-    @classmethod
-    def of(cls, durations: Durations) -> "Measurement":
-        median, p95 = np.percentile(durations.requests, (50, 95)) * 1e3
-        return cls(len(durations.requests) / durations.seconds, median, p95)
 
 
 class Target(NamedTuple):
@@ -80,10 +66,10 @@ Key = tuple[str, int, str]  # verb, clients, system
 def running_systems(model: Path, images: list[bytes]) -> Iterator[dict[str, System]]:
     """Start all systems and check that they give the same prediction for one image."""
     progress("starting the systems")
-    with running_service(model) as service, running_baseline(model) as baseline, Load(service) as first, Load(baseline) as second:
+    with running_service(model) as service, running_baseline(model) as baseline:
         local = InProcess(model, images)
         check_same_predictions(service, baseline, local)
-        yield {"service": Server(first, images), "baseline": Server(second, images), "in process": local}
+        yield {"service": Server(service, images), "baseline": Server(baseline, images), "in process": local}
 
 
 def check_same_predictions(service: int, baseline: int, local: InProcess) -> None:
@@ -116,7 +102,7 @@ def measure(systems: dict[str, System]) -> dict[Key, list[Measurement]]:
     rounds: dict[Key, list[Measurement]] = {(v, c, name): [] for v in VERBS for c in CLIENTS for name in systems}
     for number in range(ROUNDS):
         for verb, clients, name in rounds:
-            measurement = Measurement.of(systems[name].closed(verb, clients=clients, seconds=ROUND_SECONDS))
+            measurement = systems[name].closed(verb, clients=clients, seconds=ROUND_SECONDS)
             rounds[verb, clients, name].append(measurement)
             progress(f"round {number + 1} of {ROUNDS}: {verb:<8} {clients} clients  {name:<10} {measurement.rate:7.1f} a second")
     return rounds
@@ -157,6 +143,8 @@ def main() -> None:
     kilobytes = np.mean([*map(len, images)]) / 1e3
     print(f"median of {ROUNDS} rounds of {ROUND_SECONDS:g} s; {len(images)} {description}, {kilobytes:.0f} kB")
     print_table(rounds)
+    load_cores = max(each.load_cores for measured in rounds.values() for each in measured)
+    print(f"\nwrk, which sends the requests, took at most {load_cores:.3f} of a core")
     print_ratios(rounds)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import itertools
+import os
 import sys
 import tempfile
 import time
@@ -10,15 +11,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from brain_tumor.images import read_image
-from brain_tumor.overlay import overlay_png
-from tests.benchmarks.load import Load, Response, multipart
+from brain_tumor.overlay import MAX_OVERLAY_SIDE_PX, overlay_png, scale_image
+from tests.benchmarks.load import Response, multipart
+from tests.benchmarks.wrk import Measurement, Wrk
 from tests.serving.processes import ROOT, Service, free_ports, running
 
+if TYPE_CHECKING:
+    from components.hyperparameters import TrainConfig
+
 VERBS = {"predict": "/predict", "explain": "/predict?explain=true"}
-REAL_IMAGES = ROOT.parent / "shared" / "data" / "navoneel"
+REAL_IMAGES = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "data")) / "navoneel"
 IMAGES = 24  # the slowest system sends all of them in every round, so that all systems are measured on the same mix
 
 
@@ -31,22 +36,25 @@ class Ports(NamedTuple):
     predictor_grpc: int
 
 
-def predictor(model: Path, ports: Ports, *, wait: bool = True) -> AbstractContextManager[Service]:
-    """Run the predictor, and wait until it has loaded the model."""
+def predictor(model: Path, ports: Ports, *, wait: bool = True, root: Path = ROOT) -> AbstractContextManager[Service]:
+    """Run the predictor from a checkout, and wait until it has loaded the model."""
     env = {"MODEL_DIR": model, "PREDICTOR_HTTP_PORT": ports.predictor_http, "PREDICTOR_GRPC_PORT": ports.predictor_grpc}
     ready_url = f"http://localhost:{ports.predictor_http}/v1/models/brain-tumor/metadata"
-    return running("serving.predictor", env, ready_url if wait else None)
+    return running("serving.predictor", env, ready_url if wait else None, cwd=root)
 
 
-def transformer(model: Path, ports: Ports, *, path: str = "/readyz") -> AbstractContextManager[Service]:
-    """Run the transformer, and wait until `path` returns 200."""
+def transformer(
+    model: Path, ports: Ports, *, path: str = "/readyz", root: Path = ROOT, **settings: object
+) -> AbstractContextManager[Service]:
+    """Run the transformer from a checkout, with further settings, and wait until `path` returns 200."""
     env = {
         "MODEL_DIR": model,
         "HTTP_PORT": ports.http,
         "GRPC_PORT": ports.grpc,
         "PREDICTOR_HOST": f"localhost:{ports.predictor_http}",
+        **settings,
     }
-    return running("serving", env, f"http://localhost:{ports.http}{path}")
+    return running("serving", env, f"http://localhost:{ports.http}{path}", cwd=root)
 
 
 @contextmanager
@@ -65,33 +73,21 @@ def running_baseline(model: Path) -> Iterator[int]:
         yield port
 
 
-class Durations(NamedTuple):
-    """Durations of a round in seconds: of each request, and of the whole round up to the last response."""
-
-    requests: list[float]
-    seconds: float
-
-
 class System(Protocol):
     """A system that predicts and explains."""
 
-    def closed(self, verb: str, *, clients: int, seconds: float) -> Durations:
+    def closed(self, verb: str, *, clients: int, seconds: int) -> Measurement:
         """Let each client send one image after another for a number of seconds."""
 
 
 class Server:
     """A server that receives requests over HTTP."""
 
-    def __init__(self, load: Load, images: list[bytes]):
-        self._load = load
-        self._requests = {verb: [multipart(path, image) for image in images] for verb, path in VERBS.items()}
+    def __init__(self, port: int, images: list[bytes]):
+        self._load = {verb: Wrk(port, [multipart(path, image) for image in images]) for verb, path in VERBS.items()}
 
-    def closed(self, verb: str, *, clients: int, seconds: float) -> Durations:
-        responses = self._load.closed(self._requests[verb], clients=clients, seconds=seconds).result()
-        failed = [response for response in responses if response.status != 200]
-        if failed:
-            raise SystemExit(f"{verb}: {len(failed)} of {len(responses)} responses are not 200, the first: {failed[0]}")
-        return Durations([response.seconds for response in responses], span_seconds(responses))
+    def closed(self, verb: str, *, clients: int, seconds: int) -> Measurement:
+        return self._load[verb].run(clients=clients, seconds=seconds)
 
 
 def span_seconds(responses: list[Response]) -> float:
@@ -113,10 +109,10 @@ class InProcess:
         image = read_image(data)
         outputs = self._model.run_signature("explain" if verb == "explain" else "serving_default", [image.data])
         if verb == "explain":
-            base64.b64encode(overlay_png(image.pixels, outputs["heatmap"][0]))
+            base64.b64encode(overlay_png(scale_image(image.image, MAX_OVERLAY_SIDE_PX), outputs["heatmap"][0]))
         return float(outputs["probability"][0, 0])
 
-    def closed(self, verb: str, *, clients: int, seconds: float) -> Durations:
+    def closed(self, verb: str, *, clients: int, seconds: int) -> Measurement:
         turns = itertools.cycle(self._images)
         begin = time.perf_counter()
 
@@ -130,7 +126,7 @@ class InProcess:
         with ThreadPoolExecutor(clients) as threads:
             futures = [threads.submit(client) for _ in range(clients)]
             requests = [second for future in futures for second in future.result()]
-        return Durations(requests, time.perf_counter() - begin)
+        return Measurement.of(requests, time.perf_counter() - begin)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -139,7 +135,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", type=Path, help="folder of one version of architecture=cnn (default: trained on phantoms for one epoch)"
     )
-    parser.add_argument("--images", type=Path, help="folder of images (default: ../shared/data/navoneel if there, else phantoms)")
+    parser.add_argument(
+        "--images", type=Path, help="folder of images (default: navoneel in ../shared/data or REALDATA, else phantoms)"
+    )
     return parser
 
 
@@ -152,13 +150,14 @@ def model_folder(given: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         progress("training architecture=cnn for one epoch")
         with redirect_stdout(sys.stderr):
-            train_on_phantoms(Path(scratch))
+            from components.architectures.cnn import CnnConfig
+
+            train_on_phantoms(Path(scratch), CnnConfig(epochs=1))
         yield Path(scratch) / "model"
 
 
-def train_on_phantoms(folder: Path) -> None:
+def train_on_phantoms(folder: Path, config: "TrainConfig") -> None:
     """Export a complete model to `model` in the folder, like the pipeline on phantoms."""
-    from components.architectures.cnn import CnnConfig
     from components.ingest.ingest import ingest
     from components.preprocess.preprocess import preprocess
     from components.saved_model import import_tensorflow_quietly
@@ -168,7 +167,7 @@ def train_on_phantoms(folder: Path) -> None:
     ingest("synthetic://?n=48", images_zip=images, manifest_csv=manifest, report_html=folder / "ingest.html")
     import_tensorflow_quietly()
     preprocess(images, manifest, shards=shards, splits_csv=folder / "splits.csv")
-    train(shards, model_dir=folder / "model", config=CnnConfig(epochs=1))
+    train(shards, model_dir=folder / "model", config=config)
 
 
 def sample_images(folder: Path | None) -> tuple[list[bytes], str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.errors import ImageError
+from brain_tumor.images import read_image
+from components.ingest.hashes import pixel_hash
 from components.ingest.masks import MASKS_FOLDER
-from components.ingest.near_copies import pixel_hash
 from components.saved_model import SavedModel
 
 LIMIT = 0.5
