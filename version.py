@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent
-OURS = re.compile(r"(?<=brain-tumor-)((?:components|serving|ui):)\d+\.\d+\.\d+")
+OURS = re.compile(r"(?<=brain-tumor-)((?:components|serving|dicomweb|ui):)\d+\.\d+\.\d+")
 FIELD = re.compile(r'^((?:version|appVersion)(?: =|:) "?)\d+\.\d+\.\d+(?="?$)', re.MULTILINE)
 FOLDERS = ("components", "manifests", "tests")
 # The version as a field, and as the tag of our container images.

@@ -3,10 +3,10 @@
 import fcntl
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -17,6 +17,10 @@ from components.files import atomic_write
 from components.ingest.ingest import ingest
 from components.preprocess.preprocess import preprocess
 from components.registry import connect
+from tests.crds import require_crds
+
+if TYPE_CHECKING:
+    from tests.cluster.control_plane import ControlPlane
 
 ROOT = Path(__file__).parent.parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -35,8 +39,12 @@ SLOW_PATHS = (
     *("tests/components/train/", "tests/components/register/", "tests/components/architectures/"),
     *("tests/components/test_decision.py", "tests/components/test_decode.py", "tests/components/test_efficientnet_lite0.py"),
     *("tests/components/test_evidence_head.py", "tests/components/test_in_distribution.py", "tests/components/preprocess/"),
-    *("tests/benchmarks/", "tests/components/deploy/test_commands.py", "tests/container_images/", "tests/test_version.py"),
-    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/"),
+    *("tests/benchmarks/", "tests/components/deploy/test_commands.py", "tests/components/deploy/test_storage.py"),
+    *("tests/container_images/", "tests/test_version.py"),
+    *("tests/serving/test_lifecycle.py", "tests/serving/predictor/", "tests/serving/dicomweb/test_mutated_files.py"),
+    "tests/serving/dicomweb/test_gateway.py",
+    *("tests/brain_tumor/test_dicom.py", "tests/components/test_workers.py", "tests/components/ingest/test_hostile_files.py"),
+    *("tests/test_sbom.py", "tests/helm/test_pod.py", "tests/pipelines/test_submit.py"),
     *("tests/ui/test_process.py", "tests/ui/test_plots.py", "tests/monitoring/test_monitor.py", "tests/monitoring/test_rules.py"),
 )
 # Tests that run one after another in one process, because they share a fixture that takes long to make; the others by file.
@@ -46,6 +54,7 @@ GROUPS = (
     *("tests/components/deploy/", "tests/components/train/test_train.py", "tests/components/architectures/test_real_images.py"),
     *("tests/pipelines/cross_validation/", "tests/components/architectures/"),
 )
+LEFT_OUT = ("cluster", "faults", "long", "pacs")  # marks of tests that only `-m` selects
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -63,8 +72,11 @@ class DataSet:
         return cls(folder / "images.zip", folder / "manifest.csv", folder / "shards", folder / "splits.csv")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, and put the longest groups first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out some tests unless they are asked for, mark the slow ones, put the longest groups first."""
+    for mark in LEFT_OUT:
+        if mark not in config.option.markexpr:
+            items[:] = [item for item in items if item.get_closest_marker(mark) is None]
     for item in items:
         if item.nodeid.startswith(SLOW_PATHS) or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
@@ -153,3 +165,21 @@ def evidence_model(phantoms: DataSet, made_once: MadeOnce) -> Path:
         train(phantoms.shards, model_dir=folder, config=TINY_EVIDENCE)
 
     return made_once("evidence_model", fill)
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ControlPlane"]:
+    """Return the control plane of KUBECONFIG or one of this machine, with the namespaces of the service and of the runs."""
+    from tests.cluster.control_plane import control_plane, existing_cluster, missing_programs
+    from tests.cluster.real_server import create_namespaces
+
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        cluster = existing_cluster(Path(kubeconfig))
+    elif missing := missing_programs():
+        pytest.skip(f"needs {', '.join(missing)}: run `make test-cluster`")
+    else:
+        require_crds()
+        cluster = control_plane(tmp_path_factory.mktemp("control-plane"))
+    with cluster as plane:
+        create_namespaces(plane)
+        yield plane

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+import serving.dicomweb.settings
 import serving.settings
 import ui.settings
 from components.architectures import FIELDS
@@ -131,7 +132,12 @@ def test_modules_of_commands_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "settings"), [("docs/service.md", serving.settings.Settings), ("docs/page.md", ui.settings.Settings)]
+    ("page", "settings"),
+    [
+        ("docs/service.md", serving.settings.Settings),
+        ("docs/page.md", ui.settings.Settings),
+        ("docs/pacs.md", serving.dicomweb.settings.Settings),
+    ],
 )
 def test_settings_table_has_every_variable_and_its_default(page: str, settings: type[BaseSettings]) -> None:
     defaults = {name.upper(): field.get_default(call_default_factory=True) for name, field in settings.model_fields.items()}

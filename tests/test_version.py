@@ -11,7 +11,7 @@ from version import set_version
 
 NEW = ".".join(["97", "86", "75"])  # split, so that this file does not contain it
 # A lock may contain the same version of another package, and the changelog keeps previous versions.
-OTHERS = ("requirements*.txt", "*.png", "*.lock", "CHANGELOG.md")
+OTHERS = ("requirements*.txt", "*.png", "*.lock", "go.*", "CHANGELOG.md")
 
 
 def tracked() -> list[Path]:

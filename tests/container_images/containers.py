@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sbom import IMAGES
 from tests.conftest import VERSION
 
-NAMES = ("components", "serving", "ui")
+NAMES = tuple(IMAGES)
 # The restrictions of Pod Security "restricted" and of our manifests.
 RESTRICTED = ("--read-only", "--tmpfs=/tmp", "--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 
 def image(name: str) -> str:
-    """Return the reference of the container image components, serving or ui."""
+    """Return the reference of the container image, one of `NAMES`."""
     return f"brain-tumor-{name}:{VERSION}"
 
 

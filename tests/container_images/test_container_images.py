@@ -16,12 +16,14 @@ from playwright.sync_api import sync_playwright
 
 from brain_tumor.phantoms import phantom_pngs
 from components.verify import verify
+from sbom import IMAGES
 from tests.conftest import ROOT, VERSION, DataSet
 from tests.container_images.containers import NAMES, docker, image, missing_requirement, python, serving
 from tests.serving import clients
 from tests.serving.conftest import predictor
 from tests.serving.processes import free_ports
 from tests.tools import tool
+from tests.ui.conftest import SLICES
 
 pytestmark = pytest.mark.docker
 PNG = phantom_pngs(1)[0]
@@ -56,13 +58,16 @@ print(json.dumps({{
     "folders": sorted(path.name for path in pathlib.Path("/app").iterdir()),
     "brain_tumor": sorted(path.name for path in pathlib.Path("/app/brain_tumor").glob("*.py")),
     "predictor": pathlib.Path("/app/serving/predictor").exists(),
+    "gateway": pathlib.Path("/app/serving/dicomweb").exists(),
 }}))"""
     content = json.loads(python(name, listing))
     assert content["tools"] == []
-    assert content["folders"] == sorted(["brain_tumor", name])
-    assert content["modules"] == {"components": ["tensorflow", "kfp"], "serving": ["kserve"], "ui": ["streamlit"]}[name]
+    assert content["folders"] == sorted(["brain_tumor", IMAGES[name].split("/")[0]])
+    modules = {"components": ["tensorflow", "kfp"], "serving": ["kserve"], "dicomweb": [], "ui": ["streamlit"]}
+    assert content["modules"] == modules[name]
     assert content["brain_tumor"] == sorted(path.name for path in (ROOT / "brain_tumor").glob("*.py"))
     assert content["predictor"] is False
+    assert content["gateway"] is (name == "dicomweb")
 
 
 def test_transformer_predicts_and_ends_on_sigterm(tiny_model: Path, tmp_path: Path, require: Callable[[str], None]) -> None:
@@ -98,7 +103,7 @@ def test_web_page_shows_the_prediction_and_ends_on_sigterm(
         browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(page_url)
-        page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PNG})
+        page.locator(SLICES).set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": PNG})
         page.get_by_role("region", name="Prediction").wait_for(timeout=30_000)
         page.get_by_text("Opacity of the overlay").wait_for(timeout=30_000)
         shown = page.locator("body").inner_text()

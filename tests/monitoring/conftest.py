@@ -1,4 +1,4 @@
-"""A real Prometheus that has scraped the real service and web page during load, rejections and an outage."""
+"""A real Prometheus that has scraped the real service, web page and PACS gateway during load, rejections and an outage."""
 
 import contextlib
 import json
@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
+from brain_tumor.phantom_series import encode, phantom_series
 from brain_tumor.phantoms import phantom_pngs
 from components.evaluate.drift_reference import drift_reference
 from pipelines.local.monitor import command, configuration
 from tests.serving import clients
 from tests.serving.conftest import Transformer, predictor, transformer
+from tests.serving.dicomweb.fake_pacs import serving_fake_pacs
 from tests.serving.processes import Service, free_ports, running, wait_for
 from tests.tools import tool
+from tests.ui.conftest import SLICES
 
 LOAD_SECONDS = 4
 RESPONSE_TIMEOUT_SECONDS = 30
@@ -57,25 +60,27 @@ class Prometheus:
 
 @pytest.fixture(scope="session")
 def measured_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with a drift reference in its model.json, as evaluate writes it: that of `HELD_OUT`."""
+    """The tiny model as version 1, with a drift reference in its model.json as evaluate writes it: that of `HELD_OUT`."""
     folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("measured") / "model")
     card = folder / "assets.extra" / "model.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"reference": drift_reference(*HELD_OUT)}))
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"reference": drift_reference(*HELD_OUT), "version": "1"}))
     return folder
 
 
 @pytest.fixture(scope="session")
 def prometheus(measured_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     tool("prometheus")
-    http, grpc, page, page_metrics = free_ports(4)
+    http, grpc, page, page_metrics, gateway_metrics = free_ports(5)
     with contextlib.ExitStack() as stack:
         front = stack.enter_context(transformer(measured_model, f"127.0.0.1:{http}"))
         environment = {"API_URL": front.url, "PAGE_PORT": page, "METRICS_PORT": page_metrics}
         stack.enter_context(running("ui", environment, f"http://127.0.0.1:{page_metrics}/metrics"))
         targets = {"transformer": front.url.removeprefix("http://"), "page": f"127.0.0.1:{page_metrics}"}
+        targets["gateway"] = f"127.0.0.1:{gateway_metrics}"
         started = stack.enter_context(scraping(targets, tmp_path_factory.mktemp("prometheus")))
         with predictor(measured_model, http, grpc):
             upload_slice(f"http://127.0.0.1:{page}", f"http://127.0.0.1:{page_metrics}/metrics")
+            stack.enter_context(gateway(front.url, gateway_metrics, tmp_path_factory.mktemp("gateway")))
             load(front, LOAD_SECONDS)
         load(front, LOAD_SECONDS)
         time.sleep(2.5)  # for the last scrape and the evaluation of the rules after it
@@ -104,12 +109,32 @@ def upload_slice(page_url: str, metrics_url: str) -> None:
         browser = playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(page_url)
-        page.locator("input[type=file]").set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": IMAGES[0]})
-        deadline = time.monotonic() + RESPONSE_TIMEOUT_SECONDS
-        while 'brain_tumor_ui_uploads_total{outcome="answered"} 1.0' not in httpx.get(metrics_url).text:
-            assert time.monotonic() < deadline, "the page counted no prediction"
-            time.sleep(0.2)
+        page.locator(SLICES).set_input_files({"name": "slice.png", "mimeType": "image/png", "buffer": IMAGES[0]})
+        wait_for_metric(metrics_url, 'brain_tumor_ui_uploads_total{outcome="answered"} 1.0')
         browser.close()
+
+
+@contextlib.contextmanager
+def gateway(api_url: str, metrics_port: int, folder: Path) -> Iterator[None]:
+    """Run the PACS gateway: a series gets its results, and then the PACS fails."""
+    (folder / "rules.yaml").write_text("- {description: phantom.*, backlog: true}\n")
+    settings = {"API_URL": api_url, "RULES": folder / "rules.yaml", "STATE": folder / "state.sqlite"}
+    settings |= {"METRICS_PORT": metrics_port, "POLL_SECONDS": 0.5, "STABLE_SECONDS": 2}
+    metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+    with serving_fake_pacs() as pacs, running("serving.dicomweb", settings | {"DICOMWEB_URL": pacs.url}, metrics):
+        pacs.add(*map(encode, phantom_series(slices=2)))
+        wait_for_metric(metrics, 'brain_tumor_dicomweb_series_total{outcome="done"} 1.0')
+        pacs.fault = ("GET", "/series", 500, b"")
+        wait_for_metric(metrics, "brain_tumor_dicomweb_pacs_available 0.0")
+        yield
+
+
+def wait_for_metric(url: str, line: str) -> None:
+    """Wait until a process exports a line."""
+    deadline = time.monotonic() + RESPONSE_TIMEOUT_SECONDS
+    while line not in httpx.get(url).text:
+        assert time.monotonic() < deadline, f"no {line}"
+        time.sleep(0.2)
 
 
 def load(front: Transformer, seconds: float) -> None:

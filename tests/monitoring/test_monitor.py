@@ -25,9 +25,10 @@ def test_monitor_scrapes_this_machine_until_sigint(tmp_path: Path) -> None:
     tool("prometheus")
     registry = CollectorRegistry()
     Gauge("brain_tumor_predictor_available", "1 or 0.", registry=registry).set(1)
-    http, nothing, port = free_ports(3)
+    http, nothing, gateway, port = free_ports(4)
     server, thread = start_http_server(http, "127.0.0.1", registry)
     environment = os.environ | {"HTTP_PORT": str(http), "METRICS_PORT": str(nothing), "MONITOR_PORT": str(port)}
+    environment["GATEWAY_PORT"] = str(gateway)
     output = tmp_path / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen([*COMMAND, str(tmp_path)], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
@@ -36,10 +37,10 @@ def test_monitor_scrapes_this_machine_until_sigint(tmp_path: Path) -> None:
         assert f"queries at http://localhost:{port}, " in output.read_text()
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         deadline = time.monotonic() + SCRAPED_SECONDS
-        while len(up := {series["metric"]["job"]: series["value"][1] for series in prometheus.query("up")}) < 2:
+        while len(up := {series["metric"]["job"]: series["value"][1] for series in prometheus.query("up")}) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        assert up == {"transformer": "1", "page": "0"}
+        assert up == {"transformer": "1", "page": "0", "gateway": "0"}
         assert [series["value"][1] for series in prometheus.query("brain_tumor_predictor_available")] == ["1"]
         assert any(rule["name"] == "BrainTumorInputDrift" for rule in prometheus.rules())
         process.send_signal(signal.SIGINT)
