@@ -46,12 +46,12 @@ class Resources:
     secrets: tuple[str, ...] = ()
 
 
-# Peak memory of the steps on 800 images in four classes, on CPU: ingest 0.1 GB, preprocess 0.7, train 1.2, evaluate 0.9,
+# Peak memory of the steps on 800 images in four classes, on CPU: ingest 0.1 GB, preprocess 0.1, train 1.2, evaluate 0.9,
 # register 0.2 in addition to the process that verifies the model.
 SMALL = Resources(cpu=("100m", "1"), memory=("256Mi", "1Gi"), minutes=10)
 RESOURCES = {
     "ingest": Resources(cpu=("1", "4"), memory=("512Mi", "4Gi"), minutes=240, secrets=(STORE_SECRET,)),
-    "preprocess": Resources(cpu=("1", "2"), memory=("1Gi", "4Gi"), minutes=60),
+    "preprocess": Resources(cpu=("1", "2"), memory=("512Mi", "4Gi"), minutes=60),
     # A lost node ends an attempt, too. With checkpoints the next attempt resumes.
     "train": Resources(cpu=("2", "8"), memory=("4Gi", "16Gi"), minutes=24 * 60, retries=3),
     "evaluate": Resources(cpu=("1", "4"), memory=("1Gi", "8Gi"), minutes=120, secrets=(STORE_SECRET, MLFLOW_SECRET)),

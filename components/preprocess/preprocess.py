@@ -15,7 +15,7 @@ from components.dataset import HELD_OUT, SPLITS, ImagesZip, Sample, write_splits
 from components.errors import room_for
 from components.files import atomic_write
 from components.progress import with_progress
-from components.saved_model import import_tensorflow_quietly
+from components.tfrecords import TFRecordWriter, encode_example
 
 RECORDS_PER_SHARD = 1024
 
@@ -154,22 +154,18 @@ def _assign_splits(groups: list[list[ManifestRow]], test_share: float, validatio
 
 
 def _write_split(images: ImagesZip, samples: list[Sample], classes: list[str], folder: Path) -> None:
-    import_tensorflow_quietly()
-    import tensorflow as tf
-
     split, shard_count = samples[0].split, math.ceil(len(samples) / RECORDS_PER_SHARD)
     remaining = with_progress(samples, f"preprocess: wrote {split} images", total=len(samples))
     for shard in range(shard_count):
-        path = folder / f"{split}-{shard:05d}-of-{shard_count:05d}.tfrecord"
-        with tf.io.TFRecordWriter(str(path)) as writer:
+        with TFRecordWriter(folder / f"{split}-{shard:05d}-of-{shard_count:05d}.tfrecord") as writer:
             for sample in itertools.islice(remaining, RECORDS_PER_SHARD):
-                feature = {
-                    "image_bytes": tf.train.Feature(bytes_list=tf.train.BytesList(value=[images.read_bytes(sample.sha256)])),
-                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[classes.index(sample.label)])),
-                    "group": tf.train.Feature(int64_list=tf.train.Int64List(value=[sample.group])),
-                    "sha256": tf.train.Feature(bytes_list=tf.train.BytesList(value=[sample.sha256.encode()])),
+                features: dict[str, bytes | int] = {
+                    "image_bytes": images.read_bytes(sample.sha256),
+                    "label": classes.index(sample.label),
+                    "group": sample.group,
+                    "sha256": sample.sha256.encode(),
                 }
-                writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
+                writer.write(encode_example(features))
 
 
 def _count_labels(samples: list[Sample], classes: list[str]) -> dict[str, dict[str, int]]:
