@@ -76,7 +76,7 @@ def find_files(folder: Path, *, ignore_folders: Collection[str] = (), unwritten:
             file,
             escape_non_utf8(file.relative_to(base).as_posix()),
             labels[inner],
-            find_mask(masks[inner.parent], PurePosixPath(file.relative_to(folder / inner.parent))),
+            find_mask(masks[inner.parent], PurePosixPath(file.relative_to(folder / inner.parent))) if masks else None,
             was_read=file in hashes,
         )
         for inner, files in kept.items()

@@ -40,15 +40,9 @@ def low_frequencies(pixels: np.ndarray) -> np.ndarray:
     Args:
         pixels: RGB or grey pixels, uint8 [h, w, 3] or [h, w], 0-255.
     """
-    return grey_frequencies(pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L")))
-
-
-def grey_frequencies(grey: np.ndarray) -> np.ndarray:
-    """Return the `low_frequencies` of grey images of one size, uint8 [..., h, w]: float64 [..., 8, 8]."""
+    grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
     levels = scale(grey, GREY_SIDE, GREY_SIDE).astype(np.float64)
-    frequencies = _DCT @ levels @ _DCT.T
-    frequencies[levels.std(axis=(-2, -1)) < BLANK_DEVIATION] = np.nan
-    return frequencies
+    return _DCT @ levels @ _DCT.T if levels.std() >= BLANK_DEVIATION else np.full((HASH_SIDE, HASH_SIDE), np.nan)
 
 
 def orientations(frequencies: np.ndarray) -> np.ndarray:

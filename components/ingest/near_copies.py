@@ -1,7 +1,7 @@
 """Find near copies (near-duplicates) in all eight orientations, and group them.
 
 Images with near perceptual hashes are near copies. Cropping and sharpening move the hash, so there is a second look:
-images whose brain crops have similar hashes are near copies if the aligned crops correlate.
+images whose brain crops are most alike are near copies if the aligned crops correlate.
 """
 
 import functools
@@ -11,23 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from components.ingest.alignment import MIN_CORRELATION, aligned_correlation
 from components.ingest.hashes import HASH_SIDE, perceptual_hashes
-from components.ingest.search import HashIndex, is_near, unique_pairs, without
-from components.ingest.second_look import (
-    MAX_CROP_DISTANCE,
-    TRIMS,
-    crop_frequencies,
-    crop_spaces,
-    max_candidates,
-    resemblance,
-    spread,
-    whole_crops,
-)
+from components.ingest.search import HashIndex, is_near, unique_pairs
+from components.ingest.second_look import TRIMS, BrainCrops, crop_frequencies
 from components.progress import with_progress
 from components.workers import Failure, Workers
 
@@ -96,8 +86,8 @@ def near_pairs(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the pairs of near copies, some at a time.
 
-    Two images are near copies if their hashes differ in at most 4 of 64 bits in any orientation, or if the hashes of
-    their brain crops, one of them whole or trimmed, differ in at most 12 bits and the aligned crops correlate above 0.965.
+    Two images are near copies if their hashes differ in at most 4 of 64 bits in any orientation, or if their brain crops are
+    among those most alike and correlate above 0.965 after alignment.
 
     Yields:
         The pairs that the hash finds and the pairs that only the second look finds, as indices first < second, int [m, 2].
@@ -107,7 +97,7 @@ def near_pairs(
     with tempfile.TemporaryDirectory(prefix="near-copies-") as scratch:
         folder = Path(scratch)
         blocks = range(0, count, BLOCK)
-        _write_index(folder, frequencies, thumbnails, blocks, workers)
+        _write_index(folder, frequencies, thumbnails, blocks)
         search = _call(functools.partial(_search, folder, BLOCK), blocks, workers)
         for hashed, crops in with_progress(search, "ingest: searched blocks of images", total=len(blocks)):
             candidates.append(crops)
@@ -142,54 +132,30 @@ class _Index:
     blank: np.ndarray
     thumbnails: np.ndarray
     crops: np.ndarray
-    crop_hashes: np.ndarray
 
     @functools.cached_property
     def by_hash(self) -> HashIndex:
         return HashIndex(self.hashes, self.blank)
 
     @functools.cached_property
-    def by_crop(self) -> HashIndex:
-        return HashIndex(self.crop_hashes, np.isnan(self.crops[:, 0, 0, 0]))
-
-    @functools.cached_property
-    def spread(self) -> tuple[np.ndarray, np.ndarray]:
-        return spread(self.crops[:, 0])
-
-    @functools.cached_property
-    def whole_crops(self) -> np.ndarray:
-        return whole_crops(self.crops[:, 0], *self.spread)
+    def by_crop(self) -> BrainCrops:
+        return BrainCrops(self.crops)
 
 
-def _write_index(folder: Path, frequencies: np.ndarray, thumbnails: np.ndarray, blocks: range, workers: Workers | None) -> None:
-    count = len(frequencies)
+def _write_index(folder: Path, frequencies: np.ndarray, thumbnails: np.ndarray, blocks: range) -> None:
     np.save(folder / "hashes.npy", perceptual_hashes(frequencies))
     np.save(folder / "blank.npy", np.isnan(frequencies[:, 0, 0]))
     np.save(folder / "thumbnails.npy", thumbnails)
-    for name, kind, shape in (
-        ("crops", np.float32, (count, len(TRIMS), HASH_SIDE, HASH_SIDE)),
-        ("crop_hashes", np.uint64, (count, 8 * len(TRIMS))),
-    ):
-        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
-    for _ in _call(functools.partial(_hash_crops, folder, BLOCK), blocks, workers):
-        pass
+    shape = (len(thumbnails), len(TRIMS), HASH_SIDE, HASH_SIDE)
+    crops = np.lib.format.open_memmap(folder / "crops.npy", "w+", np.float32, shape)
+    for start in blocks:
+        crops[start : start + BLOCK] = crop_frequencies(thumbnails[start : start + BLOCK])
+    crops.flush()
 
 
 @functools.lru_cache(maxsize=1)
 def _open_index(folder: Path) -> _Index:
-    return _Index(**{name: _open(folder, name) for name in ("hashes", "blank", "thumbnails", "crops", "crop_hashes")})
-
-
-def _open(folder: Path, name: str, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-    return np.load(folder / f"{name}.npy", mmap_mode=mode)
-
-
-def _hash_crops(folder: Path, block: int, start: int) -> None:
-    """Write the frequencies and the hashes of a block's brain crops."""
-    frequencies = crop_frequencies(_open(folder, "thumbnails")[start : start + block])
-    hashes = [perceptual_hashes(frequencies[:, trim]) for trim in range(len(TRIMS))]
-    _open(folder, "crops", "r+")[start : start + block] = frequencies
-    _open(folder, "crop_hashes", "r+")[start : start + block] = np.concatenate(hashes, axis=1)
+    return _Index(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "blank", "thumbnails", "crops")})
 
 
 def _search(folder: Path, block: int, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,24 +166,10 @@ def _search(folder: Path, block: int, start: int) -> tuple[np.ndarray, np.ndarra
     first, second = near.T
     # The block of the other image has found the pair if one of the other's hashes is near this one's, too.
     is_new = (first < second) | ~is_near(index.hashes, index.blank, second, first, MAX_DISTANCE)
-    candidates = _most_alike(index, without(index.by_crop.near(images, MAX_CROP_DISTANCE), near, len(index.hashes)))
+    candidates = index.by_crop.most_alike(images, near)
     first, second = candidates.T
     is_new_too = ~is_near(index.hashes, index.blank, second, first, MAX_DISTANCE)
     return np.sort(near[is_new], axis=1), np.sort(candidates[is_new_too], axis=1)
-
-
-def _most_alike(index: _Index, pairs: np.ndarray) -> np.ndarray:
-    """Return, of the pairs of each first image, those whose second images its crops resemble most."""
-    images, starts, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
-    maximum = max_candidates(len(index.hashes))
-    spaces = iter(crop_spaces(index.crops[images[counts > maximum]], *index.spread))
-    kept = [pairs[:0]]
-    for of_one_image in np.split(pairs, starts[1:]):
-        if len(of_one_image) > maximum:
-            order = np.argsort(-resemblance(next(spaces), index.whole_crops[of_one_image[:, 1]]), kind="stable")
-            of_one_image = of_one_image[order[:maximum]]
-        kept.append(of_one_image)
-    return np.concatenate(kept)
 
 
 def _correlate(folder: Path, pairs: np.ndarray) -> np.ndarray:

@@ -1,16 +1,12 @@
 """Find all images whose hashes differ in few bits, exactly.
 
-Hashes that differ in fewer bits than they have bands are equal in one band at least (the pigeonhole principle): those equal in a
-band are compared. At greater distances every hash is compared, by the binary search of faiss (Douze et al. 2024).
+Hashes that differ in fewer bits than they have bands are equal in one band at least (the pigeonhole principle), so those that are
+equal in a band are compared.
 """
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import faiss
 
 # Hits are collected for so many queries at a time: each may be near every image.
 QUERIES_AT_ONCE = 512
@@ -40,7 +36,7 @@ class HashIndex:
 
         Args:
             images: First images of the pairs, int [m], in ascending order.
-            max_distance: Maximum number of different bits.
+            max_distance: Maximum number of different bits, below `BANDS`.
 
         Returns:
             First and second image of each pair, int64 [pairs, 2], sorted, none twice.
@@ -52,8 +48,7 @@ class HashIndex:
         return np.concatenate([np.empty((0, 2), np.int64), *found])
 
     def _search(self, images: np.ndarray, columns: int, max_distance: int) -> np.ndarray:
-        find = self._find_in_bands if max_distance < BANDS else self._find_by_comparing_all
-        queries, places = find(self._hashes[images].reshape(-1), max_distance)
+        queries, places = self._find(self._hashes[images].reshape(-1), max_distance)
         near = np.zeros((len(images), len(self._hashes)), bool)
         near[queries // columns, self._images[places]] = True
         near[np.arange(len(images)), images] = False
@@ -67,7 +62,7 @@ class HashIndex:
         orders = [np.argsort(own & mask) for mask in BAND_MASKS]
         return [(own[order], order) for order in orders]
 
-    def _find_in_bands(self, hashes: np.ndarray, max_distance: int) -> Hits:
+    def _find(self, hashes: np.ndarray, max_distance: int) -> Hits:
         found = []
         for band, (own, order) in enumerate(self._bands):
             mask = BAND_MASKS[band]
@@ -86,29 +81,10 @@ class HashIndex:
         queries, places = (np.concatenate(each) for each in zip(*found, strict=True))
         return queries, places
 
-    @functools.cached_property
-    def _all(self) -> "faiss.IndexBinaryFlat":
-        import faiss
-
-        index = faiss.IndexBinaryFlat(64)
-        index.add(_codes(self._hashes[self._images, 0]))
-        return index
-
-    def _find_by_comparing_all(self, hashes: np.ndarray, max_distance: int) -> Hits:
-        limits, _, places = self._all.range_search(_codes(hashes), max_distance + 1)
-        return np.repeat(np.arange(len(hashes)), np.diff(limits.astype(np.int64))), places
-
 
 def unique_pairs(pairs: np.ndarray, n: int) -> np.ndarray:
     """Return the pairs of indices below n, int64 [m, 2], sorted, none twice."""
     return np.stack(np.divmod(np.unique(pairs[:, 0] * n + pairs[:, 1]), max(n, 1)), axis=1)
-
-
-def without(pairs: np.ndarray, others: np.ndarray, n: int) -> np.ndarray:
-    """Return the pairs of indices below n that are not among others, int64 [m, 2] each, both sorted."""
-    keys, known = (each[:, 0] * n + each[:, 1] for each in (pairs, others))
-    places = np.searchsorted(known, keys)
-    return pairs[np.append(known, -1)[places] != keys]
 
 
 def is_near(hashes: np.ndarray, blank: np.ndarray, first: np.ndarray, second: np.ndarray, max_distance: int) -> np.ndarray:
@@ -117,8 +93,3 @@ def is_near(hashes: np.ndarray, blank: np.ndarray, first: np.ndarray, second: np
     for column in range(hashes.shape[1]):
         np.minimum(distance, np.bitwise_count(hashes[first, column] ^ hashes[second, 0]), out=distance)
     return (distance <= max_distance) & ~(blank[first] | blank[second])
-
-
-def _codes(hashes: np.ndarray) -> np.ndarray:
-    """Return hashes, uint64 [n], as faiss reads them, uint8 [n, 8]."""
-    return np.ascontiguousarray(hashes).view(np.uint8).reshape(-1, 8)

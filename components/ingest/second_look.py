@@ -1,28 +1,39 @@
-"""Choose the pairs of images that get a second look: those whose brain crops, one of them whole or trimmed, have near hashes.
+"""Choose the pairs of images that get a second look: those whose brain crops are most alike, one of them whole or trimmed.
 
-Of images as alike as brain slices this is a fixed share of all pairs, and a look takes a thousand times longer than comparing
-hashes. So of many images each brings some pairs alone, those that its crops resemble most.
+A look takes a thousand times as long as comparing two hashes, so of many images each brings few pairs. Its crop is compared with
+all others by features that no orientation changes, in one product of matrices; those most alike then in each orientation.
 """
+
+import functools
 
 import numpy as np
 
-from components.ingest.hashes import HASH_SIDE, grey_frequencies, orientations
+from components.ingest.alignment import THUMBNAIL_SIDE_PX
+from components.ingest.hashes import BLANK_DEVIATION, HASH_SIDE, orientations
 
-# Measured with tests/benchmarks/near_copies.py. 2 to 4 % of all pairs have crop hashes that differ in at most 12 bits.
-# Of these pairs copies correlate from 0.977 on, other slices of one patient up to 0.958, phantoms up to 0.953.
-MAX_CROP_DISTANCE = 12
-MAX_LOOKS = 80_000  # all pairs of some 2,000 images
-MIN_CANDIDATES = 4
-# Cutting into the brain moves its hash: the brain crop is hashed whole and without 8 % at each of its sides.
+# Measured with tests/benchmarks/second_look.py and near_copies.py.
+MAX_LOOKS = 40_000
+MIN_CANDIDATES = 2
+SHORTLIST = 256
+MIN_RESEMBLANCE = 0.75
+# Cutting into the brain changes its crop: it counts whole and without 8 % at each of its sides.
 TRIM_PX = 4
-TRIMS = (
-    (slice(None), slice(None)),
-    (slice(TRIM_PX, None), slice(None)),
-    (slice(-TRIM_PX), slice(None)),
-    (slice(None), slice(TRIM_PX, None)),
-    (slice(None), slice(-TRIM_PX)),
-)
+WHOLE, WITHOUT_FIRST, WITHOUT_LAST = slice(None), slice(TRIM_PX, None), slice(-TRIM_PX)
+TRIMS = ((WHOLE, WHOLE), (WITHOUT_FIRST, WHOLE), (WITHOUT_LAST, WHOLE), (WHOLE, WITHOUT_FIRST), (WHOLE, WITHOUT_LAST))
+FEATURES = 32
+SHRINKAGE_IMAGES = 20
 MIN_DEVIATION = 1e-6
+# So many queries are compared with so many images at a time, that their scores stay in the processor's cache.
+QUERIES_AT_ONCE, IMAGES_AT_ONCE = 64, 1024
+MAX_SCORES = 2**24
+
+_FREQUENCY = np.arange(HASH_SIDE)
+_SQUARES = _FREQUENCY[:, None] ** 2 + _FREQUENCY**2
+# The spectra of photographs fall with the square of the frequency (Field 1987, doi:10.1364/JOSAA.4.002379). Without brightness.
+_FALL = np.where(_SQUARES, 1 / np.maximum(_SQUARES, 1), 0)
+USUAL_VARIANCE = _FALL / _FALL.sum()
+_ODD = (_FREQUENCY[:, None] | _FREQUENCY) % 2 == 1
+_UPPER = np.triu_indices(HASH_SIDE, 1)
 
 
 def max_candidates(images: int) -> int:
@@ -31,53 +42,181 @@ def max_candidates(images: int) -> int:
 
 
 def crop_frequencies(thumbnails: np.ndarray) -> np.ndarray:
-    """Return the frequencies of brain crops, uint8 [n, 48, 48], whole and trimmed, float64 [n, 5, 8, 8]."""
-    return np.stack([grey_frequencies(thumbnails[:, *trim]) for trim in TRIMS], axis=1)
+    """Return the frequencies of brain crops, uint8 [n, 48, 48], whole and trimmed, float32 [n, 5, 8, 8]; NaN of blank ones."""
+    levels = thumbnails.astype(np.float32)
+    frequencies = np.stack([_dct(rows) @ levels[:, rows, columns] @ _dct(columns).T for rows, columns in TRIMS], axis=1)
+    frequencies[levels.std(axis=(1, 2)) < BLANK_DEVIATION] = np.nan
+    return frequencies
+
+
+def _dct(part: slice) -> np.ndarray:
+    """Return the transform of a part of an axis into its lowest frequencies, float32 [8, pixels]."""
+    pixels = len(range(THUMBNAIL_SIDE_PX)[part])
+    return (np.cos(np.pi * _FREQUENCY[:, None] * (2 * np.arange(pixels) + 1) / (2 * pixels)) / pixels).astype(np.float32)
+
+
+class BrainCrops:
+    """The brain crops of n images.
+
+    Args:
+        frequencies: Their `crop_frequencies`, float32 [n, 5, 8, 8].
+    """
+
+    def __init__(self, frequencies: np.ndarray):
+        self._frequencies = frequencies
+
+    def most_alike(self, images: np.ndarray, others_known: np.ndarray) -> np.ndarray:
+        """Return the pairs of images that deserve a look, of each first image at most `max_candidates`.
+
+        Args:
+            images: First images of the pairs, int [m], in ascending order.
+            others_known: Pairs of these images that are not wanted, int [k, 2].
+
+        Returns:
+            First and second image of each pair, int64 [pairs, 2].
+        """
+        count = len(self._frequencies)
+        at_once = max(1, min(QUERIES_AT_ONCE, MAX_SCORES // max(count, 1)))
+        found = [np.empty((0, 2), np.int64)]
+        images = images[~np.isnan(self._frequencies[images, 0, 0, 0])]
+        for start in range(0, len(images), at_once):
+            some = images[start : start + at_once]
+            scores = self._compare_with_all(some)
+            mine = np.searchsorted(others_known[:, 0], some[0]), np.searchsorted(others_known[:, 0], some[-1], "right")
+            known = others_known[slice(*mine)]
+            scores[np.searchsorted(some, known[:, 0]), known[:, 1]] = 0
+            scores[np.arange(len(some)), some] = 0
+            maximum = max_candidates(count)
+            short = min(count, max(SHORTLIST, maximum))
+            others = np.sort(np.argpartition(scores, count - short, axis=1)[:, count - short :], axis=1)
+            alike = resemblance(crop_spaces(self._frequencies[some], *self._spread), self._wholes[others])
+            alike[np.take_along_axis(scores, others, axis=1) == 0] = 0
+            best = np.argsort(-alike, axis=1, kind="stable")[:, :maximum]
+            rows, columns = np.nonzero(np.take_along_axis(alike, best, axis=1) >= MIN_RESEMBLANCE)
+            found.append(np.stack([some[rows], np.take_along_axis(others, best, axis=1)[rows, columns]], axis=1))
+        return np.concatenate(found)
+
+    def _compare_with_all(self, images: np.ndarray) -> np.ndarray:
+        """Return how well the features of each image, cropped at any of its sides, explain those of all, float32 [m, n], 0-1."""
+        spaces = _spanned(self._features_of(self._frequencies[images])).transpose(2, 0, 1)
+        queries = np.ascontiguousarray(spaces).reshape(-1, FEATURES)
+        scores = np.empty((len(images), len(self._frequencies)), np.float32)
+        for start in range(0, len(self._frequencies), IMAGES_AT_ONCE):
+            parts = queries @ self._features[start : start + IMAGES_AT_ONCE].T
+            np.square(parts, out=parts)
+            parts.reshape(len(TRIMS), len(images), -1).sum(axis=0, out=scores[:, start : start + IMAGES_AT_ONCE])
+        return scores
+
+    @functools.cached_property
+    def _spread(self) -> tuple[np.ndarray, np.ndarray]:
+        return spread(self._frequencies[:, 0])
+
+    @functools.cached_property
+    def _wholes(self) -> np.ndarray:
+        return whole_crops(self._frequencies[:, 0], *self._spread)
+
+    @functools.cached_property
+    def _principal_components(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the features, float32 [64], and the directions in which they differ most, float32 [64, 32].
+
+        The directions are scaled so that the first do not outweigh the others.
+        """
+        features = fold(self._frequencies[:, 0], *self._spread).astype(np.float64)
+        mean = features.mean(axis=0)
+        features -= mean
+        covariance = features.T @ features / len(features) + MIN_DEVIATION * np.eye(HASH_SIDE**2)
+        values, directions = np.linalg.eigh(covariance)
+        scaled = directions[:, -FEATURES:] / values[-FEATURES:] ** 0.25
+        return mean.astype(np.float32), scaled.astype(np.float32)
+
+    def _features_of(self, frequencies: np.ndarray) -> np.ndarray:
+        mean, directions = self._principal_components
+        return (fold(frequencies, *self._spread) - mean) @ directions
+
+    @functools.cached_property
+    def _features(self) -> np.ndarray:
+        """Features of the whole crops, of length 1, float32 [n, 32]; 0 of blank ones."""
+        features = _normalise(self._features_of(self._frequencies[:, 0]))
+        features[np.isnan(self._frequencies[:, 0, 0, 0])] = 0
+        return features
 
 
 def spread(frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the frequencies, float [n, 8, 8], over all orientations, float64 [8, 8] each."""
-    whole = np.nan_to_num(frequencies)
+    """Return mean and standard deviation of the frequencies, float32 [n, 8, 8], over all orientations, float32 [8, 8] each.
+
+    Few images say little of either, so both are shrunk: the mean towards 0, the deviation towards a fall with the frequency.
+    """
+    whole, count = np.nan_to_num(frequencies), len(frequencies)
     square = (whole**2).mean(axis=0, dtype=np.float64)
+    square = (square + square.T) / 2
     mean = orientations(whole.mean(axis=0, dtype=np.float64)).mean(axis=0)
-    return mean, np.sqrt(np.maximum((square + square.T) / 2 - mean**2, 0)) + MIN_DEVIATION
+    usual = USUAL_VARIANCE * (square[1:].sum() + square[0, 1:].sum())
+    variance = (count * np.maximum(square - mean**2, 0) + SHRINKAGE_IMAGES * usual) / (count + SHRINKAGE_IMAGES)
+    mean *= count / (count + SHRINKAGE_IMAGES)
+    return mean.astype(np.float32), (np.sqrt(variance) + MIN_DEVIATION).astype(np.float32)
+
+
+def fold(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return standardised frequencies, float32 [..., 8, 8], as features that no orientation changes, float32 [..., 64].
+
+    Flips change the signs of odd frequencies, so their absolute values count; transposes exchange rows and columns, so sums
+    and absolute differences of two such frequencies do.
+    """
+    values = (np.nan_to_num(frequencies) - mean) / deviation
+    values[..., 0, 0] = 0  # brightness
+    np.abs(values, out=values, where=_ODD)
+    upper, lower = values[..., _UPPER[0], _UPPER[1]], values[..., _UPPER[1], _UPPER[0]]
+    diagonal = np.diagonal(values, axis1=-2, axis2=-1)
+    return np.concatenate([diagonal, (upper + lower) / np.sqrt(2), np.abs(upper - lower) / np.sqrt(2)], axis=-1, dtype=np.float32)
 
 
 def whole_crops(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Return brain crops, float [n, 8, 8], as unit vectors of standardised frequencies, float32 [n, 64]."""
-    vectors = ((np.nan_to_num(frequencies) - mean) / deviation).reshape(-1, HASH_SIDE**2).astype(np.float32)
+    """Return brain crops, float32 [n, 8, 8], as unit vectors of standardised frequencies, float32 [n, 64]; 0 of blank ones."""
+    vectors = ((frequencies - mean) / deviation).reshape(-1, HASH_SIDE**2)
     vectors[:, 0] = 0  # brightness
-    return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + MIN_DEVIATION)
+    return _normalise(np.nan_to_num(vectors))
 
 
 def crop_spaces(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return bases of the spaces that whole crops and their changes by the trims span, in eight orientations.
 
     Args:
-        frequencies: Frequencies of brain crops, whole and trimmed, float [n, 5, 8, 8].
-        mean: Mean of all frequencies, float [8, 8].
-        deviation: Their standard deviation, float [8, 8].
+        frequencies: Frequencies of brain crops, whole and trimmed, float32 [n, 5, 8, 8].
+        mean: Mean of all frequencies, float32 [8, 8].
+        deviation: Their standard deviation, float32 [8, 8].
 
     Returns:
         float32 [n, 64, 8 * 5]: for each orientation five orthonormal vectors.
     """
-    whole = frequencies[:, :1]
-    vectors = np.concatenate([whole - mean, np.nan_to_num(frequencies[:, 1:] - whole)], axis=1) / deviation
-    turned = orientations(vectors).reshape(-1, len(TRIMS), 8, HASH_SIDE**2)
-    turned[..., 0] = 0
-    bases = np.linalg.qr(turned.transpose(0, 2, 3, 1))[0].astype(np.float32)  # [n, 8, 64, 5]
-    return bases.transpose(0, 2, 1, 3).reshape(-1, HASH_SIDE**2, 8 * len(TRIMS))
+    whole = np.nan_to_num(frequencies[:, :1])
+    vectors = np.concatenate([whole - mean, np.nan_to_num(frequencies[:, 1:]) - whole], axis=1) / deviation
+    vectors[..., 0, 0] = 0
+    # An orientation turns all five alike, so one basis gives all eight.
+    bases = np.linalg.qr(vectors.reshape(-1, len(TRIMS), HASH_SIDE**2).transpose(0, 2, 1))[0].transpose(0, 2, 1)
+    turned = orientations(bases.reshape(-1, len(TRIMS), HASH_SIDE, HASH_SIDE))  # [n, 5, 8, 8, 8]
+    return turned.transpose(0, 3, 4, 2, 1).reshape(-1, HASH_SIDE**2, 8 * len(TRIMS)).astype(np.float32)
 
 
-def resemblance(space: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return how well an image, cropped at any of its sides, explains others, float32 [n], 0-1.
+def resemblance(spaces: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how well an image, cropped at any of its sides, explains others, float32 [n, m], 0-1.
 
     It is the cosine of the angle between each of the others and the space of the image, in the best orientation: the tangent
     distance of Simard et al. 1993, "Efficient pattern recognition using a new transformation distance".
 
     Args:
-        space: The bases of its space from `crop_spaces`, float32 [64, 8 * 5].
-        others: The others, as `whole_crops` returns them, float32 [n, 64].
+        spaces: The bases of each image's space from `crop_spaces`, float32 [n, 64, 8 * 5].
+        others: The others of each image, as `whole_crops` returns them, float32 [n, m, 64].
     """
-    parts = (others @ space).reshape(len(others), 8, len(TRIMS))
-    return np.sqrt(np.einsum("noi,noi->no", parts, parts).max(axis=1))
+    parts = others @ spaces
+    np.square(parts, out=parts)
+    return np.sqrt(parts.reshape(*others.shape[:2], 8, len(TRIMS)).sum(axis=3).max(axis=2))
+
+
+def _spanned(vectors: np.ndarray) -> np.ndarray:
+    """Return orthonormal bases of whole crops and their changes by the trims, float32 [n, features, 5]."""
+    whole = vectors[:, :1]
+    return np.linalg.qr(np.concatenate([whole, vectors[:, 1:] - whole], axis=1).transpose(0, 2, 1))[0]
+
+
+def _normalise(vectors: np.ndarray) -> np.ndarray:
+    return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + MIN_DEVIATION)

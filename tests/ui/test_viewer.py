@@ -26,7 +26,7 @@ PNG = phantom_pngs(1)[0]
 
 
 def assert_shown(page: Page, *expected: np.ndarray) -> None:
-    """Wait until the displayed slice and its overlay are the expected images, uint8 [h, w, 3]: Streamlit sends one after the other."""
+    """Wait until the displayed slice, and its overlay, are these images, uint8 [h, w, 3]: Streamlit sends one after the other."""
     for index, image in enumerate(expected):
         deadline = time.monotonic() + 10
         while not np.array_equal(actual := shown(page, index), image) and time.monotonic() < deadline:

@@ -28,7 +28,7 @@ def every_pair(hashes: np.ndarray, images: np.ndarray, max_distance: int) -> lis
     return pairs
 
 
-@pytest.mark.parametrize("max_distance", [0, 2, 4, 5])
+@pytest.mark.parametrize("max_distance", [0, 2, 4])
 def test_near_hashes_of_20000_are_those_of_comparing_every_pair(max_distance: int) -> None:
     rng = np.random.default_rng(max_distance)
     hashes = alike_hashes(rng)
@@ -38,14 +38,13 @@ def test_near_hashes_of_20000_are_those_of_comparing_every_pair(max_distance: in
     assert len(pairs) > 0 or max_distance < 4
 
 
-def test_bands_find_what_faiss_finds_of_20000_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blank_images_are_near_none() -> None:
     rng = np.random.default_rng(9)
     hashes, blank = alike_hashes(rng), rng.random(COUNT) < 0.1
-    images = np.arange(0, COUNT, 10)
-    by_bands = HashIndex(hashes, blank).near(images, 4)
-    monkeypatch.setattr(search, "BANDS", 0)
-    assert np.array_equal(by_bands, HashIndex(hashes, blank).near(images, 4))
-    assert len(by_bands) > 20
+    images = np.arange(0, COUNT, 50)
+    expected = [pair for pair in every_pair(hashes, images, 4) if not blank[pair].any()]
+    assert HashIndex(hashes, blank).near(images, 4).tolist() == expected
+    assert len(expected) > 5
 
 
 def test_equal_hashes_are_found_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
