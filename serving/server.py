@@ -62,7 +62,7 @@ class Server(ModelServer):
             await TransformerRestServer(self).start()
         finally:
             await grpc_server.stop(DRAIN_SECONDS)
-            await self.transformer.predictor.close()
+            self.transformer.predictor.close()
 
     def _create_grpc_server(self) -> aio.Server:
         server = aio.server(
