@@ -103,6 +103,7 @@ class TransformerRestServer(RESTServer):
         self._parent = server
         ConnectionLimits(server.max_connections, lambda code: server.metrics.rejected.labels(code).inc()).apply(self.config)
         self.config.ws = "none"
+        self.config.proxy_headers = False  # no one reads the client's address
 
     def create_application(self) -> None:
         """Set up the application that uvicorn is about to serve."""
