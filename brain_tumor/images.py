@@ -112,7 +112,8 @@ class OpenedImage:
                 bits = bits_per_sample(image, self._data)
                 alpha = alpha_channel(image, bits)
                 seen = as_seen(image, alpha, bits)
-                encoded = self._data if self._passes(image) else _encode(np.asarray(seen))
+                passes = self.passing is not None or self._passes(image)
+                encoded = self._data if passes else _encode(np.asarray(seen))
         except ImageError:
             raise
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
