@@ -104,8 +104,8 @@ def _read_jpeg(data: bytes) -> Structure:
 
 
 def _is_needed(marker: int, body: bytes) -> bool:
-    names = JPEG_APPLICATION_NEEDED.get(marker, ((b"", 0),))
-    return any(body.startswith(name) and len(body) >= size for name, size in names)
+    names = JPEG_APPLICATION_NEEDED.get(marker)
+    return names is None or any(body.startswith(name) and len(body) >= size for name, size in names)
 
 
 def _read_png(data: bytes) -> Structure:

@@ -71,13 +71,10 @@ class InputImage:
         if self.image.size == (self.width_px, self.height_px):
             counts = np.reshape(self.image.histogram(), (-1, 256)).sum(axis=0)
             return float(counts @ np.arange(256) / counts.sum()) / 255
-        # A pixel at the right or lower edge may stand for fewer pixels of the image than the others.
-        columns, rows = (
-            np.minimum(side - JPEG_REDUCTION * np.arange(reduced), JPEG_REDUCTION)
-            for side, reduced in zip((self.width_px, self.height_px), self.image.size, strict=True)
-        )
-        levels = np.asarray(self.image).reshape(len(rows), len(columns), -1).mean(axis=2)
-        return float(rows @ levels @ columns) / (self.width_px * self.height_px * 255)
+        rows, columns = _pixels_of_reduced(self.height_px), _pixels_of_reduced(self.width_px)
+        levels = np.asarray(self.image).reshape(len(rows), -1)
+        sums = columns @ (rows @ levels).reshape(len(columns), -1)  # of each channel
+        return float(sums.mean()) / (self.width_px * self.height_px * 255)
 
 
 class OpenedImage:
@@ -115,7 +112,8 @@ class OpenedImage:
                 bits = bits_per_sample(image, self._data)
                 alpha = alpha_channel(image, bits)
                 seen = as_seen(image, alpha, bits)
-                encoded = self._data if self._passes(image) else _encode(np.asarray(seen))
+                passes = self.passing is not None or self._passes(image)
+                encoded = self._data if passes else _encode(np.asarray(seen))
         except ImageError:
             raise
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -184,6 +182,14 @@ def _encode(pixels: np.ndarray) -> bytes:
     if pixels.ndim == 3 and all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
         pixels = pixels[..., 0]
     return encode_pixels(pixels)
+
+
+def _pixels_of_reduced(side_px: int) -> np.ndarray:
+    """Return for how many pixels along a side each pixel of a reduced JPEG stands: the last for the fewer that are left."""
+    reduced = -(-side_px // JPEG_REDUCTION)
+    pixels = np.full(reduced, JPEG_REDUCTION)
+    pixels[-1] -= reduced * JPEG_REDUCTION - side_px
+    return pixels
 
 
 def _open(data: bytes, structure: Structure, max_pixels: int, frame: int | None) -> tuple[Image.Image, int]:

@@ -74,5 +74,8 @@ def undo_transfer_encoding(data: bytes, encoding: str, item: str) -> bytes:
 
 async def _without_preamble(stream: AsyncGenerator[bytes, None], boundary: bytes) -> AsyncGenerator[bytes, None]:
     body = b"".join([chunk async for chunk in stream])
+    if body.startswith(b"--%s\r\n" % boundary):  # before the search: its pattern is compiled anew for each boundary
+        yield body
+        return
     start = re.search(rb"^--" + re.escape(boundary) + rb"\r?$", body, re.MULTILINE)
     yield body[start.start() :] if start else body

@@ -39,9 +39,12 @@ def configure_logging() -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logger.setLevel(logging.INFO)
+    # What no line shows takes half of the time of a record (the logging HOWTO, "Optimization").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for quoting in ("kserve", "python_multipart"):
         logging.getLogger(quoting).setLevel(logging.CRITICAL)
-    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.access").propagate = False  # without a handler, uvicorn prepares no record
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").disabled = True
     sys.excepthook = lambda *raised: logger.critical("ended", exc_info=raised)

@@ -1,4 +1,4 @@
-"""Client of TensorFlow Serving's REST API, with one connection pool."""
+"""Client of TensorFlow Serving's REST API."""
 
 import asyncio
 import binascii
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import aiohttp
 import orjson
 
 from brain_tumor.phantoms import phantom_pngs
+from serving.connection_pool import ConnectionPool
 from serving.errors import MODEL_NOT_LOADED, RETRY_AFTER_SECONDS, ServiceError
 
 FORWARDED = ("traceparent", "x-request-id", "authorization")
@@ -35,9 +35,9 @@ class PredictorClient:
     """
 
     def __init__(self, host: str, model: str, timeout_seconds: float):
-        self._url = f"http://{host}/v1/models/{model}"
+        self._path = f"/v1/models/{model}"
         self._timeout_seconds = timeout_seconds
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = ConnectionPool(host)
 
     async def predict(self, signature: str, images: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]]:
         """Run a signature on encoded images.
@@ -63,15 +63,16 @@ class PredictorClient:
     async def is_available(self, version: str) -> bool:
         """Check that the predictor has loaded this version of the model."""
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._open().get(self._url) as response:
-                states = orjson.loads(await response.read())["model_version_status"]
-                return any(state["state"] == "AVAILABLE" and str(state["version"]) == version for state in states)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+            async with asyncio.timeout(self._timeout_seconds):
+                _, result = await self._connections.send("GET", self._path, {})
+            states = orjson.loads(result)["model_version_status"]
+            return any(state["state"] == "AVAILABLE" and str(state["version"]) == version for state in states)
+        except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+    def close(self) -> None:
+        """Close the connections."""
+        self._connections.close()
 
     async def _run(self, signature: str, images: list[bytes], headers: Mapping[str, str]) -> list[dict[str, Any]] | None:
         """Return one row an image; None if the predictor rejects the request."""
@@ -94,32 +95,20 @@ class PredictorClient:
         raise RefusedImageError(index)
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        headers = headers | {"Content-Type": "application/json"}
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 try:
-                    return await self._post_once(body, headers)
-                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                    return await self._connections.send("POST", f"{self._path}:predict", headers, body)
+                except ConnectionResetError:
                     # The predictor had closed the pooled connection. A second call is safe: it changes nothing there.
-                    return await self._post_once(body, headers)
+                    return await self._connections.send("POST", f"{self._path}:predict", headers, body)
         except TimeoutError as error:
             raise ServiceError("too_slow", f"the predictor did not respond within {self._timeout_seconds:g} s") from error
-        except aiohttp.ClientConnectorError as error:
-            raise ServiceError("not_ready", f"the predictor is unreachable; retry in {RETRY_AFTER_SECONDS} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except ConnectionResetError as error:
             raise ServiceError("predictor_failed", "the predictor closed the connection") from error
-
-    async def _post_once(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        async with self._open().post(f"{self._url}:predict", data=body, headers=headers, allow_redirects=False) as response:
-            return response.status, await response.read()
-
-    def _open(self) -> aiohttp.ClientSession:
-        """Return the session; the first call creates it, inside the running event loop."""
-        if self._session is None:
-            # The concurrency limit applies before this, so the pool needs no limit of its own.
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-            json = {"Content-Type": "application/json"}
-            self._session = aiohttp.ClientSession(connector=connector, headers=json, cookie_jar=aiohttp.DummyCookieJar())
-        return self._session
+        except OSError as error:
+            raise ServiceError("not_ready", f"the predictor is unreachable; retry in {RETRY_AFTER_SECONDS} s") from error
 
 
 @cache

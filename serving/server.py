@@ -62,7 +62,7 @@ class Server(ModelServer):
             await TransformerRestServer(self).start()
         finally:
             await grpc_server.stop(DRAIN_SECONDS)
-            await self.transformer.predictor.close()
+            self.transformer.predictor.close()
 
     def _create_grpc_server(self) -> aio.Server:
         server = aio.server(
@@ -103,6 +103,7 @@ class TransformerRestServer(RESTServer):
         self._parent = server
         ConnectionLimits(server.max_connections, lambda code: server.metrics.rejected.labels(code).inc()).apply(self.config)
         self.config.ws = "none"
+        self.config.proxy_headers = False  # no one reads the client's address
 
     def create_application(self) -> None:
         """Set up the application that uvicorn is about to serve."""

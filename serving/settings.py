@@ -73,6 +73,13 @@ class Settings(BaseSettings):
             raise ValueError(f"got {digest!r}, expected the SHA-256 of a model's files.sha256, or {UNVERIFIED}")
         return "" if digest == UNVERIFIED else digest
 
+    @field_validator("predictor_host")
+    @classmethod
+    def _check_predictor_host(cls, host: str) -> str:
+        if not re.fullmatch(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", host):
+            raise ValueError(f"got {host!r}, expected a host and a port, such as localhost:8090")
+        return host
+
     @field_validator("cors_origins")
     @classmethod
     def _check_cors_origins(cls, origins: str) -> str:

@@ -54,7 +54,7 @@ async def serve(settings: Settings) -> None:
     """
     servable = Servable(settings.model_dir)
     rpc = grpc_server(servable, settings.predictor_grpc_port)
-    http = uvicorn.Config(RestApi(servable), ws="none", interface="asgi3", lifespan="off", log_config=None)
+    http = uvicorn.Config(RestApi(servable), ws="none", interface="asgi3", lifespan="off", log_config=None, proxy_headers=False)
     ConnectionLimits(max_connections(), lambda _: None).apply(http)
     rest = uvicorn.Server(http)
     with socket.create_server(("0.0.0.0", settings.predictor_http_port), backlog=2048) as listener:

@@ -136,6 +136,7 @@ def test_transformer_recovers_once_a_killed_predictor_is_back_and_both_end_on_si
         ({"COLOUR_MAP": "jet"}, "COLOUR_MAP: got 'jet', expected one of inferno, viridis, cividis"),
         ({"CORS_ORIGINS": "https://a.example, b.example"}, "CORS_ORIGINS: got 'b.example', expected *, or a scheme and a host"),
         ({"CORS_ORIGINS": "https://a.example/"}, "CORS_ORIGINS: got 'https://a.example/'"),
+        ({"PREDICTOR_HOST": "http://predictor:8090"}, "PREDICTOR_HOST: got 'http://predictor:8090', expected a host and a port"),
         ({"HTTP_PORT": "taken"}, "HTTP_PORT: got 'taken'"),
         ({"HTTP_PORT": ""}, "HTTP_PORT: got ''"),
     ],
