@@ -3,6 +3,7 @@
 The layouts are those of tensorflow/core/lib/io/record_writer.h, tensorflow/core/example/*.proto and Protocol Buffers' encoding.
 """
 
+import functools
 import struct
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,7 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | LENGTH_DELIMITED]) + _varint(len(content)) + content
 
 
+@functools.lru_cache(maxsize=4096)
 def _varint(value: int) -> bytes:
     """Return an integer in groups of seven bits, the lowest first; the highest bit says that another follows."""
     encoded = bytearray()

@@ -13,6 +13,8 @@ THUMBNAIL_SIDE_PX = 48
 COARSE_STEPS, FINE_STEPS = 6, 3
 # Copies correlate above it. Pairs below the second value at half resolution are none: the fine steps would add a few hundredths.
 MIN_CORRELATION, MIN_COARSE_CORRELATION = 0.965, 0.88
+# Nor do they make up for less than this after the first of them.
+MIN_FINE_CORRELATION = 0.92
 # Most pairs soon gain less. With all steps one in fifty of the copies that the hash misses correlates above the minimum besides.
 MIN_GAIN = 0.005
 MIN_OVERLAP = 0.6
@@ -43,10 +45,10 @@ def aligned_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     coarse_first, coarse_second = _halve(first), _halve(second)
     orientation = _best_orientation(coarse_first, coarse_second)
     motion = np.tile(IDENTITY, (len(first), 1))
-    correlation, motion = _align(coarse_first, _orient(coarse_second, orientation), motion, COARSE_STEPS)
+    correlation, motion = _align(coarse_first, _orient(coarse_second, orientation), motion, COARSE_STEPS, -1)
     close = np.flatnonzero(correlation > MIN_COARSE_CORRELATION)
     second = _orient(second[close], orientation[close])
-    correlation[close], _ = _align(first[close], second, motion[close], FINE_STEPS)
+    correlation[close], _ = _align(first[close], second, motion[close], FINE_STEPS, MIN_FINE_CORRELATION)
     return correlation
 
 
@@ -73,10 +75,11 @@ def _orient(images: np.ndarray, orientation: np.ndarray) -> np.ndarray:
     return _orientations(images)[orientation, np.arange(len(images))]
 
 
-def _align(first: np.ndarray, second: np.ndarray, motion: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _align(first: np.ndarray, second: np.ndarray, motion: np.ndarray, steps: int, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Move `second` onto `first`; return the best correlation on the way, float32 [n], and its motion, float32 [n, 4].
 
-    A pair takes no more steps when one gains less than `MIN_GAIN` and the correlation is not above the minimum.
+    A pair takes no more steps when one gains less than `MIN_GAIN` and the correlation is not above the minimum, or when it is
+    below `least` after the first.
     """
     best, best_motion = np.full(len(first), -1, np.float32), motion.copy()
     moving = np.arange(len(first))
@@ -90,7 +93,7 @@ def _align(first: np.ndarray, second: np.ndarray, motion: np.ndarray, steps: int
         if step == steps:
             break
         if step > 0:
-            go_on = (best[moving] > MIN_CORRELATION) | (correlation - before >= MIN_GAIN)
+            go_on = (best[moving] > MIN_CORRELATION) | (correlation - before >= MIN_GAIN) & (correlation >= least)
             moving, first, second, motion = moving[go_on], first[go_on], second[go_on], motion[go_on]
             reference, moved, inside = reference[go_on], moved[go_on], inside[go_on]
         motion = motion + _gauss_newton_step(reference, moved, inside)

@@ -42,7 +42,8 @@ def low_frequencies(pixels: np.ndarray) -> np.ndarray:
     """
     grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
     levels = scale(grey, GREY_SIDE, GREY_SIDE).astype(np.float64)
-    return _DCT @ levels @ _DCT.T if levels.std() >= BLANK_DEVIATION else np.full((HASH_SIDE, HASH_SIDE), np.nan)
+    variance = np.vdot(levels, levels) / levels.size - levels.mean() ** 2  # exact: levels are whole numbers
+    return _DCT @ levels @ _DCT.T if variance >= BLANK_DEVIATION**2 else np.full((HASH_SIDE, HASH_SIDE), np.nan)
 
 
 def orientations(frequencies: np.ndarray) -> np.ndarray:

@@ -186,7 +186,7 @@ def crop_spaces(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray
         deviation: Their standard deviation, float32 [8, 8].
 
     Returns:
-        float32 [n, 64, 8 * 5]: for each orientation five orthonormal vectors.
+        float32 [n, 5 * 8, 64]: five orthonormal vectors in each of eight orientations.
     """
     whole = np.nan_to_num(frequencies[:, :1])
     vectors = np.concatenate([whole - mean, np.nan_to_num(frequencies[:, 1:]) - whole], axis=1) / deviation
@@ -194,7 +194,7 @@ def crop_spaces(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray
     # An orientation turns all five alike, so one basis gives all eight.
     bases = np.linalg.qr(vectors.reshape(-1, len(TRIMS), HASH_SIDE**2).transpose(0, 2, 1))[0].transpose(0, 2, 1)
     turned = orientations(bases.reshape(-1, len(TRIMS), HASH_SIDE, HASH_SIDE))  # [n, 5, 8, 8, 8]
-    return turned.transpose(0, 3, 4, 2, 1).reshape(-1, HASH_SIDE**2, 8 * len(TRIMS)).astype(np.float32)
+    return turned.reshape(-1, len(TRIMS) * 8, HASH_SIDE**2).astype(np.float32)
 
 
 def resemblance(spaces: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -204,12 +204,12 @@ def resemblance(spaces: np.ndarray, others: np.ndarray) -> np.ndarray:
     distance of Simard et al. 1993, "Efficient pattern recognition using a new transformation distance".
 
     Args:
-        spaces: The bases of each image's space from `crop_spaces`, float32 [n, 64, 8 * 5].
+        spaces: The bases of each image's space from `crop_spaces`, float32 [n, 5 * 8, 64].
         others: The others of each image, as `whole_crops` returns them, float32 [n, m, 64].
     """
-    parts = others @ spaces
+    parts = spaces @ others.transpose(0, 2, 1)
     np.square(parts, out=parts)
-    return np.sqrt(parts.reshape(*others.shape[:2], 8, len(TRIMS)).sum(axis=3).max(axis=2))
+    return np.sqrt(parts.reshape(len(spaces), len(TRIMS), 8, -1).sum(axis=1).max(axis=1))
 
 
 def _spanned(vectors: np.ndarray) -> np.ndarray:

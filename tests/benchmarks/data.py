@@ -39,6 +39,8 @@ SMALL, LARGE = 2_000, 20_000
 HASHES, COMPARED_HASHES = 200_000, 20_000
 PLANTED = 1_000
 MIN_RATE, MAX_MEMORY_RATIO, MAX_HASH_SECONDS, MIN_FEED_RATIO = 950, 1.15, 120, 3
+# A sample of the memory takes the kernel tens of milliseconds.
+SAMPLE_SECONDS = 2.0
 TRAINING_SECONDS = 10.0
 TRAINING_STEPS = 20
 # What the index holds for each image: frequencies and thumbnail.
@@ -223,7 +225,7 @@ class _PeakMemory(threading.Thread):
 
     def run(self) -> None:
         me = psutil.Process()
-        while not self._stopped.wait(0.5):
+        while not self._stopped.wait(SAMPLE_SECONDS):
             with contextlib.suppress(psutil.Error):
                 sizes = [each.memory_full_info().pss for each in (me, *me.children(recursive=True))]
                 self.megabytes = max(self.megabytes, sum(sizes) / 2**20)
