@@ -36,6 +36,9 @@ class ConnectionPool:
         connection = self._reuse() or await self._connect()
         try:
             response = await connection.exchange(head.encode("latin-1") + body)
+        except ConnectionResetError:
+            self.close()  # the others may be as dead: a second try gets a new one
+            raise
         finally:
             if connection.is_reusable:
                 self._idle.append(connection)
@@ -45,8 +48,8 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close the idle connections."""
-        for connection in self._idle:
-            connection.transport.close()
+        while self._idle:
+            self._idle.pop().transport.close()
 
     def _reuse(self) -> "_Connection | None":
         while self._idle:

@@ -17,13 +17,13 @@ class Server:
     """Responds with the same bytes to each request, and counts connections and requests."""
 
     def __init__(self, response: bytes, *, then_close: bool = False):
-        self._response, self._then_close = response, then_close
+        self.response, self.then_close = response, then_close
         self.connections, self.requests = 0, list[bytes]()
 
     def respond(self, transport: asyncio.WriteTransport, request: bytes) -> None:
         self.requests.append(request)
-        transport.write(self._response)
-        if self._then_close:
+        transport.write(self.response)
+        if self.then_close:
             transport.close()
 
 
@@ -74,6 +74,23 @@ def test_requests_at_a_time_have_a_connection_each() -> None:
     server = Server(LENGTH)
     assert with_pool(server, at_once) == [(200, b"body")] * 3
     assert server.connections == 3
+
+
+def test_connection_after_one_that_was_closed_is_a_new_one() -> None:
+    """As when the predictor has started anew, and none of the idle connections leads to it."""
+
+    async def calls(pool: ConnectionPool) -> Answers:
+        await at_once(pool)
+        server.response, server.then_close = b"", True
+        with pytest.raises(ConnectionResetError):
+            await pool.send("GET", "/path", {})
+        server.response, server.then_close, before = LENGTH, False, server.connections
+        answers = [await pool.send("GET", "/path", {})]
+        assert server.connections == before + 1
+        return answers
+
+    server = Server(LENGTH)
+    assert with_pool(server, calls) == [(200, b"body")]
 
 
 @pytest.mark.parametrize("response", [b"", b"no HTTP\r\n\r\n", LENGTH[:-1]])
