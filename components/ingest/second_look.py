@@ -1,7 +1,7 @@
 """Choose the pairs of images that get a second look: those whose brain crops are most alike, one of them whole or trimmed.
 
 A look takes a thousand times as long as comparing two hashes, so of many images each brings few pairs. Its crop is compared with
-all others by features that no orientation changes, in one product of matrices; those most alike then in each orientation.
+all others by features that no orientation changes, in products of matrices, and with the most alike of them in each orientation.
 """
 
 import functools
@@ -11,7 +11,7 @@ import numpy as np
 from components.ingest.alignment import THUMBNAIL_SIDE_PX
 from components.ingest.hashes import BLANK_DEVIATION, HASH_SIDE, orientations
 
-# Measured with tests/benchmarks/second_look.py and near_copies.py.
+# Measured with tests/benchmarks/second_look.py and near_copies.py. Few images bring more pairs each, MAX_LOOKS together.
 MAX_LOOKS = 40_000
 MIN_CANDIDATES = 2
 SHORTLIST = 256
@@ -23,9 +23,9 @@ TRIMS = ((WHOLE, WHOLE), (WITHOUT_FIRST, WHOLE), (WITHOUT_LAST, WHOLE), (WHOLE, 
 FEATURES = 32
 SHRINKAGE_IMAGES = 20
 MIN_DEVIATION = 1e-6
-# So many queries are compared with so many images at a time, that their scores stay in the processor's cache.
+# So many images are compared with so many others at a time: their scores stay in the processor's cache.
 QUERIES_AT_ONCE, IMAGES_AT_ONCE = 64, 1024
-MAX_SCORES = 2**24
+MAX_SCORES = 2**22
 
 _FREQUENCY = np.arange(HASH_SIDE)
 _SQUARES = _FREQUENCY[:, None] ** 2 + _FREQUENCY**2
@@ -65,36 +65,36 @@ class BrainCrops:
     def __init__(self, frequencies: np.ndarray):
         self._frequencies = frequencies
 
-    def most_alike(self, images: np.ndarray, others_known: np.ndarray) -> np.ndarray:
+    def most_alike(self, images: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Return the pairs of images that deserve a look, of each first image at most `max_candidates`.
 
         Args:
             images: First images of the pairs, int [m], in ascending order.
-            others_known: Pairs of these images that are not wanted, int [k, 2].
+            known: Pairs of them that are not wanted, int [k, 2].
 
         Returns:
             First and second image of each pair, int64 [pairs, 2].
         """
-        count = len(self._frequencies)
-        at_once = max(1, min(QUERIES_AT_ONCE, MAX_SCORES // max(count, 1)))
-        found = [np.empty((0, 2), np.int64)]
+        at_once = max(1, min(QUERIES_AT_ONCE, MAX_SCORES // max(len(self._frequencies), 1)))
         images = images[~np.isnan(self._frequencies[images, 0, 0, 0])]
-        for start in range(0, len(images), at_once):
-            some = images[start : start + at_once]
-            scores = self._compare_with_all(some)
-            mine = np.searchsorted(others_known[:, 0], some[0]), np.searchsorted(others_known[:, 0], some[-1], "right")
-            known = others_known[slice(*mine)]
-            scores[np.searchsorted(some, known[:, 0]), known[:, 1]] = 0
-            scores[np.arange(len(some)), some] = 0
-            maximum = max_candidates(count)
-            short = min(count, max(SHORTLIST, maximum))
-            others = np.sort(np.argpartition(scores, count - short, axis=1)[:, count - short :], axis=1)
-            alike = resemblance(crop_spaces(self._frequencies[some], *self._spread), self._wholes[others])
-            alike[np.take_along_axis(scores, others, axis=1) == 0] = 0
-            best = np.argsort(-alike, axis=1, kind="stable")[:, :maximum]
-            rows, columns = np.nonzero(np.take_along_axis(alike, best, axis=1) >= MIN_RESEMBLANCE)
-            found.append(np.stack([some[rows], np.take_along_axis(others, best, axis=1)[rows, columns]], axis=1))
-        return np.concatenate(found)
+        starts = range(0, len(images), at_once)
+        found = [self._most_alike_of(images[start : start + at_once], known) for start in starts]
+        return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+    def _most_alike_of(self, images: np.ndarray, known: np.ndarray) -> np.ndarray:
+        scores = self._compare_with_all(images)
+        known = known[np.isin(known[:, 0], images)]
+        scores[np.searchsorted(images, known[:, 0]), known[:, 1]] = 0
+        scores[np.arange(len(images)), images] = 0
+        count = len(self._frequencies)
+        maximum = max_candidates(count)
+        shortlist = min(count, max(SHORTLIST, maximum))
+        others = np.sort(np.argpartition(scores, count - shortlist, axis=1)[:, count - shortlist :], axis=1)
+        alike = resemblance(crop_spaces(self._frequencies[images], *self._spread), self._wholes[others])
+        alike[np.take_along_axis(scores, others, axis=1) == 0] = 0
+        best = np.argsort(-alike, axis=1, kind="stable")[:, :maximum]
+        rows, places = np.nonzero(np.take_along_axis(alike, best, axis=1) >= MIN_RESEMBLANCE)
+        return np.stack([images[rows], others[rows, best[rows, places]]], axis=1)
 
     def _compare_with_all(self, images: np.ndarray) -> np.ndarray:
         """Return how well the features of each image, cropped at any of its sides, explain those of all, float32 [m, n], 0-1."""

@@ -68,7 +68,7 @@ def test_known_pairs_blank_images_and_the_image_itself_are_left_out() -> None:
     before = crops.most_alike(np.arange(40), NONE).tolist()
     assert {first for first, _ in before} | {second for _, second in before} == set(range(40)) - {5, 25}
     assert all(first != second for first, second in before)
-    known = np.array([[0, 20], [7, 27], [20, 0]])
+    known = np.array([[0, 20], [5, 26], [7, 27], [20, 0]])  # 5 is blank, so this must not take 26 from 6
     after = crops.most_alike(np.arange(40), known).tolist()
     assert [pair for pair in before if pair not in known.tolist()] == after
 
