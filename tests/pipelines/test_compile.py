@@ -137,7 +137,7 @@ def test_every_parameter_that_a_task_refers_to_is_an_input_of_its_dag(spec: dict
     ("step", "cpu", "memory", "minutes", "retries", "secrets"),
     [
         ("ingest", ("1", "4"), ("512Mi", "4Gi"), 240, 2, STORE),
-        ("preprocess", ("1", "2"), ("1Gi", "4Gi"), 60, 2, {}),
+        ("preprocess", ("1", "2"), ("512Mi", "4Gi"), 60, 2, {}),
         ("train", ("2", "8"), ("4Gi", "16Gi"), 1440, 3, {}),
         ("evaluate", ("1", "4"), ("1Gi", "8Gi"), 120, 2, STORE | MLFLOW),
         ("gate", ("100m", "1"), ("256Mi", "1Gi"), 10, 2, {}),
