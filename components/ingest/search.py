@@ -23,7 +23,7 @@ class HashIndex:
     """An index of 64-bit hashes.
 
     Args:
-        hashes: Hashes of each image, uint64 [n, k]; column 0 is the image itself, the others its orientations and trims.
+        hashes: Hashes of each image, uint64 [n, k]; column 0 is the image itself, the others its other orientations.
         blank: Blank images, bool [n]: they are near no image.
     """
 

@@ -98,8 +98,8 @@ class BrainCrops:
 
     def _compare_with_all(self, images: np.ndarray) -> np.ndarray:
         """Return how well the features of each image, cropped at any of its sides, explain those of all, float32 [m, n], 0-1."""
-        spaces = _spanned(self._features_of(self._frequencies[images])).transpose(2, 0, 1)
-        queries = np.ascontiguousarray(spaces).reshape(-1, FEATURES)
+        spaces = _spanned(self._features_of(self._frequencies[images]))
+        queries = spaces.transpose(1, 0, 2).reshape(-1, FEATURES)
         scores = np.empty((len(images), len(self._frequencies)), np.float32)
         for start in range(0, len(self._frequencies), IMAGES_AT_ONCE):
             parts = queries @ self._features[start : start + IMAGES_AT_ONCE].T
@@ -162,8 +162,7 @@ def fold(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np
     Flips change the signs of odd frequencies, so their absolute values count; transposes exchange rows and columns, so sums
     and absolute differences of two such frequencies do.
     """
-    values = (np.nan_to_num(frequencies) - mean) / deviation
-    values[..., 0, 0] = 0  # brightness
+    values = _standardise(frequencies, mean, deviation)
     np.abs(values, out=values, where=_ODD)
     upper, lower = values[..., _UPPER[0], _UPPER[1]], values[..., _UPPER[1], _UPPER[0]]
     diagonal = np.diagonal(values, axis1=-2, axis2=-1)
@@ -172,9 +171,7 @@ def fold(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np
 
 def whole_crops(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return brain crops, float32 [n, 8, 8], as unit vectors of standardised frequencies, float32 [n, 64]; 0 of blank ones."""
-    vectors = ((frequencies - mean) / deviation).reshape(-1, HASH_SIDE**2)
-    vectors[:, 0] = 0  # brightness
-    return _normalise(np.nan_to_num(vectors))
+    return _normalise(_standardise(frequencies, mean, deviation).reshape(-1, HASH_SIDE**2))
 
 
 def crop_spaces(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -188,11 +185,8 @@ def crop_spaces(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray
     Returns:
         float32 [n, 5 * 8, 64]: five orthonormal vectors in each of eight orientations.
     """
-    whole = np.nan_to_num(frequencies[:, :1])
-    vectors = np.concatenate([whole - mean, np.nan_to_num(frequencies[:, 1:]) - whole], axis=1) / deviation
-    vectors[..., 0, 0] = 0
     # An orientation turns all five alike, so one basis gives all eight.
-    bases = np.linalg.qr(vectors.reshape(-1, len(TRIMS), HASH_SIDE**2).transpose(0, 2, 1))[0].transpose(0, 2, 1)
+    bases = _spanned(_standardise(frequencies, mean, deviation).reshape(-1, len(TRIMS), HASH_SIDE**2))
     turned = orientations(bases.reshape(-1, len(TRIMS), HASH_SIDE, HASH_SIDE))  # [n, 5, 8, 8, 8]
     return turned.reshape(-1, len(TRIMS) * 8, HASH_SIDE**2).astype(np.float32)
 
@@ -212,10 +206,18 @@ def resemblance(spaces: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.sqrt(parts.reshape(len(spaces), len(TRIMS), 8, -1).sum(axis=1).max(axis=1))
 
 
+def _standardise(frequencies: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return frequencies, float32 [..., 8, 8], in deviations from their mean, without brightness; 0 of blank ones."""
+    values = np.nan_to_num((frequencies - mean) / deviation)
+    values[..., 0, 0] = 0
+    return values
+
+
 def _spanned(vectors: np.ndarray) -> np.ndarray:
-    """Return orthonormal bases of whole crops and their changes by the trims, float32 [n, features, 5]."""
+    """Return orthonormal bases of whole crops and their changes by the trims, both float32 [n, 5, features]."""
     whole = vectors[:, :1]
-    return np.linalg.qr(np.concatenate([whole, vectors[:, 1:] - whole], axis=1).transpose(0, 2, 1))[0]
+    changes = np.concatenate([whole, vectors[:, 1:] - whole], axis=1)
+    return np.linalg.qr(changes.transpose(0, 2, 1))[0].transpose(0, 2, 1)
 
 
 def _normalise(vectors: np.ndarray) -> np.ndarray:
