@@ -1,12 +1,43 @@
-"""Help and error text of a settings class. Each of its fields is the environment variable of that name in capitals."""
+"""Help, errors and shared checks of settings classes, whose fields are the environment variables of their names in capitals."""
 
 import argparse
+import re
 import sys
 from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+
+def check_url(text: str, *, example: str, secrets: str) -> str:
+    """Return a URL without a slash at its end.
+
+    Args:
+        text: The URL.
+        example: A URL, for the error.
+        secrets: Where to put what is secret in a URL, for the error.
+
+    Raises:
+        ValueError: It is none, or has a user, a password or a query, which the error does not quote.
+    """
+    parts = urlsplit(text)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"got a user, a password or a query, expected a plain URL; put {secrets}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"got {text!r}, expected a URL such as {example}")
+    return text.rstrip("/")
+
+
+def _check_token(text: str) -> str:
+    token = text.strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", token):
+        raise ValueError("got a blank or a non-ASCII character, expected printable ASCII, as in any HTTP header")
+    return token
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+# A secret for `Authorization: Bearer`, without the blanks and line ends around it; empty for none.
+Token = Annotated[str, AfterValidator(_check_token)]
 S = TypeVar("S", bound=BaseModel)
 
 

@@ -1,13 +1,11 @@
 """The PACS gateway's settings, from the environment or from the files of a mounted Secret."""
 
-import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from brain_tumor.settings import Port
+from brain_tumor.settings import Port, Token, check_url
 from serving.settings import POD_SETTINGS
 
 
@@ -20,10 +18,12 @@ class Settings(BaseSettings):
     dicomweb_url: str = Field(default="", description="Root URL of the PACS's DICOMweb, such as https://pacs.example/dicom-web.")
     dicomweb_user: str = Field(default="", description="User at the PACS, with DICOMWEB_PASSWORD; empty without.")
     dicomweb_password: str = Field(default="", description="Password of DICOMWEB_USER.")
-    dicomweb_token: str = Field(default="", description="Token sent to the PACS as `Authorization: Bearer`, in place of a user.")
+    dicomweb_token: Token = Field(
+        default="", description="Token sent to the PACS as `Authorization: Bearer`, in place of a user."
+    )
     dicomweb_ca: str = Field(default="", description="File of the certificates that sign the PACS's; empty for the usual ones.")
     api_url: str = Field(default="http://localhost:8080", description="URL of the transformer.")
-    api_token: str = Field(default="", description="Token sent to the transformer as `Authorization: Bearer`; empty without.")
+    api_token: Token = Field(default="", description="Token sent to the transformer as `Authorization: Bearer`; empty without.")
     rules: Path = Field(default=Path("rules.yaml"), description="File of the rules that select series.")
     state: Path = Field(default=Path("state.sqlite"), description="File of the state; it must outlive the process.")
     poll_seconds: float = Field(
@@ -39,20 +39,7 @@ class Settings(BaseSettings):
     @field_validator("dicomweb_url", "api_url")
     @classmethod
     def _check_url(cls, text: str) -> str:
-        parts = urlsplit(text)
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("got a user, a password or a query, expected a plain URL; put credentials into their own variables")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"got {text!r}, expected a URL such as https://pacs.example/dicom-web")
-        return text.rstrip("/")
-
-    @field_validator("dicomweb_token", "api_token")
-    @classmethod
-    def _check_token(cls, text: str) -> str:
-        token = text.strip()
-        if not re.fullmatch(r"[\x21-\x7e]*", token):
-            raise ValueError("got a blank or a non-ASCII character, expected printable ASCII, as in any HTTP header")
-        return token
+        return check_url(text, example="https://pacs.example/dicom-web", secrets="credentials into their own variables")
 
     @field_validator("dicomweb_user", "dicomweb_password")
     @classmethod
